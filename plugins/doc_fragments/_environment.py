@@ -1,0 +1,62 @@
+# What the documentation of all three modules shares: where they look, and what they promise.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  python:
+    description:
+      - Interpreter of the environment, as a path or a name to be found on E(PATH).
+      - It needs Python 3.8 or newer, and nothing of Ansible. All work is done by one child process of it.
+      - Without it, the interpreter that Ansible runs with on that node is meant.
+    type: str
+  path:
+    description:
+      - Directory that holds the package (as C(site-packages) does), the package's own directory, or a source checkout.
+      - It says where packages are looked for, and comes first on C(sys.path) where something is imported.
+      - Without it, packages are where the interpreter finds them.
+    type: path
+  definitions:
+    description:
+      - Patches written out by the caller, in the schema of the catalogue.
+      - They extend the catalogue for this task. A definition must not have the name of a patch in the catalogue.
+    type: list
+    elements: dict
+  timeout:
+    description:
+      - Seconds that the interpreter may take to answer and, apart from that, that all imports may take together.
+      - Then the process and all that it started are ended.
+    type: float
+    default: 300
+notes:
+  - The environment needs no package for this, only the standard library of its Python.
+"""
+
+    IMPORTS = r"""
+options:
+  import_environment:
+    description:
+      - Environment variables for the imports. They win over the private caches described below.
+      - Their values are not shown in any result or log. A value shorter than four characters is no secret and may
+        be part of another text by chance.
+      - Imports run with E(HOME), E(XDG_CACHE_HOME), E(TMPDIR), E(TORCH_EXTENSIONS_DIR), E(TRITON_CACHE_DIR) and
+        E(HF_HOME) in a private directory that is removed afterwards, and write no bytecode.
+    type: dict
+    default: {}
+"""
+
+    ATTRIBUTES = r"""
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return the same as the run would, without changing anything.
+    support: full
+  diff_mode:
+    description: Returns what has changed, or would change, as a unified diff.
+    support: none
+  platform:
+    description: Target systems.
+    support: full
+    platforms: linux
+"""

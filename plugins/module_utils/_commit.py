@@ -1,0 +1,356 @@
+# Commit: the one place that writes. Replaces files by rename, keeps what belongs to them, refreshes their bytecode.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import importlib.util
+import marshal
+import os
+import stat
+import struct
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import ExitStack, contextmanager
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ._errors import CommitError
+from ._plan import Change
+
+_LOCK_SECONDS = 30.0
+_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS (linux/fs.h, 64 bit)
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
+_UNCOPIED = (  # extended attributes that a file system or the kernel makes for each file (compare /etc/xattr.conf)
+    "security.evm",
+    "security.ima",
+    "lustre.",
+    "trusted.lov",
+    "trusted.lma",
+    "trusted.link",
+    "trusted.som",
+    "trusted.hsm",
+    "trusted.SGI_",
+    "trusted.glusterfs.",
+    "trusted.gfid",
+    "trusted.overlay.",
+    "ceph.",
+    "afs.",
+    "xfsroot.",
+)
+
+
+class _Bytecode(NamedTuple):
+    """One .pyc file as it was."""
+
+    path: str
+    data: bytes
+    level: Optional[int]
+    """Optimisation level when it is this interpreter's own, None when it is another one's."""
+
+
+def preflight(changes: Sequence[Change], backup: bool) -> None:
+    """Raise CommitError for what would make the commit fail and can be told by reading alone.
+
+    Check mode and the run itself call it at the same point, so that both fail alike.
+    """
+    for change in changes:
+        directory, name = os.path.split(change.path)
+        held = [(directory, "directory")]
+        if _bytecode(change.path):
+            held.append((os.path.join(directory, "__pycache__"), "directory of its bytecode"))
+        for where, what in held:
+            if os.statvfs(where).f_flag & os.ST_RDONLY:
+                raise CommitError("%s: expected a writable %s, found a read-only file system" % (where, what))
+            if not os.access(where, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise CommitError(
+                    "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: run as its owner (become_user)"
+                    % (where, what, stat.filemode(os.stat(where).st_mode), os.stat(where).st_uid, os.geteuid())
+                )
+            if _flags(where) & (_IMMUTABLE | _APPEND_ONLY):
+                raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
+        if not os.path.islink(change.path) and _flags(change.path) & (_IMMUTABLE | _APPEND_ONLY):
+            raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % change.path)
+        link = os.lstat(change.path)
+        parent = os.stat(directory)
+        if not _may_give_away():
+            me = os.geteuid()
+            if link.st_uid != me or link.st_gid not in {os.getegid(), *os.getgroups()}:
+                raise CommitError(
+                    "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner (become_user)"
+                    % (change.path, me, name, link.st_uid, link.st_gid)
+                )
+            if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
+                raise CommitError("%s: expected to be its owner, as %s is sticky" % (change.path, directory))
+        _room(change, directory, backup)
+
+
+def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
+    """Replace the files, all or none, and return the copies that were kept, by path.
+
+    Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
+    CommitError when a file could not be replaced; those replaced before it have been put back then.
+    """
+    with ExitStack() as stack:
+        for change in sorted(changes):
+            stack.enter_context(_lock(change.path))
+        if any(not _unchanged(change) for change in changes):
+            return None
+        staged: List[Tuple[str, str]] = []
+        kept: Dict[str, str] = {}
+        done: List[Tuple[Change, List[_Bytecode]]] = []
+        try:
+            for change in changes:
+                staged.append((_stage(change.path, change.after), change.path))
+            for change in changes if backup else ():
+                kept[change.path] = _keep(change)
+            for (temporary, path), change in zip(staged, changes):
+                bytecode = _bytecode(path)
+                done.append((change, bytecode))
+                for old in bytecode:  # before the source: an unchecked .pyc must not outlive what it was made of
+                    os.unlink(old.path)
+                os.rename(temporary, path)
+                _sync_directory(os.path.dirname(path))
+        except BaseException as error:
+            _put_back(staged, kept, done)
+            if isinstance(error, OSError):
+                where = error.filename or changes[0].path
+                raise CommitError("%s: %s; nothing was changed" % (where, error.strerror or error)) from error
+            raise
+        for change, bytecode in done:
+            _recompile(change, bytecode)
+        return kept
+
+
+def _put_back(staged: List[Tuple[str, str]], kept: Dict[str, str], done: List[Tuple[Change, List[_Bytecode]]]) -> None:
+    for change, bytecode in reversed(done):
+        replaced = not _unchanged(change)
+        if replaced:
+            os.rename(_stage(change.path, change.before), change.path)
+        for old in bytecode:
+            if not os.path.exists(old.path):
+                os.rename(_stage_new(old.path, old.data, change.path), old.path)
+        if replaced:  # (the source has another mtime now)
+            _recompile(change._replace(after=change.before), bytecode)
+    for path in [*(temporary for temporary, _path in staged), *kept.values()]:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+
+
+def _unchanged(change: Change) -> bool:
+    try:
+        with open(change.path, "rb") as stream:
+            return stream.read() == change.before
+    except OSError:
+        return False
+
+
+@contextmanager
+def _lock(path: str) -> Iterator[None]:
+    """Hold an advisory lock on the file where its file system has one.
+
+    Only a courtesy among runs of our own: what makes the result right is that the file is read again and renamed.
+    So a lock that somebody holds on for too long is not waited for for ever. (NFS grants an exclusive flock only on
+    a descriptor open for writing, and none on a directory.)
+    """
+    descriptor = -1
+    deadline = time.monotonic() + _LOCK_SECONDS
+    modes = [os.O_RDONLY, os.O_RDWR]
+    try:
+        while modes:
+            try:
+                if descriptor < 0:
+                    descriptor = os.open(path, modes[0] | os.O_CLOEXEC)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EINTR) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                if descriptor >= 0:
+                    os.close(descriptor)
+                    descriptor = -1
+                if error.errno != errno.EBADF:
+                    break
+                modes.pop(0)
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _stage(path: str, data: bytes) -> str:
+    """A complete new file beside ``path`` with everything that belongs to it, safe on the disk; its name."""
+    directory, name = os.path.split(path)
+    like = os.stat(path)
+    owner = os.lstat(path)  # (a link into a cache: the environment's owner, the cached file's mode)
+    descriptor, temporary = tempfile.mkstemp(prefix=".%s." % name, suffix=".primus-tmp", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            made = os.fstat(descriptor)
+            if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            _copy_attributes(path, descriptor)
+            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+            made = os.fstat(descriptor)
+            expected = (owner.st_uid, owner.st_gid, stat.S_IMODE(like.st_mode))
+            found = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
+            if found != expected:  # (root squash: chown may do nothing and say nothing)
+                raise CommitError("%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o" % (path, *expected, *found))
+            os.fsync(descriptor)
+    except OSError as error:
+        os.unlink(temporary)
+        raise CommitError("%s: the new file cannot be made beside it: %s; nothing was changed" % (path, error)) from error
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def _copy_attributes(path: str, descriptor: int) -> None:
+    """Extended attributes (ACLs, SELinux contexts, user attributes) of ``path``, and no others."""
+    wanted = {name: os.getxattr(path, name) for name in _attributes(path)}
+    present = {name: os.getxattr(descriptor, name) for name in _attributes(descriptor)}
+    for name in present:
+        if name not in wanted and name != "security.selinux":
+            os.removexattr(descriptor, name)  # (an ACL inherited from the directory)
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            os.setxattr(descriptor, name, value)
+
+
+def _attributes(file: "str | int") -> List[str]:
+    try:
+        return [name for name in os.listxattr(file) if not name.startswith(_UNCOPIED)]
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return []
+        raise
+
+
+def _keep(change: Change) -> str:
+    """A copy of the file beside it, named as Ansible names backups; the name."""
+    kept = "%s.%d.%s~" % (change.path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime()))
+    made = os.stat(change.path)
+    os.rename(_stage(change.path, change.before), kept)
+    os.utime(kept, ns=(made.st_atime_ns, made.st_mtime_ns))
+    return kept
+
+
+def _bytecode(path: str) -> List[_Bytecode]:
+    """The .pyc files beside a module, of all interpreters and optimisation levels."""
+    if not path.endswith(".py"):
+        return []
+    cache = os.path.join(os.path.dirname(path), "__pycache__")
+    stem = os.path.basename(path)[: -len(".py")]
+    own = {"": 0, "opt-1": 1, "opt-2": 2}
+    found: List[_Bytecode] = []
+    try:
+        names = sorted(os.listdir(cache))
+    except OSError:
+        return []
+    for name in names:
+        base, _dot, tag = name[: -len(".pyc")].partition(".")
+        if name.endswith(".pyc") and base == stem:
+            tag, _dot, level = tag.partition(".")
+            file = os.path.join(cache, name)
+            with open(file, "rb") as stream:
+                found.append(_Bytecode(file, stream.read(), own.get(level) if tag == sys.implementation.cache_tag else None))
+    return found
+
+
+def _recompile(change: Change, bytecode: Sequence[_Bytecode]) -> None:
+    """Make this interpreter's own .pyc files anew, each in the invalidation mode that it had (PEP 552).
+
+    Where one cannot be made, it stays away: the next import compiles the module, as it would have without us.
+    """
+    for old in bytecode:
+        if old.level is None:
+            continue
+        try:
+            mode = struct.unpack("<I", old.data[4:8])[0]
+            if mode & 1:
+                key = importlib.util.source_hash(change.after)
+            else:
+                made = os.stat(change.path)
+                key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                code = compile(change.after, change.path, "exec", dont_inherit=True, optimize=old.level)
+            data = importlib.util.MAGIC_NUMBER + struct.pack("<I", mode) + key + marshal.dumps(code)
+            os.rename(_stage_new(old.path, data, change.path), old.path)
+        except (OSError, CommitError, struct.error):
+            continue
+
+
+def _stage_new(path: str, data: bytes, source: str) -> str:
+    """A new file beside ``path`` with the owner of ``source`` and its mode less the execute bits."""
+    like = os.stat(source)
+    descriptor, temporary = tempfile.mkstemp(prefix=".primus.", suffix=".primus-tmp", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            made = os.fstat(descriptor)
+            if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & 0o666)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # (some network file systems do not sync directories)
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _flags(path: str) -> int:
+    """Inode flags of a file or directory; 0 where the file system has none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        flags = array.array("l", [0])
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+        return flags[0]
+    except OSError:
+        return 0
+    finally:
+        os.close(descriptor)
+
+
+def _may_give_away() -> bool:
+    """Whether this process may give a file to any owner (CAP_CHOWN, which root mostly has)."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("CapEff:"):
+                    return bool(int(line.split()[1], 16) & 1)
+    except OSError:
+        pass
+    return os.geteuid() == 0
+
+
+def _room(change: Change, directory: str, backup: bool) -> None:
+    """Raise CommitError where the file system has no room for the new file (and its copy)."""
+    system = os.statvfs(directory)
+    needed = len(change.after) + (len(change.before) if backup else 0)
+    free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * system.f_frsize
+    if free < needed:
+        raise CommitError("%s: expected room for %d bytes, found %d" % (directory, needed, free))
+    if system.f_files and not system.f_ffree:
+        raise CommitError("%s: expected a free inode, found none" % directory)

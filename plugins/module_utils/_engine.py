@@ -1,0 +1,144 @@
+# One call from request to result: look, plan, prove, commit. Runs under the interpreter of the environment.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from typing import Any, Dict, List, Mapping, Sequence
+
+from . import _catalogue, _commit, _environment, _imports, _patch, _plan
+from ._errors import CommitError, SitePatchError
+
+_TRIES = 5  # how often a file may change under a call before it gives up
+
+
+def run(request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Carry out a request and return what the module returns; with ``failed`` and ``msg`` where it is refused.
+
+    Keys of the request: ``operation`` (patch, info or check) and the parameters of the module of that operation.
+    """
+    result: Dict[str, Any] = {
+        "changed": False,
+        "environment": {
+            "python": sys.executable,
+            "python_version": platform.python_version(),
+            "prefix": sys.prefix,
+            "path": request.get("path"),
+        },
+        "patches": [],
+    }
+    try:
+        {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
+    except SitePatchError as error:
+        result.update(failed=True, msg=str(error))
+    return result
+
+
+def _info(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+    """What is there, without the will to change."""
+    names, definitions = request.get("name"), request.get("definitions")
+    if not names and not definitions:
+        names = [patch["name"] for patch in _catalogue.CATALOGUE]
+    patches = _patch.select(names, definitions, _catalogue.CATALOGUE)
+    steps = _plan.plan(patches, request.get("path")).steps
+    result["patches"] = [step.result() for step in steps]
+    result["msg"] = _said(steps)
+
+
+def _check(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+    """Imports as they are, or as they would be with patches previewed."""
+    _imports.check(request["imports"])
+    changes: Sequence[_plan.Change] = ()
+    if request.get("name") or request.get("definitions"):
+        patches = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+        plan = _plan.plan(patches, request.get("path"))
+        result["patches"] = [step.result() for step in plan.steps]
+        _refuse(plan)
+        changes = plan.changes
+    result["imports"] = _prove(request, changes)
+    _refuse_imports(result["imports"], changes)
+    result["msg"] = "%s can be imported" % ", ".join(request["imports"])
+
+
+def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+    """Bring the environment to the state asked for; with ``check_mode`` all but the writing."""
+    result["imports"] = []
+    imports = request.get("imports") or []
+    verify = request.get("verify", "always")
+    present = request.get("state", "present") == "present"
+    _imports.check(imports)
+    patches = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+    skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
+    for _try in range(_TRIES):
+        plan = _plan.plan(patches, request.get("path"), present, skip)
+        result["patches"] = [step.result() for step in plan.steps]
+        _refuse(plan)
+        _commit.preflight(plan.changes, bool(request.get("backup")))
+        wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
+        proven = any(done["proven"] for done in result["imports"])
+        if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
+            result["imports"] = _prove(request, plan.changes)
+            _refuse_imports(result["imports"], plan.changes)
+        kept = {} if request.get("check_mode") or not plan.changes else _commit.commit(plan.changes, bool(request.get("backup")))
+        if kept is not None:
+            break
+    else:
+        files = ", ".join(change.path for change in plan.changes)
+        raise CommitError("%s: changed by somebody else again and again; nothing was written" % files)
+    result["changed"] = bool(plan.changes)
+    result["msg"] = _said(plan.steps)
+    for entry in result["patches"]:
+        if entry["path"] in kept:
+            entry["backup_file"] = kept[entry["path"]]
+    if len(kept) == 1:
+        result["backup_file"] = next(iter(kept.values()))
+    if request.get("diff"):
+        result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
+
+
+def _prove(request: Mapping[str, Any], changes: Sequence[_plan.Change]) -> List[Dict[str, Any]]:
+    path = request.get("path")
+    return _imports.prove(
+        request["imports"],
+        {change.path: change.after for change in changes},
+        _environment.roots(path) if path else [],
+        request["timeout"],
+        request.get("import_environment") or {},
+    )
+
+
+def _refuse(plan: _plan.Plan) -> None:
+    if plan.refused:
+        lines = ["%s: %s: %s" % (step.patch.name, step.state, step.message) for step in plan.refused]
+        raise SitePatchError("%s. Nothing was written." % "; ".join(lines))
+
+
+def _refuse_imports(imports: Sequence[Mapping[str, Any]], changes: Sequence[_plan.Change]) -> None:
+    failed = ["%s (%s)" % (done["name"], done["error"]) for done in imports if not done["ok"]]
+    if failed:
+        how = "with the change served from memory; nothing was written" if changes else "as the files are"
+        raise SitePatchError("import failed, %s: %s" % (how, "; ".join(failed)))
+
+
+def _said(steps: Sequence[_plan.Step]) -> str:
+    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
+
+
+def _diff(change: _plan.Change) -> str:
+    """A unified diff of one change; its bytes read as UTF-8."""
+    import difflib
+
+    before, after = (text.decode("utf-8", "replace").splitlines(True) for text in (change.before, change.after))
+    lines = difflib.unified_diff(before, after, "%s (before)" % change.path, "%s (after)" % change.path)
+    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The child process of a module: a request on standard input, the result on the descriptor named last."""
+    descriptor = int(arguments[-1])
+    os.set_inheritable(descriptor, False)
+    request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+    with os.fdopen(descriptor, "wb") as answer:
+        answer.write(json.dumps(run(request)).encode("utf-8"))

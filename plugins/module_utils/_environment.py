@@ -1,0 +1,221 @@
+# Environments: where Python finds a package, which distribution owns it, what its installer recorded. Reads only.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ast
+import base64
+import csv
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import types
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from ._errors import Conflict, EnvironmentError_
+
+
+class Package(NamedTuple):
+    """An import package as it lies on the disk."""
+
+    name: str
+    directories: Tuple[str, ...]
+    """Its directory; a namespace package may have several, a broken one none."""
+    regular: bool
+    """Whether it has an ``__init__.py`` (else it is a namespace package)."""
+    local: bool = False
+    """Whether the caller named the directory, so that the interpreter's own metadata say nothing about it."""
+
+
+class Record(NamedTuple):
+    """What the installer wrote about one file."""
+
+    distribution: str
+    version: str
+    hash: str
+    """``algorithm=digest`` as in RECORD, or empty."""
+
+
+def find(name: str, path: Optional[str] = None) -> Optional[Package]:
+    """The package ``name`` of this interpreter, or the one at ``path``; neither it nor a parent is imported.
+
+    ``path`` is a directory that holds the package (as site-packages does), the package's own directory, or a source
+    checkout. Returns None where there is no such package; raises EnvironmentError_ where ``path`` is no directory.
+    """
+    return _find_spec(name) if path is None else _find_below(name, path)
+
+
+def roots(path: str) -> List[str]:
+    """The directories that must come first on ``sys.path`` so that imports find what lies at ``path``."""
+    _directory(path)
+    if os.path.isdir(os.path.join(path, "src")) and not os.path.exists(os.path.join(path, "__init__.py")):
+        return [os.path.join(path, "src"), path]
+    while os.path.exists(os.path.join(path, "__init__.py")):
+        path = os.path.dirname(path)
+    return [path]
+
+
+def _directory(path: str) -> None:
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "nothing"
+        raise EnvironmentError_(
+            "path %s: expected a directory (site-packages, a package or a source checkout), found %s" % (path, found)
+        )
+
+
+def _find_below(name: str, path: str) -> Optional[Package]:
+    path = os.path.abspath(path)
+    _directory(path)
+    parts = name.split(".")
+    candidates = [os.path.join(path, *parts), os.path.join(path, "src", *parts)]
+    if path.split(os.sep)[-len(parts) :] == parts:
+        candidates.insert(0, path)
+    for regular in (True, False):
+        for candidate in candidates:
+            if os.path.isdir(candidate) and regular == os.path.isfile(os.path.join(candidate, "__init__.py")):
+                return Package(name, (candidate,), regular, local=True)
+    return None
+
+
+def _find_spec(name: str) -> Optional[Package]:
+    """As ``importlib.util.find_spec``, which imports the parents of a dotted name: stand-ins are put in their place."""
+    stand_ins: List[str] = []
+    try:
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            prefix = ".".join(parts[:count])
+            try:
+                spec = importlib.util.find_spec(prefix)
+            except ValueError:  # __spec__ of a module that is loaded already is None
+                spec = None
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            directories = tuple(os.path.abspath(where) for where in spec.submodule_search_locations)
+            if prefix not in sys.modules:
+                stand_in = types.ModuleType(prefix)
+                stand_in.__path__ = list(directories)
+                stand_in.__spec__ = spec
+                sys.modules[prefix] = stand_in
+                stand_ins.append(prefix)
+        return Package(name, directories, spec.has_location)
+    finally:
+        for prefix in stand_ins:
+            sys.modules.pop(prefix, None)
+
+
+def record(package: Package, file: str, distribution: Optional[str]) -> Optional[Record]:
+    """What RECORD says of ``file`` (an absolute path) of the package; None for a checkout or an editable install.
+
+    Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
+    """
+    root = holder = _holder(package, file)
+    for _part in package.name.split("."):
+        root = os.path.dirname(root)
+    relative = os.path.relpath(file, root).replace(os.sep, "/")
+    hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
+    infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
+    claims: List[Record] = []
+    for name, path in infos:
+        if claims and _normal(name.split("-")[0]) not in hints:
+            break  # (reading every RECORD of an environment costs: only when the obvious one does not list the file)
+        digest = _recorded(path, relative)
+        if digest is not None:
+            claims.append(Record(*_metadata(path, name), hash=digest))
+    if len(claims) > 1:
+        literal = _literal_version(holder)
+        same = [claim for claim in claims if claim.version == literal]
+        if len(same) != 1:
+            raise Conflict(
+                "%s is claimed by several installed distributions (%s): an upgrade was interrupted; reinstall one of them"
+                % (file, ", ".join("%s %s" % claim[:2] for claim in claims))
+            )
+        claims = same
+    return claims[0] if claims else None
+
+
+def version(package: Package, file: str, distribution: Optional[str]) -> Optional[str]:
+    """The version of a package without RECORD: read from its source, else from the interpreter's metadata."""
+    literal = _literal_version(_holder(package, file))
+    if literal is None and not package.local:
+        import importlib.metadata
+
+        for name in (distribution, package.name, package.name.split(".")[0]):
+            try:
+                return importlib.metadata.version(name) if name else None
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return literal
+
+
+def matches(text: bytes, digest: str) -> bool:
+    """Whether ``text`` has the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
+    algorithm, _equals, value = digest.partition("=")
+    try:
+        found = hashlib.new(algorithm, text).digest()
+    except ValueError:
+        return False
+    return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == value
+
+
+def _holder(package: Package, file: str) -> str:
+    """The one of the package's directories that the file lies below."""
+    return next(where for where in package.directories if file.startswith(where + os.sep))
+
+
+def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.name.endswith(".dist-info"):
+                    yield entry.name[: -len(".dist-info")], entry.path
+    except OSError:
+        return
+
+
+def _recorded(dist_info: str, relative: str) -> Optional[str]:
+    try:
+        with open(os.path.join(dist_info, "RECORD"), "rb") as stream:
+            text = stream.read()
+    except OSError:
+        return None
+    for start in (relative + ",", '"%s",' % relative.replace('"', '""')):
+        at = (b"\n" + text).find(b"\n" + start.encode())
+        if at >= 0:
+            row = next(csv.reader([text[at:].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")]))
+            return row[1] if len(row) > 1 else ""
+    return None
+
+
+def _metadata(dist_info: str, name: str) -> Tuple[str, str]:
+    """Name and version of a distribution; the directory's name holds both, escaped, where METADATA is unreadable."""
+    found: Dict[str, str] = {}
+    try:
+        with open(os.path.join(dist_info, "METADATA"), encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                key, _colon, value = line.partition(":")
+                if key in ("Name", "Version"):
+                    found[key] = value.strip()
+                if len(found) == 2 or not line.strip():
+                    break
+    except OSError:
+        pass
+    return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
+
+
+def _literal_version(directory: str) -> Optional[str]:
+    for file in ("__init__.py", "version.py", "_version.py"):
+        try:
+            with open(os.path.join(directory, file), "rb") as stream:
+                module = ast.parse(stream.read())
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in module.body:
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__version__" for t in node.targets):
+                if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                    return node.value.value
+    return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

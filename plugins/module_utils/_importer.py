@@ -1,0 +1,151 @@
+# What a fresh process of the environment's interpreter runs to try imports: complete in itself, standard library only.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sent as text to ``python -c``, so that nothing of this collection is importable while the imports are tried.
+
+Reads one JSON request from standard input and writes one JSON line for each import to the descriptor in ``argv[1]``,
+each when it is done, so that a crash loses nothing that came before it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import linecache
+import os
+import sys
+import time
+import traceback
+from importlib.machinery import SourceFileLoader
+
+
+def serve(previews):
+    """Let imports see the previewed bytes in place of the files', by path, whichever finder leads to them.
+
+    Every finder (sys.path, .pth, import hooks of editable installs, namespace packages) ends in a SourceFileLoader.
+    Without a stat of the source it neither reads nor writes bytecode: an unchecked .pyc cannot get in between.
+    """
+    texts = {os.path.realpath(path): text.encode("latin-1") for path, text in previews.items()}
+    get_data, path_stats, update = SourceFileLoader.get_data, SourceFileLoader.path_stats, linecache.updatecache
+
+    def text_of(path):
+        return texts.get(os.path.realpath(path)) if isinstance(path, str) else None
+
+    def preview_data(self, path):
+        text = text_of(path)
+        return get_data(self, path) if text is None else text
+
+    def preview_stats(self, path):
+        if text_of(path) is not None:
+            raise OSError("previewed")
+        return path_stats(self, path)
+
+    def preview_lines(filename, module_globals=None):
+        text = text_of(filename)
+        if text is None:
+            return update(filename, module_globals)
+        lines = importlib.util.decode_source(text).splitlines(True)
+        linecache.cache[filename] = (len(text), None, lines, filename)  # (no mtime: checkcache() leaves it alone)
+        return lines
+
+    SourceFileLoader.get_data = preview_data
+    SourceFileLoader.path_stats = preview_stats
+    linecache.updatecache = preview_lines
+    early = [name for name, module in list(sys.modules.items()) if text_of(getattr(module, "__file__", None)) is not None]
+    for name in early:  # a .pth file imported it when the interpreter started: let it be imported anew
+        top = name.partition(".")[0]
+        for loaded in [loaded for loaded in sys.modules if loaded == top or loaded.startswith(top + ".")]:
+            del sys.modules[loaded]
+
+
+def attempt(reference):
+    """Import ``module`` or ``module:name,name``; what a result of an import says, less its name."""
+    module_name, _colon, names = reference.partition(":")
+    result = {"ok": False, "version": None, "cause": None, "error": None, "traceback": None}
+    try:
+        module = importlib.import_module(module_name)
+        absent = [name for name in names.split(",") if name and not reaches(module, name)]
+    except BaseException as error:  # (an import may raise SystemExit or KeyboardInterrupt, too)
+        result["cause"], result["error"] = explain(error, module_name)
+        result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
+        return result
+    if absent:
+        result["cause"] = "name"
+        result["error"] = "expected %s in %s, found none (%s)" % (
+            ", ".join(absent),
+            module_name,
+            getattr(module, "__file__", None) or "no file",
+        )
+        return result
+    result["ok"] = True
+    result["version"] = version(module_name)
+    return result
+
+
+def reaches(thing, dotted):
+    """Whether the object reference resolves; an attribute that a package leaves to a submodule counts as there."""
+    for name in dotted.split("."):
+        try:
+            thing = getattr(thing, name)
+        except AttributeError:
+            return False
+    return True
+
+
+def explain(error, module_name):
+    """The cause of a failed import in one word, and in one line."""
+    chain = []
+    link = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    for link in chain:
+        if isinstance(link, ModuleNotFoundError) and link.name:
+            if module_name == link.name or module_name.startswith(link.name + "."):
+                return "name", "module %s not found" % link.name
+            return "dependency", "needs the module %s, which is not installed: %s" % (link.name, link)
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return "crash", "the import ended the interpreter: %s(%s)" % (type(error).__name__, error)
+    for link in chain:
+        if isinstance(link, ImportError) and "cannot import name" in str(link):
+            return "name", "%s: %s" % (type(link).__name__, link)
+    return "exception", "%s: %s" % (type(error).__name__, error)
+
+
+def version(module_name):
+    """Version of what was imported: the nearest package that states one, else its distribution's."""
+    parts = module_name.split(".")
+    for count in range(len(parts), 0, -1):
+        found = getattr(sys.modules.get(".".join(parts[:count])), "__version__", None)
+        if isinstance(found, str):
+            return found
+    try:
+        from importlib.metadata import version as distribution_version
+
+        return distribution_version(parts[0])
+    except Exception:  # (no distribution of that name, or broken metadata: the import stands all the same)
+        return None
+
+
+def main():
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)  # programs that an import starts must not hold the answer open
+    request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    sys.argv[:] = ["-c"]
+    sys.path[:] = request["roots"] + [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    trace = open(request["trace"], "w")
+    faulthandler.enable(trace)
+    faulthandler.dump_traceback_later(request["timeout"], exit=True, file=trace)  # (even if who started it is gone)
+    serve(request["previews"])
+    for name in request["imports"]:
+        start = time.monotonic()
+        result = attempt(name)
+        result.update(name=name, seconds=round(time.monotonic() - start, 3))
+        os.write(descriptor, json.dumps(result).encode("ascii") + b"\n")
+    os._exit(0)  # threads that an import started must not keep the process, nor their exit handlers speak
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+# Import checks: real imports in a fresh process, within a time limit, with caches of their own.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shutil
+import site
+import sys
+import tempfile
+import time
+from typing import Any, Dict, List, Mapping, Sequence
+
+from . import _importer, _processes
+from ._errors import DefinitionError
+
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_NAME, _NAME, _NAME))
+_PRIVATE = (  # what libraries write below a user's home when they are merely imported
+    "HOME",
+    "XDG_CACHE_HOME",
+    "TMPDIR",
+    "TORCH_EXTENSIONS_DIR",
+    "TRITON_CACHE_DIR",
+    "HF_HOME",
+)
+
+
+def check(imports: Sequence[str]) -> None:
+    """Raise DefinitionError for what is neither a module nor an object reference ``package.module:name,name``."""
+    for name in imports:
+        if not _IMPORT.match(name):
+            raise DefinitionError("import %r: expected package.module or package.module:name,name" % name)
+
+
+def prove(
+    imports: Sequence[str],
+    previews: Mapping[str, bytes],
+    roots: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+) -> List[Dict[str, Any]]:
+    """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over.
+
+    ``previews``: bytes to be served in place of files, by path. ``roots`` come first on its ``sys.path``. ``timeout``:
+    seconds for all imports together. ``environment``: variables for the process, which win over its private caches.
+    Returns one result an import, in order, as documented for the modules' ``imports``.
+    """
+    results: List[Dict[str, Any]] = []
+    private = tempfile.mkdtemp(prefix="primus-imports-")
+    deadline = time.monotonic() + timeout
+    try:
+        variables = _variables(private, environment)
+        while len(results) < len(imports):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                late = {"cause": "not_tried", "error": "not tried: the time limit of %g s was used up before" % timeout}
+                results.append(_failed(imports[len(results)], late))
+                continue
+            results += _attempt(imports[len(results) :], previews, roots, left, timeout, variables, private)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    for result in results:
+        result["proven"] = bool(previews)
+    return results
+
+
+def _variables(private: str, environment: Mapping[str, str]) -> Dict[str, str]:
+    variables = dict(os.environ)
+    if "PYTHONUSERBASE" not in variables:  # the user site stays where it is when HOME moves
+        variables["PYTHONUSERBASE"] = site.getuserbase()
+    for name in _PRIVATE:
+        variables[name] = os.path.join(private, name.lower())
+        os.mkdir(variables[name])
+    variables["PYTHONDONTWRITEBYTECODE"] = "1"  # for interpreters that an import starts
+    variables.update(environment)
+    return variables
+
+
+def _attempt(
+    imports: Sequence[str],
+    previews: Mapping[str, bytes],
+    roots: Sequence[str],
+    left: float,
+    timeout: float,
+    variables: Mapping[str, str],
+    private: str,
+) -> List[Dict[str, Any]]:
+    """Results up to and with the import that ended the process."""
+    source = inspect.getsource(_importer)
+    trace = os.path.join(private, "trace")
+    request = {
+        "imports": list(imports),
+        "previews": {path: text.decode("latin-1") for path, text in previews.items()},
+        "roots": list(roots),
+        "timeout": left,
+        "trace": trace,
+    }
+    with open(os.path.join(private, "output"), "wb") as output:
+        start = time.monotonic()
+        answer = _processes.run(
+            [sys.executable, "-B", "-c", source],
+            json.dumps(request).encode("utf-8"),
+            left + 2.0,  # (at `left` it ends itself, and says where it was)
+            output=output,
+            environment=variables,
+        )
+        seconds = round(time.monotonic() - start, 3)
+    results = [json.loads(line) for line in answer.text.split(b"\n") if line.endswith(b"}")]
+    if len(results) < len(imports):
+        if seconds >= left:
+            what = {"cause": "timeout", "error": "did not end within the time limit of %g s" % timeout}
+        else:
+            what = {"cause": "crash", "error": "the interpreter died: %s" % answer.ending}
+        what["traceback"] = _tail(trace) or _tail(output.name)
+        results.append(_failed(imports[len(results)], what, seconds - sum(result["seconds"] for result in results)))
+    return results
+
+
+def _failed(name: str, what: Mapping[str, Any], seconds: float = 0.0) -> Dict[str, Any]:
+    result = {"name": name, "ok": False, "seconds": round(seconds, 3), "version": None, "traceback": None}
+    result.update(what)
+    return result
+
+
+def _tail(path: str) -> Any:
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4000))
+            return stream.read().decode("utf-8", "replace").strip() or None
+    except OSError:
+        return None

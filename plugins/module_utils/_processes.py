@@ -1,0 +1,92 @@
+# Interpreters run as child processes: an answer on a descriptor of its own, a process group of its own, a time limit.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from typing import IO, Any, List, Mapping, NamedTuple, Optional
+
+
+class Answer(NamedTuple):
+    """What a child said and how it ended."""
+
+    text: bytes
+    timed_out: bool
+    ending: str
+
+
+def run(
+    command: List[str],
+    request: bytes,
+    limit: float,
+    output: Optional[IO[Any]] = None,
+    environment: Optional[Mapping[str, str]] = None,
+) -> Answer:
+    """Run ``command`` with ``request`` as its standard input, and end its whole process group after ``limit`` seconds.
+
+    The number of the descriptor that it is to answer on is added to its arguments. What it prints goes to ``output``,
+    or nowhere. Its working directory is ``/``. Raises OSError when it cannot be started.
+    """
+    reader, writer = os.pipe()
+    with tempfile.TemporaryFile() as stdin:  # (a file: a child that does not read cannot block us)
+        stdin.write(request)
+        stdin.seek(0)
+        try:
+            process = subprocess.Popen(
+                [*command, str(writer)],
+                stdin=stdin,
+                stdout=output or subprocess.DEVNULL,
+                stderr=output or subprocess.DEVNULL,
+                cwd="/",
+                env=environment,
+                pass_fds=[writer],
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+    timed_out = False
+    try:
+        text, timed_out = _read(reader, process, limit)
+    finally:
+        os.close(reader)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # also what a finished child left behind
+        except ProcessLookupError:
+            pass
+        status = process.wait()
+    if status < 0:
+        ending = "signal %d (%s)" % (-status, signal.Signals(-status).name)
+    else:
+        ending = "exit status %d" % status
+    return Answer(text, timed_out, ending)
+
+
+def _read(reader: int, process: "subprocess.Popen[bytes]", limit: float) -> "tuple[bytes, bool]":
+    """All that comes until the child ends or time is up.
+
+    The end of the child counts, not the end of the stream: a program that it left behind may hold that open.
+    """
+    chunks: List[bytes] = []
+    deadline = time.monotonic() + limit
+    while True:
+        ended = process.poll() is not None
+        left = deadline - time.monotonic()
+        if left <= 0 and not ended:
+            return b"".join(chunks), True
+        ready, _w, _x = select.select([reader], [], [], 0 if ended else min(left, 0.05))
+        chunk = os.read(reader, 65536) if ready else b""
+        chunks.append(chunk)
+        if ended and not chunk:
+            return b"".join(chunks), False
+        if ready and not chunk:  # nobody holds the stream any more: only the end is to be waited for
+            try:
+                process.wait(max(0.0, left))
+            except subprocess.TimeoutExpired:
+                return b"".join(chunks), True

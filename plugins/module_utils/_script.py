@@ -1,0 +1,44 @@
+# The command line of a catalogue patch that is run on its own, without Ansible. Same engine, in this process.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Mapping, Optional, Sequence
+
+DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
+
+
+def main(patch: Mapping[str, Any], arguments: Optional[Sequence[str]] = None) -> int:
+    """Apply, check or revert one patch; returns the exit status that the help names."""
+    sys.dont_write_bytecode = True
+    from . import _engine
+
+    parser = argparse.ArgumentParser(
+        description="%s: %s" % (patch["name"], patch["reason"]),
+        epilog="Exit status: 0 done or nothing to do, 1 would change (--check), 2 refused or error.",
+    )
+    parser.add_argument("path", help="a source checkout, the package's directory, or a site-packages")
+    parser.add_argument("--check", action="store_true", help="say what would be done; write nothing")
+    parser.add_argument("--diff", action="store_true", help="print what is changed")
+    parser.add_argument("--revert", action="store_true", help="take the patch out again")
+    options = parser.parse_args(arguments)
+    result = _engine.run(
+        {
+            "operation": "patch",
+            "name": [patch["name"]],
+            "path": options.path,
+            "state": "absent" if options.revert else "present",
+            "check_mode": options.check,
+            "diff": options.diff,
+        }
+    )
+    if result.get("failed"):
+        print(result["msg"], file=sys.stderr)
+        return REFUSED
+    if options.diff:
+        sys.stdout.write(result["diff"]["prepared"])
+    for found in result["patches"]:
+        action = found["action"] + (" (not done: --check)" if options.check and result["changed"] else "")
+        print("%s: %s, action %s: %s" % (found["name"], found["state"], action, found["message"]))
+    return WOULD_CHANGE if options.check and result["changed"] else DONE

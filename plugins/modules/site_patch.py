@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Brings an environment to the state that patches ask for: parameters in, one call of the engine, result out.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: site_patch
+short_description: Keep source patches of installed Python packages applied
+version_added: 0.1.0
+description:
+  - Applies documented, reversible edits (patches) to the source of Python packages in C(site-packages), or takes
+    them out again.
+  - Decides by what the code means and not by text, so an environment that needs no patch is left alone and one
+    that does not admit it is refused.
+  - Imports can be tried with the patch in place before anything is written.
+  - All patches of one task are one transaction. Either each file is replaced, by a rename, or none is.
+options:
+  name:
+    description:
+      - Patches to be used, of the catalogue or of O(definitions).
+      - Without it, all O(definitions) are meant. One of the two is needed.
+    type: list
+    elements: str
+  state:
+    description:
+      - V(present) applies patches that are pending and migrates outdated ones.
+      - V(absent) gives back the original bytes.
+    type: str
+    choices: [present, absent]
+    default: present
+  unsupported:
+    description: Whether a package of a version that does not admit a patch fails the task, or is passed over.
+    type: str
+    choices: [fail, skip]
+    default: fail
+  missing:
+    description: Whether a package that is not installed fails the task, or is passed over.
+    type: str
+    choices: [fail, skip]
+    default: fail
+  backup:
+    description: Keep a copy of a file beside it before it is replaced.
+    type: bool
+    default: false
+  validate:
+    description:
+      - Imports to be proven, each a module or an object reference C(package.module:name,name) as in entry points.
+      - Where a file is to be changed, they are tried with the change served from memory, and only then is it written.
+      - Needs O(python) when O(path) is given. They are not tried where every patch was passed over.
+    type: list
+    elements: str
+    default: []
+  verify:
+    description:
+      - When O(validate) is tried. V(changed) before a change only, V(always) also when nothing is to be changed,
+        V(never) not at all.
+    type: str
+    choices: [always, changed, never]
+    default: always
+attributes:
+  diff_mode:
+    support: full
+extends_documentation_fragment:
+  - primus.patches._environment
+  - primus.patches._environment.imports
+  - primus.patches._environment.attributes
+seealso:
+  - module: primus.patches.site_patch_info
+  - module: primus.patches.import_check
+author:
+  - The primus.patches contributors (@primus-patches)
+"""
+
+EXAMPLES = r"""
+- name: Patch Transformers in a virtual environment, proving the import first
+  primus.patches.site_patch:
+    name: transformers_modeling_utils
+    python: /opt/venv/bin/python
+    validate:
+      - transformers.modeling_utils:Conv1D,prune_linear_layer
+      - megatron.bridge
+
+- name: Patch a source checkout
+  primus.patches.site_patch:
+    name: transformers_modeling_utils
+    path: /workspace/transformers
+
+- name: Give the wheel's own bytes back
+  primus.patches.site_patch:
+    name: transformers_modeling_utils
+    python: /opt/venv/bin/python
+    state: absent
+
+- name: Apply a patch written out in the playbook
+  primus.patches.site_patch:
+    python: /opt/venv/bin/python
+    definitions:
+      - name: my_package_names
+        package: my_package
+        versions: ">=2.0,<3"
+        file: api.py
+        revision: 1
+        reason: Version 2.0 moved Thing to my_package.core.
+        upstream: none
+        retire: When all jobs import Thing from my_package.core.
+        edits:
+          - reexport:
+              source: .core
+              names: [Thing]
+"""
+
+RETURN = r"""
+msg:
+  description: What was found, or why the task was refused, in one line.
+  returned: always
+  type: str
+  sample: "transformers_modeling_utils: pending: transformers 4.57.6 in /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current"
+environment:
+  description: The environment that was looked at, less O(path) where none was given.
+  returned: when its interpreter could be run
+  type: dict
+  sample: {python: /opt/venv/bin/python, python_version: 3.11.7, prefix: /opt/venv, path: null}
+patches:
+  description: One entry for each patch, in the order given; also when the task fails.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the patch.
+      type: str
+    revision:
+      description: Its current revision.
+      type: int
+    state:
+      description: >-
+        State as found. V(native) where upstream needs no patch, V(applied), V(pending), V(outdated) where an earlier
+        revision is there, V(unsupported) where the version does not admit it, V(conflict) where the text does not
+        match, V(missing) where the package is not installed.
+      type: str
+    action:
+      description: What was done, or would be in check mode. One of V(none), V(apply), V(migrate), V(revert), V(skip).
+      type: str
+    integrity:
+      description: >-
+        The file as found against the installer's RECORD. V(pristine), V(patched) where it is but for our edit,
+        V(foreign), or V(unknown) without RECORD.
+      type: str
+    package:
+      description: Import package that the patch edits.
+      type: str
+    version:
+      description: Version that was found.
+      type: str
+    path:
+      description: The file.
+      type: str
+    message:
+      description: The reason of the state, with what was expected, what was found, and where.
+      type: str
+    backup_file:
+      description: The copy that was kept.
+      returned: changed, and with O(backup)
+      type: str
+imports:
+  description: One entry for each import that was tried.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The import as given.
+      type: str
+    ok:
+      description: Whether it succeeded.
+      type: bool
+    proven:
+      description: Whether it was tried with the change served from memory, before anything was written.
+      type: bool
+    seconds:
+      description: How long it took.
+      type: float
+    version:
+      description: Version of what was imported, where it states one.
+      type: str
+    cause:
+      description: >-
+        Why it failed. V(name) where a module or name is not there, V(dependency) where a module that it needs is
+        not installed, V(exception), V(crash) where the interpreter died, V(timeout), V(not_tried) where the time
+        was used up before.
+      type: str
+    error:
+      description: The same in one line.
+      type: str
+    traceback:
+      description: End of the traceback.
+      type: str
+backup_file:
+  description: The copy that was kept, where it is one.
+  returned: changed, and with O(backup)
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.primus.patches.plugins.module_utils import _task
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            name=dict(type="list", elements="str"),
+            definitions=dict(type="list", elements="dict"),
+            python=dict(type="str"),
+            path=dict(type="path"),
+            state=dict(type="str", choices=["present", "absent"], default="present"),
+            unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
+            missing=dict(type="str", choices=["fail", "skip"], default="fail"),
+            backup=dict(type="bool", default=False),
+            validate=dict(type="list", elements="str", default=[]),
+            verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
+            timeout=dict(type="float", default=300),
+            import_environment=dict(type="dict", default={}, no_log=True),
+        ),
+        supports_check_mode=True,
+    )
+    _task.run(module, "patch", imports=module.params["validate"])
+
+
+if __name__ == "__main__":
+    main()
