@@ -82,6 +82,7 @@ def _find_spec(name: str) -> Optional[Package]:
     """As ``importlib.util.find_spec``, which imports the parents of a dotted name: stand-ins are put in their place."""
     stand_ins: List[str] = []
     try:
+        package = None
         parts = name.split(".")
         for count in range(1, len(parts) + 1):
             prefix = ".".join(parts[:count])
@@ -92,13 +93,14 @@ def _find_spec(name: str) -> Optional[Package]:
             if spec is None or spec.submodule_search_locations is None:
                 return None
             directories = tuple(os.path.abspath(where) for where in spec.submodule_search_locations)
+            package = Package(name, directories, spec.has_location)
             if prefix not in sys.modules:
                 stand_in = types.ModuleType(prefix)
                 stand_in.__path__ = list(directories)
                 stand_in.__spec__ = spec
                 sys.modules[prefix] = stand_in
                 stand_ins.append(prefix)
-        return Package(name, directories, spec.has_location)
+        return package
     finally:
         for prefix in stand_ins:
             sys.modules.pop(prefix, None)

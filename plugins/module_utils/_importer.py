@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import importlib.util
 import json
 import linecache
 import os
@@ -17,9 +18,10 @@ import sys
 import time
 import traceback
 from importlib.machinery import SourceFileLoader
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 
-def serve(previews):
+def serve(previews: Mapping[str, str]) -> None:
     """Let imports see the previewed bytes in place of the files', by path, whichever finder leads to them.
 
     Every finder (sys.path, .pth, import hooks of editable installs, namespace packages) ends in a SourceFileLoader.
@@ -28,19 +30,19 @@ def serve(previews):
     texts = {os.path.realpath(path): text.encode("latin-1") for path, text in previews.items()}
     get_data, path_stats, update = SourceFileLoader.get_data, SourceFileLoader.path_stats, linecache.updatecache
 
-    def text_of(path):
+    def text_of(path: Any) -> Optional[bytes]:
         return texts.get(os.path.realpath(path)) if isinstance(path, str) else None
 
-    def preview_data(self, path):
+    def preview_data(self: SourceFileLoader, path: Any) -> bytes:
         text = text_of(path)
         return get_data(self, path) if text is None else text
 
-    def preview_stats(self, path):
+    def preview_stats(self: SourceFileLoader, path: Any) -> Any:
         if text_of(path) is not None:
             raise OSError("previewed")
         return path_stats(self, path)
 
-    def preview_lines(filename, module_globals=None):
+    def preview_lines(filename: str, module_globals: Optional[Dict[str, Any]] = None) -> List[str]:
         text = text_of(filename)
         if text is None:
             return update(filename, module_globals)
@@ -48,9 +50,9 @@ def serve(previews):
         linecache.cache[filename] = (len(text), None, lines, filename)  # (no mtime: checkcache() leaves it alone)
         return lines
 
-    SourceFileLoader.get_data = preview_data
-    SourceFileLoader.path_stats = preview_stats
-    linecache.updatecache = preview_lines
+    setattr(SourceFileLoader, "get_data", preview_data)
+    setattr(SourceFileLoader, "path_stats", preview_stats)
+    setattr(linecache, "updatecache", preview_lines)
     early = [name for name, module in list(sys.modules.items()) if text_of(getattr(module, "__file__", None)) is not None]
     for name in early:  # a .pth file imported it when the interpreter started: let it be imported anew
         top = name.partition(".")[0]
@@ -58,10 +60,10 @@ def serve(previews):
             del sys.modules[loaded]
 
 
-def attempt(reference):
+def attempt(reference: str) -> Dict[str, Any]:
     """Import ``module`` or ``module:name,name``; what a result of an import says, less its name."""
     module_name, _colon, names = reference.partition(":")
-    result = {"ok": False, "version": None, "cause": None, "error": None, "traceback": None}
+    result: Dict[str, Any] = {"ok": False, "version": None, "cause": None, "error": None, "traceback": None}
     try:
         module = importlib.import_module(module_name)
         absent = [name for name in names.split(",") if name and not reaches(module, name)]
@@ -82,7 +84,7 @@ def attempt(reference):
     return result
 
 
-def reaches(thing, dotted):
+def reaches(thing: Any, dotted: str) -> bool:
     """Whether the object reference resolves; an attribute that a package leaves to a submodule counts as there."""
     for name in dotted.split("."):
         try:
@@ -92,27 +94,27 @@ def reaches(thing, dotted):
     return True
 
 
-def explain(error, module_name):
+def explain(error: BaseException, module_name: str) -> Tuple[str, str]:
     """The cause of a failed import in one word, and in one line."""
-    chain = []
-    link = error
+    chain: List[BaseException] = []
+    link: Optional[BaseException] = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    for link in chain:
-        if isinstance(link, ModuleNotFoundError) and link.name:
-            if module_name == link.name or module_name.startswith(link.name + "."):
-                return "name", "module %s not found" % link.name
-            return "dependency", "needs the module %s, which is not installed: %s" % (link.name, link)
+    for each in chain:
+        if isinstance(each, ModuleNotFoundError) and each.name:
+            if module_name == each.name or module_name.startswith(each.name + "."):
+                return "name", "module %s not found" % each.name
+            return "dependency", "needs the module %s, which is not installed: %s" % (each.name, each)
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return "crash", "the import ended the interpreter: %s(%s)" % (type(error).__name__, error)
-    for link in chain:
-        if isinstance(link, ImportError) and "cannot import name" in str(link):
-            return "name", "%s: %s" % (type(link).__name__, link)
+    for each in chain:
+        if isinstance(each, ImportError) and "cannot import name" in str(each):
+            return "name", "%s: %s" % (type(each).__name__, each)
     return "exception", "%s: %s" % (type(error).__name__, error)
 
 
-def version(module_name):
+def version(module_name: str) -> Optional[str]:
     """Version of what was imported: the nearest package that states one, else its distribution's."""
     parts = module_name.split(".")
     for count in range(len(parts), 0, -1):
@@ -127,7 +129,7 @@ def version(module_name):
         return None
 
 
-def main():
+def main() -> None:
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # programs that an import starts must not hold the answer open
     request = json.loads(sys.stdin.buffer.read().decode("utf-8"))

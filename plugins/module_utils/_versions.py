@@ -41,7 +41,7 @@ class Version(NamedTuple):
     epoch: int
     release: tuple[int, ...]  # without trailing zeros ("Final releases": 1.1 and 1.1.0 are one)
     pre: tuple[str, int]
-    post: float  # infinite only in a limit of a range
+    post: float  # -1 when there is none; infinite only in a limit of a range
     dev: float  # infinite when there is none
 
 
