@@ -41,8 +41,8 @@ def _info(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     names, definitions = request.get("name"), request.get("definitions")
     if not names and not definitions:
         names = [patch["name"] for patch in _catalogue.CATALOGUE]
-    patches = _patch.select(names, definitions, _catalogue.CATALOGUE)
-    steps = _plan.plan(patches, request.get("path")).steps
+    patches, known = _patch.select(names, definitions, _catalogue.CATALOGUE)
+    steps = _plan.plan(patches, request.get("path"), known=known).steps
     result["patches"] = [step.result() for step in steps]
     result["msg"] = _said(steps)
 
@@ -52,8 +52,8 @@ def _check(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     _imports.check(request["imports"])
     changes: Sequence[_plan.Change] = ()
     if request.get("name") or request.get("definitions"):
-        patches = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
-        plan = _plan.plan(patches, request.get("path"))
+        patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+        plan = _plan.plan(patches, request.get("path"), known=known)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         changes = plan.changes
@@ -69,10 +69,10 @@ def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     verify = request.get("verify", "always")
     present = request.get("state", "present") == "present"
     _imports.check(imports)
-    patches = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+    patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
     skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
     for _try in range(_TRIES):
-        plan = _plan.plan(patches, request.get("path"), present, skip)
+        plan = _plan.plan(patches, request.get("path"), present, skip, known)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         _commit.preflight(plan.changes, bool(request.get("backup")))

@@ -111,9 +111,7 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
 
     Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
     """
-    root = holder = _holder(package, file)
-    for _part in package.name.split("."):
-        root = os.path.dirname(root)
+    root = _root(package, file)
     relative = os.path.relpath(file, root).replace(os.sep, "/")
     hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
     infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
@@ -125,7 +123,7 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
         if digest is not None:
             claims.append(Record(*_metadata(path, name), hash=digest))
     if len(claims) > 1:
-        literal = _literal_version(holder)
+        literal = _literal_version(_holder(package, file))
         same = [claim for claim in claims if claim.version == literal]
         if len(same) != 1:
             raise Conflict(
@@ -150,6 +148,22 @@ def version(package: Package, file: str, distribution: Optional[str]) -> Optiona
     return literal
 
 
+def installed(name: str, package: Package, file: str) -> Optional[str]:
+    """The version of another distribution of the environment that the package lies in; None where there is none."""
+    root = _root(package, file)
+    for info, path in _dist_infos(root):
+        if _normal(info.split("-")[0]) == _normal(name):
+            return _metadata(path, info)[1]
+    if not package.local:
+        import importlib.metadata
+
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return None
+
+
 def matches(text: bytes, digest: str) -> bool:
     """Whether ``text`` has the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
     algorithm, _equals, value = digest.partition("=")
@@ -163,6 +177,14 @@ def matches(text: bytes, digest: str) -> bool:
 def _holder(package: Package, file: str) -> str:
     """The one of the package's directories that the file lies below."""
     return next(where for where in package.directories if file.startswith(where + os.sep))
+
+
+def _root(package: Package, file: str) -> str:
+    """The directory that the top-level package of the file lies in: where its installer puts its metadata, too."""
+    root = _holder(package, file)
+    for _part in package.name.split("."):
+        root = os.path.dirname(root)
+    return root
 
 
 def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:

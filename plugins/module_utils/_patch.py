@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import _versions
-from ._edits import Reexport
+from . import _diff, _versions
+from ._diff import Diff
 from ._errors import DefinitionError
+from ._reexport import Reexport
+from ._replace import Replace
+
+Edit = Union[Reexport, Replace, Diff]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 _SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 _TEXTS = ("name", "package", "versions", "file", "reason", "upstream", "retire")
-_KEYS = (*_TEXTS, "distribution", "revision", "edits")
+_KEYS = (*_TEXTS, "distribution", "applied_upstream", "requires", "revision", "edits", "previous")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([<>=!~].*)?\Z")
+
+
+class Revision(NamedTuple):
+    """What one revision of a patch does."""
+
+    number: int
+    edits: Tuple[Edit, ...]
 
 
 class Patch(NamedTuple):
@@ -26,12 +38,21 @@ class Patch(NamedTuple):
     """PEP 440 specifiers of the versions that the patch applies to."""
     file: str
     """Path of the file below the package, with forward slashes."""
-    revision: int
     reason: str
     upstream: str
     retire: str
-    edits: Tuple[Reexport, ...]
+    revisions: Tuple[Revision, ...]
+    """The current one first, then earlier ones that are still recognised, newest first."""
     distribution: Optional[str] = None
+    requires: Tuple[Tuple[str, str], ...] = ()
+    """Name and specifiers of other distributions of the environment."""
+    applied_upstream: Optional[str] = None
+    """Specifiers of the versions in which upstream made an equivalent change (DEP-3's Applied-Upstream)."""
+
+    @property
+    def revision(self) -> int:
+        """The current revision."""
+        return self.revisions[0].number
 
     @property
     def module_package(self) -> str:
@@ -53,43 +74,109 @@ def load(definition: Any) -> Patch:
     parts = texts["file"].split("/")
     if texts["file"].startswith("/") or "\\" in texts["file"] or any(part in ("", ".", "..") for part in parts):
         raise _wrong(name, "file", "expected a path below the package, found %r" % texts["file"])
-    try:
-        _versions.check(texts["versions"])
-    except ValueError as error:
-        raise _wrong(name, "versions", str(error)) from None
-    distribution = definition.get("distribution")
-    if distribution is not None:
-        distribution = _text(name, "distribution", distribution)
-    revision = definition.get("revision", 1)
-    if not isinstance(revision, int) or isinstance(revision, bool) or revision < 1:
-        raise _wrong(name, "revision", "expected a whole number from 1, found %r" % (revision,))
-    edits = definition.get("edits")
-    if not isinstance(edits, Sequence) or isinstance(edits, str) or len(edits) != 1:
-        raise _wrong(name, "edits", "expected a list of one edit, found %s" % _kind(edits))
+    _specifiers(name, "versions", texts["versions"])
+    optional = {
+        key: _text(name, key, definition[key]) for key in ("distribution", "applied_upstream") if key in definition
+    }
+    if "applied_upstream" in optional:
+        _specifiers(name, "applied_upstream", optional["applied_upstream"])
+    current = _revision(name, "", definition.get("revision", 1), definition.get("edits"))
+    earlier = [_previous(name, entry) for entry in _list(name, "previous", definition.get("previous", []), "revisions")]
+    earlier.sort(key=lambda revision: -revision.number)
+    numbers = [revision.number for revision in (current, *earlier)]
+    if any(left <= right for left, right in zip(numbers, numbers[1:])):
+        raise _wrong(name, "previous", "expected revisions below %d, each once, found %s" % (numbers[0], numbers[1:]))
+    requires = _list(name, "requires", definition.get("requires", []), "texts")
     return Patch(
-        edits=tuple(_edit(name, edit) for edit in edits), distribution=distribution, revision=revision, **texts
+        revisions=(current, *earlier),
+        requires=tuple(_requirement(name, entry) for entry in requires),
+        **texts,
+        **optional,
     )
 
 
-def _edit(name: str, edit: Any) -> Reexport:
-    if not isinstance(edit, Mapping) or list(edit) != ["reexport"] or not isinstance(edit["reexport"], Mapping):
-        raise _wrong(name, "edits", "expected 'reexport: {source: ..., names: [...]}', found %r" % (edit,))
-    body = edit["reexport"]
-    _known(name, "edits.reexport.", body, ("source", "names"))
-    source = _text(name, "edits.reexport.source", body.get("source"))
+def _previous(name: str, entry: Any) -> Revision:
+    if not isinstance(entry, Mapping):
+        raise _wrong(name, "previous", "expected a mapping of revision and edits, found %s" % _kind(entry))
+    _known(name, "previous.", entry, ("revision", "edits"))
+    return _revision(name, "previous.", entry.get("revision"), entry.get("edits"))
+
+
+def _revision(name: str, prefix: str, number: Any, edits: Any) -> Revision:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise _wrong(name, prefix + "revision", "expected a whole number from 1, found %r" % (number,))
+    entries = _list(name, prefix + "edits", edits, "edits")
+    if not entries:
+        raise _wrong(name, prefix + "edits", "expected at least one edit, found none")
+    return Revision(number, tuple(_edit(name, prefix + "edits", entry) for entry in entries))
+
+
+def _edit(name: str, key: str, edit: Any) -> Edit:
+    if not isinstance(edit, Mapping) or len(edit) != 1 or next(iter(edit)) not in _KINDS:
+        raise _wrong(name, key, "expected one of %s as the only key of an edit, found %r" % (", ".join(_KINDS), edit))
+    kind, body = next(iter(edit.items()))
+    return _KINDS[kind](name, "%s.%s" % (key, kind), body)
+
+
+def _reexport(name: str, key: str, body: Any) -> Reexport:
+    body = _mapping(name, key, body, ("source", "names"))
+    source = _text(name, key + ".source", body.get("source"))
     if not _SOURCE.match(source):
-        raise _wrong(name, "edits.reexport.source", "expected a module name such as .sibling, found %r" % source)
-    names = body.get("names")
-    if not isinstance(names, Sequence) or isinstance(names, str) or not names or len(set(map(str, names))) != len(names):
-        raise _wrong(name, "edits.reexport.names", "expected a list of different names, found %r" % (names,))
+        raise _wrong(name, key + ".source", "expected a module name such as .sibling, found %r" % source)
+    names = _list(name, key + ".names", body.get("names"), "names")
     for item in names:
         if not isinstance(item, str) or not item.isidentifier() or not item.isascii():
-            raise _wrong(name, "edits.reexport.names", "expected a name, found %r" % (item,))
+            raise _wrong(name, key + ".names", "expected a name, found %r" % (item,))
+    if not names or len(set(names)) != len(names):
+        raise _wrong(name, key + ".names", "expected different names, at least one, found %r" % (names,))
     return Reexport(source, tuple(names))
 
 
-def select(names: Optional[Iterable[str]], definitions: Optional[Sequence[Any]], catalogue: Sequence[Any]) -> List[Patch]:
-    """The patches that a task means: ``name`` selects from the catalogue extended by ``definitions``.
+def _replace(name: str, key: str, body: Any) -> Replace:
+    body = _mapping(name, key, body, ("before", "after", "count"))
+    before, after = (_text(name, "%s.%s" % (key, part), body.get(part), blank=True) for part in ("before", "after"))
+    if before == after:
+        raise _wrong(name, key + ".after", "expected another text than before, found the same")
+    if after in before:
+        raise _wrong(
+            name, key + ".after", "a text that is part of before cannot be told from it, nor undone: put more into after"
+        )
+    count = body.get("count", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise _wrong(name, key + ".count", "expected a whole number from 1, found %r" % (count,))
+    return Replace(before, after, count)
+
+
+def _unified(name: str, key: str, body: Any) -> Diff:
+    try:
+        return _diff.load(_text(name, key, body))
+    except ValueError as error:
+        raise _wrong(name, key, str(error)) from None
+
+
+_KINDS: Dict[str, Callable[[str, str, Any], Edit]] = {"reexport": _reexport, "replace": _replace, "diff": _unified}
+
+
+def _requirement(name: str, entry: Any) -> Tuple[str, str]:
+    found = _REQUIREMENT.match(_text(name, "requires", entry).strip())
+    if not found:
+        raise _wrong(name, "requires", "expected a distribution and specifiers, no markers, found %r" % entry)
+    specifiers = found.group(2) or ""
+    _specifiers(name, "requires", specifiers)
+    return found.group(1), specifiers
+
+
+def _specifiers(name: str, key: str, specifiers: str) -> None:
+    try:
+        _versions.check(specifiers)
+    except ValueError as error:
+        raise _wrong(name, key, str(error)) from None
+
+
+def select(
+    names: Optional[Iterable[str]], definitions: Optional[Sequence[Any]], catalogue: Sequence[Any]
+) -> Tuple[List[Patch], List[Patch]]:
+    """The patches that a task means, and all that it knows: ``name`` selects from the catalogue and ``definitions``.
 
     Without names all definitions are meant. Raises DefinitionError for an unknown name, for a definition named as
     another one or as a patch of the catalogue, and where nothing is left to select.
@@ -105,16 +192,29 @@ def select(names: Optional[Iterable[str]], definitions: Optional[Sequence[Any]],
     if not names:
         if not written:
             raise DefinitionError("nothing to do: give name (%s) or definitions" % ", ".join(sorted(known)))
-        return written
+        return written, list(known.values())
     unknown = sorted(name for name in names if name not in known)
     if unknown:
         raise DefinitionError("unknown patch %s; known: %s" % (", ".join(unknown), ", ".join(sorted(known))))
-    return [known[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in dict.fromkeys(names)], list(known.values())
 
 
-def _text(name: str, key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+def _text(name: str, key: str, value: Any, blank: bool = False) -> str:
+    if not isinstance(value, str) or not (value if blank else value.strip()):
         raise _wrong(name, key, "expected text, found %s" % _kind(value))
+    return value
+
+
+def _list(name: str, key: str, value: Any, of: str) -> List[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise _wrong(name, key, "expected a list of %s, found %s" % (of, _kind(value)))
+    return list(value)
+
+
+def _mapping(name: str, key: str, value: Any, keys: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, key, "expected a mapping of %s, found %s" % (", ".join(keys), _kind(value)))
+    _known(name, key + ".", value, keys)
     return value
 
 

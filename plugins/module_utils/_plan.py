@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import _edits, _environment, _versions
+from . import _edits, _environment, _reexport, _versions
 from ._edits import Target
+from ._environment import Record
 from ._errors import Conflict, Unsupported
-from ._patch import Patch
+from ._patch import Patch, Revision
+from ._reexport import Reexport
 
 ACTIONS = {  # what `present` does with a state; states not named here are refused
     "native": "none",
@@ -76,23 +78,39 @@ class _Found(NamedTuple):
     """The text without the patch, where it differs and can be proven."""
 
 
+class _File(NamedTuple):
+    """One file of a package, and what is said about it elsewhere."""
+
+    path: str
+    target: Target
+    outside: Optional[str]
+    """Why the environment does not admit the patch; None where it does."""
+    upstream: bool
+    """Whether upstream made the change in this version."""
+    recorded: Optional[Record]
+    others: Tuple[Patch, ...]
+    """Other known patches of the same file."""
+
+
 def plan(
     patches: Sequence[Patch],
     path: Optional[str] = None,
     present: bool = True,
     skip: Sequence[str] = (),
+    known: Sequence[Patch] = (),
 ) -> Plan:
     """Look at every patch and decide.
 
     ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out; ``skip`` holds the states
-    (unsupported, missing) that are passed over instead of refused. Raises SitePatchError only for what is wrong
-    with the environment as a whole.
+    (unsupported, missing) that are passed over instead of refused; ``known`` are all patches that may be found in a
+    file. Raises SitePatchError only for what is wrong with the environment as a whole.
     """
     original: Dict[str, bytes] = {}
     texts: Dict[str, bytes] = {}
     steps: List[Step] = []
     for patch in patches if present else reversed(patches):
-        step, text = _look(patch, path, present, skip, original, texts)
+        others = tuple(p for p in known if p.name != patch.name and (p.package, p.file) == (patch.package, patch.file))
+        step, text = _look(patch, others, path, present, skip, original, texts)
         if text is not None and step.path is not None and step.action in ("apply", "migrate", "revert"):
             texts[step.path] = text
         steps.append(step)
@@ -102,6 +120,7 @@ def plan(
 
 def _look(
     patch: Patch,
+    others: Tuple[Patch, ...],
     path: Optional[str],
     present: bool,
     skip: Sequence[str],
@@ -123,39 +142,56 @@ def _look(
         )
         return _decide(Step(patch, "missing", "", message), None, present, skip)
     version = integrity = None
-    file = _below(directory or package.directories[0], patch)
+    location = _below(directory or package.directories[0], patch)
+    found = None
     try:
-        recorded = _environment.record(package, file, patch.distribution)
-        version = recorded.version if recorded else _environment.version(package, file, patch.distribution)
-        outside = _outside(patch, version)
+        recorded = _environment.record(package, location, patch.distribution)
+        version = recorded.version if recorded else _environment.version(package, location, patch.distribution)
+        upstream = patch.applied_upstream is not None and _outside(patch.applied_upstream, version) is None
+        outside = _outside(patch.versions, version) or _lacking(patch, package, location)
+        file = _File(location, _target(patch, package), outside, upstream, recorded, others)
         if directory is None:
-            raise Unsupported(outside) if outside else Conflict("expected the file %s, found none" % patch.file)
-        if file not in original:
-            original[file] = _read(file)
-        integrity = _integrity(original[file], None, recorded)
-        found = _find(patch, texts.get(file, original[file]), _target(patch, package), outside, recorded)
-        integrity = _integrity(original[file], found.absent, recorded)
+            found = _without_file(patch, file)
+        else:
+            _contained(location, directory)
+            if location not in original:
+                original[location] = _read(location)
+            text = original[location]
+            integrity = "pristine" if recorded and _environment.matches(text, recorded.hash) else _integrity(recorded)
+            found = _find(patch, texts.get(location, text), file, integrity == "pristine")
+            if integrity == "foreign" and recorded and _undoable(patch, text, found.absent, file, recorded.hash):
+                integrity = "patched"
         state, message = found.state, found.message
     except Unsupported as error:
-        found, state, message = None, "unsupported", str(error)
+        state, message = "unsupported", str(error)
     except Conflict as error:
-        found, state, message = None, "conflict", str(error)
+        state, message = "conflict", str(error)
+    if state in ("applied", "outdated") and os.stat(location).st_nlink > 1:
+        message += "; the file has %d hard links: a package cache may hold the patched bytes, clean it" % (
+            os.stat(location).st_nlink
+        )
     message = "%s %s in %s: %s" % (
         patch.package,
         version or "(unknown version)",
         directory or package.directories[0],
         message,
     )
-    return _decide(Step(patch, state, "", message, integrity, version, file), found, present, skip)
+    step = Step(patch, state, "", message, integrity, version, location)
+    return _decide(step, found, present, skip)
 
 
 def _below(directory: str, patch: Patch) -> str:
     return os.path.join(directory, *patch.file.split("/"))
 
 
-def _decide(
-    step: Step, found: Optional[_Found], present: bool, skip: Sequence[str]
-) -> Tuple[Step, Optional[bytes]]:
+def _contained(file: str, directory: str) -> None:
+    """Raise Conflict where a linked directory leads out of the package. (The file itself may be a link into a cache.)"""
+    real, root = os.path.realpath(os.path.dirname(file)), os.path.realpath(directory)
+    if real != root and not real.startswith(root + os.sep):
+        raise Conflict("expected a file below %s, found that its directory is %s" % (root, real))
+
+
+def _decide(step: Step, found: Optional[_Found], present: bool, skip: Sequence[str]) -> Tuple[Step, Optional[bytes]]:
     """The step with its action, and the text that this action gives (the table of states in the documentation)."""
     if present:
         action = ACTIONS.get(step.state) or ("skip" if step.state in skip else "refuse")
@@ -167,66 +203,208 @@ def _decide(
     return step._replace(action="none"), None
 
 
-def _find(
-    patch: Patch, text: bytes, target: Target, outside: Optional[str], recorded: Optional[_environment.Record]
-) -> _Found:
+def _without_file(patch: Patch, file: _File) -> _Found:
+    """The state where the package has no such file."""
+    if file.upstream:
+        return _Found("native", "upstream made the change (%s)" % patch.upstream)
+    if file.outside:
+        raise Unsupported(file.outside)
+    raise Conflict("expected the file %s, found none" % patch.file)
+
+
+def _find(patch: Patch, text: bytes, file: _File, pristine: bool) -> _Found:
     """Look for a patch in a text. Raises Unsupported and Conflict."""
-    edit = patch.edits[0]
-    undone = edit.undo(text, patch.name)
-    base = undone.text if undone else text
+    if b"\0" in text:
+        raise Conflict("expected text in %s, found a binary file" % patch.file)
+    blocked: Optional[Unsupported] = None
+    for revision in patch.revisions:
+        try:
+            base = _without(patch, revision, text, file)
+        except Unsupported as error:
+            blocked = error
+            break
+        if base is not None and (not pristine or _marks(patch, revision, text)):
+            return _found(patch, revision, text, base, file)
+    marks = [marks for revision in patch.revisions for marks in _marks(patch, revision, text)]
+    if marks:
+        return _found_marks(patch, marks, text, blocked, file)
+    if file.upstream:
+        return _Found("native", "upstream made the change (%s)" % patch.upstream)
+    unmarked = _unmarked(patch, text, file)
+    if unmarked is not None:
+        return unmarked
     try:
-        after = edit.do(base, patch.name, patch.revision, target)
-        if outside and after is not None:
-            raise Unsupported(outside)
+        after = _with(patch, patch.revisions[0], text, file)
+    except Conflict as error:
+        if pristine and _without(patch, patch.revisions[0], text, file) is not None:
+            return _Found("native", "upstream has it already")
+        if file.outside:
+            raise Unsupported(file.outside) from None
+        raise _overlap(patch, text, file) or error from None
     except Unsupported as error:
-        if outside and outside not in str(error):
-            error = Unsupported("%s; %s" % (outside, error))
-        if undone is None:
-            raise error from None
-        note = "%s; the block at line %d is left from another version: state absent takes it out" % (error, undone.line)
-        return _Found("unsupported", note, absent=undone.text)
-    if undone is not None:
-        return _found_block(patch, text, undone, after)
-    if after is not None:
-        _prove(patch, text, after)
-        return _Found("pending", "not applied; revision %d is current" % patch.revision, present=after)
-    message = "every name is there already"
-    unmarked = edit.unmarked(text)
+        raise Unsupported("%s; %s" % (file.outside, error) if file.outside else str(error)) from None
+    if after == text:
+        return _Found("native", "every name is there already")
+    if file.outside:
+        raise Unsupported(file.outside)
+    _prove(patch, text, after, file)
+    return _Found("pending", "not applied; revision %d is current" % patch.revision, present=after)
+
+
+def _found(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _File) -> _Found:
+    """The state of a text in which a revision was found whole."""
+    _independent(patch, base, text, file)
+    where = "".join(" at line %d" % line for _number, line in _marks(patch, revision, text)[:1])
+    if revision.number == patch.revision:
+        return _Found("applied", "revision %d%s" % (revision.number, where), text, base)
+    after = _with(patch, patch.revisions[0], base, file)
+    if after != base:
+        _prove(patch, base, after, file)
+    message = "revision %d%s, revision %d is current" % (revision.number, where, patch.revision)
+    return _Found("outdated", message, after, base)
+
+
+def _found_marks(
+    patch: Patch, marks: List[Tuple[int, int]], text: bytes, blocked: Optional[Unsupported], file: _File
+) -> _Found:
+    """The state of a text that has marks of the patch, but no revision of it as this collection would write it."""
+    number, line = marks[0]
+    if number > patch.revision:
+        raise Conflict(
+            "line %d: expected revision %d or older, found revision %d: a newer primus.patches wrote it; use that one"
+            % (line, patch.revision, number)
+        )
+    base = text
+    for index, edit in enumerate(patch.revisions[0].edits):
+        base = edit.undo(base, _owner(patch, index)) if isinstance(edit, Reexport) else base
+    if blocked is not None:
+        reason = "%s; %s" % (file.outside, blocked) if file.outside else str(blocked)
+        note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, line)
+        return _Found("unsupported", note, absent=base)
+    only_blocks = all(isinstance(edit, Reexport) for edit in patch.revisions[0].edits)
+    if number < patch.revision and only_blocks and number not in {each.number for each in patch.revisions}:
+        return _found(patch, Revision(number, ()), text, base, file)
+    raise Conflict(
+        "line %d: the block of revision %d is not as it was written: it was edited by hand since; "
+        "restore the block, or the file from its wheel" % (line, number)
+    )
+
+
+def _unmarked(patch: Patch, text: bytes, file: _File) -> Optional[_Found]:
+    """The state of a text with the unmarked block that the old stand-alone script wrote; None without one."""
+    edit = patch.revisions[0].edits[0]
+    unmarked = edit.unmarked(text) if isinstance(edit, Reexport) and len(patch.revisions[0].edits) == 1 else None
     if unmarked is None:
-        return _Found("native", message)
+        return None
     line, without = unmarked
-    message += ", by the unmarked block at line %d that the old stand-alone script wrote" % line
-    if recorded is not None and _environment.matches(without, recorded.hash):
+    block = "the unmarked block at line %d that the old stand-alone script wrote" % line
+    proven = file.recorded is not None and _environment.matches(without, file.recorded.hash)
+    try:
+        _with(patch, patch.revisions[0], text, file)
+    except Unsupported as error:
+        if not proven:
+            raise
+        return _Found("unsupported", "%s; by %s, which state absent takes out" % (error, block), absent=without)
+    message = "every name is there already, by " + block
+    if proven:
         return _Found("native", message + " (state absent takes it out: RECORD proves the original)", absent=without)
     return _Found("native", message + " (state absent leaves it: no RECORD proves the original)")
 
 
-def _found_block(patch: Patch, text: bytes, undone: _edits.Undone, after: Optional[bytes]) -> _Found:
-    """The state of a text that holds a block of the patch."""
-    if undone.revision > patch.revision:
-        raise Conflict(
-            "line %d: expected revision %d or older, found revision %d: a newer primus.patches wrote it; use that one"
-            % (undone.line, patch.revision, undone.revision)
-        )
-    if undone.revision < patch.revision:
-        if after is not None:
-            _prove(patch, undone.text, after)
-        message = "revision %d at line %d, revision %d is current" % (undone.revision, undone.line, patch.revision)
-        return _Found("outdated", message, present=undone.text if after is None else after, absent=undone.text)
-    if after != text:
-        raise Conflict(
-            "line %d: the block of revision %d is not as it was written: it was edited by hand since; "
-            "restore the block, or the file from its wheel" % (undone.line, patch.revision)
-        )
-    return _Found("applied", "revision %d at line %d" % (undone.revision, undone.line), text, undone.text)
+def _owner(patch: Patch, index: int) -> str:
+    """Whose block it is: the patch's name, with a number from its second edit on."""
+    return patch.name if index == 0 else "%s/%d" % (patch.name, index + 1)
 
 
-def _prove(patch: Patch, before: bytes, after: bytes) -> None:
-    """Raise Conflict unless ``after`` parses and undoing the edit gives ``before`` again."""
-    _edits.parses(after)
-    undone = patch.edits[0].undo(after, patch.name)
-    if undone is None or undone.text != before:
-        raise Conflict("undoing the edit would not give the original bytes back; nothing is written")
+def _marks(patch: Patch, revision: Revision, text: bytes) -> List[Tuple[int, int]]:
+    """Revision and line of each block in ``text`` that the patch marked as its own."""
+    owners = [_owner(patch, index) for index, edit in enumerate(revision.edits) if isinstance(edit, Reexport)]
+    found = [_reexport.marked(text, owner) for owner in owners]
+    return [mark for mark in found if mark is not None]
+
+
+def _with(patch: Patch, revision: Revision, text: bytes, file: _File) -> bytes:
+    """The text with all edits of a revision done. Raises Conflict and Unsupported."""
+    for index, edit in enumerate(revision.edits):
+        text = edit.do(text, _owner(patch, index), revision.number, file.target)
+    return text
+
+
+def _undo(patch: Patch, revision: Revision, text: bytes) -> Optional[bytes]:
+    """The text with all edits of a revision undone, whether or not it was that revision that did them."""
+    base: Optional[bytes] = text
+    for index, edit in reversed(list(enumerate(revision.edits))):
+        base = edit.undo(base, _owner(patch, index)) if base is not None else None
+    return base
+
+
+def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> Optional[bytes]:
+    """The text with all edits of a revision undone; None unless doing them again would give the text."""
+    base = _undo(patch, revision, text)
+    if base is None or base == text:
+        return None
+    try:
+        return base if _with(patch, revision, base, file) == text else None
+    except Conflict:
+        return None
+
+
+def _undoable(patch: Patch, text: bytes, without: Optional[bytes], file: _File, digest: str) -> bool:
+    """Whether the original comes out when all known patches, and the old script's block, are undone."""
+    if without is not None and _environment.matches(without, digest):
+        return True  # (mostly: the one patch that is there is the one that was looked for)
+    for each in (patch, *file.others):
+        for revision in each.revisions:
+            try:
+                base = _without(each, revision, text, file)
+            except (Conflict, Unsupported):
+                continue
+            text = text if base is None else base
+    edit = patch.revisions[0].edits[0]
+    unmarked = edit.unmarked(text) if isinstance(edit, Reexport) else None
+    return _environment.matches(text if unmarked is None else unmarked[1], digest)
+
+
+def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
+    """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
+    if patch.file.endswith(".py"):
+        _edits.parse(after, "the result")
+    if _undo(patch, patch.revisions[0], after) != before:
+        raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
+    _independent(patch, before, after, file)
+
+
+def _independent(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
+    """Raise Conflict unless every other patch that is there can be taken out before or after this one, to the same end."""
+    for other in file.others:
+        for revision in other.revisions:
+            try:
+                base = _without(other, revision, before, file)
+                if base is None or _without(other, revision, after, file) == _with(patch, patch.revisions[0], base, file):
+                    continue
+            except (Conflict, Unsupported):
+                pass
+            raise _claimed(patch, other)
+
+
+def _overlap(patch: Patch, text: bytes, file: _File) -> Optional[Conflict]:
+    """The conflict with another patch, where the patch would apply without that one."""
+    for other in file.others:
+        for revision in other.revisions:
+            try:
+                base = _without(other, revision, text, file)
+                if base is not None:
+                    _with(patch, patch.revisions[0], base, file)
+                    return _claimed(patch, other)
+            except (Conflict, Unsupported):
+                continue
+    return None
+
+
+def _claimed(patch: Patch, other: Patch) -> Conflict:
+    return Conflict(
+        "patches %s and %s claim the same text of %s: take one of them out first" % (patch.name, other.name, patch.file)
+    )
 
 
 def _target(patch: Patch, package: _environment.Package) -> Target:
@@ -246,28 +424,32 @@ def _target(patch: Patch, package: _environment.Package) -> Target:
     return Target(patch.module_package, read)
 
 
-def _outside(patch: Patch, version: Optional[str]) -> Optional[str]:
-    """Why a version does not admit the patch; None where it does."""
+def _outside(specifiers: str, version: Optional[str]) -> Optional[str]:
+    """Why a version is not what the specifiers ask for; None where it is."""
     if version is None:
-        return "expected version %s, found no version: no RECORD, no __version__" % patch.versions
+        return "expected version %s, found no version: no RECORD, no __version__" % specifiers
     try:
-        inside = _versions.contains(patch.versions, version)
+        inside = _versions.contains(specifiers, version)
     except ValueError:
-        return "expected version %s, found %r, which is no PEP 440 version" % (patch.versions, version)
-    return None if inside else "expected version %s, found %s" % (patch.versions, version)
+        return "expected version %s, found %r, which is no PEP 440 version" % (specifiers, version)
+    return None if inside else "expected version %s, found %s" % (specifiers, version)
 
 
-def _integrity(
-    text: bytes, without: Optional[bytes], recorded: Optional[_environment.Record]
-) -> str:
-    """pristine, patched, foreign or unknown: the file against the RECORD of its installer."""
-    if recorded is None or not recorded.hash:
-        return "unknown"
-    if _environment.matches(text, recorded.hash):
-        return "pristine"
-    if without is not None and _environment.matches(without, recorded.hash):
-        return "patched"
-    return "foreign"
+def _lacking(patch: Patch, package: _environment.Package, file: str) -> Optional[str]:
+    """Which requirement of the patch the environment does not meet; None where it meets all."""
+    for name, specifiers in patch.requires:
+        version = _environment.installed(name, package, file)
+        if version is None:
+            return "requires %s %s, found none" % (name, specifiers)
+        outside = _outside(specifiers, version)
+        if outside:
+            return "requires %s: %s" % (name, outside)
+    return None
+
+
+def _integrity(recorded: Optional[Record]) -> str:
+    """The integrity of a file that is not what RECORD says, before anything is undone."""
+    return "foreign" if recorded is not None and recorded.hash else "unknown"
 
 
 def _read(file: str) -> bytes:
