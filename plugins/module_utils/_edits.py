@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from ._errors import Conflict
@@ -28,13 +29,16 @@ class Target(NamedTuple):
 
 def line(text: bytes, offset: int) -> int:
     """The number of the line, counted from 1, that an offset lies in."""
-    return sum(1 for _newline in NEWLINE.finditer(text, 0, offset)) + 1
+    return sum(1 for _found in NEWLINE.finditer(text, 0, offset)) + 1
 
 
 def parse(text: bytes, what: str) -> ast.Module:
     """The syntax tree of a module. Raises Conflict, with ``what`` as its subject, where there is none."""
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():  # (of invalid escapes and the like: not ours to report)
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = " at line %s" % error.lineno if isinstance(error, SyntaxError) and error.lineno else ""
-        raise Conflict("%s does not parse%s: %s" % (what, where, getattr(error, "msg", None) or error)) from None
+        reason = getattr(error, "msg", None) or str(error) or "too complex for this Python"
+        raise Conflict("%s does not parse%s: %s" % (what, where, reason)) from None

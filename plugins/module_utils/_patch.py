@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -15,7 +16,7 @@ Edit = Union[Reexport, Replace, Diff]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
-_SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
+_SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z", re.ASCII)  # (a block must be ASCII in any encoding)
 _TEXTS = ("name", "package", "versions", "file", "reason", "upstream", "retire")
 _KEYS = (*_TEXTS, "distribution", "applied_upstream", "requires", "revision", "edits", "previous")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([<>=!~].*)?\Z")
@@ -87,12 +88,16 @@ def load(definition: Any) -> Patch:
     if any(left <= right for left, right in zip(numbers, numbers[1:])):
         raise _wrong(name, "previous", "expected revisions below %d, each once, found %s" % (numbers[0], numbers[1:]))
     requires = _list(name, "requires", definition.get("requires", []), "texts")
-    return Patch(
+    patch = Patch(
         revisions=(current, *earlier),
         requires=tuple(_requirement(name, entry) for entry in requires),
         **texts,
         **optional,
     )
+    for edit in (edit for revision in patch.revisions for edit in revision.edits if isinstance(edit, Reexport)):
+        if len(edit.source) - len(edit.source.lstrip(".")) > patch.module_package.count(".") + 1:
+            raise _wrong(name, "edits.reexport.source", "%s lies above the package %s" % (edit.source, patch.package))
+    return patch
 
 
 def _previous(name: str, entry: Any) -> Revision:
@@ -125,7 +130,7 @@ def _reexport(name: str, key: str, body: Any) -> Reexport:
         raise _wrong(name, key + ".source", "expected a module name such as .sibling, found %r" % source)
     names = _list(name, key + ".names", body.get("names"), "names")
     for item in names:
-        if not isinstance(item, str) or not item.isidentifier() or not item.isascii():
+        if not isinstance(item, str) or not item.isidentifier() or not item.isascii() or keyword.iskeyword(item):
             raise _wrong(name, key + ".names", "expected a name, found %r" % (item,))
     if not names or len(set(names)) != len(names):
         raise _wrong(name, key + ".names", "expected different names, at least one, found %r" % (names,))

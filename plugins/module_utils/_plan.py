@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import _edits, _environment, _reexport, _versions
 from ._edits import Target
@@ -145,11 +145,13 @@ def _look(
     location = _below(directory or package.directories[0], patch)
     found = None
     try:
-        recorded = _environment.record(package, location, patch.distribution)
-        version = recorded.version if recorded else _environment.version(package, location, patch.distribution)
+        # A file that is not there is in no RECORD: what brought the package tells the version.
+        owned = location if directory else os.path.join(package.directories[0], "__init__.py")
+        recorded = _environment.record(package, owned, patch.distribution)
+        version = recorded.version if recorded else _environment.version(package, owned, patch.distribution)
         upstream = patch.applied_upstream is not None and _outside(patch.applied_upstream, version) is None
         outside = _outside(patch.versions, version) or _lacking(patch, package, location)
-        file = _File(location, _target(patch, package), outside, upstream, recorded, others)
+        file = _File(location, _target(patch, package, texts), outside, upstream, recorded, others)
         if directory is None:
             found = _without_file(patch, file)
         else:
@@ -239,7 +241,7 @@ def _find(patch: Patch, text: bytes, file: _File, pristine: bool) -> _Found:
         if pristine and _without(patch, patch.revisions[0], text, file) is not None:
             return _Found("native", "upstream has it already")
         if file.outside:
-            raise Unsupported(file.outside) from None
+            raise Unsupported("%s; %s" % (file.outside, error)) from None
         raise _overlap(patch, text, file) or error from None
     except Unsupported as error:
         raise Unsupported("%s; %s" % (file.outside, error) if file.outside else str(error)) from None
@@ -285,8 +287,8 @@ def _found_marks(
     if number < patch.revision and only_blocks and number not in {each.number for each in patch.revisions}:
         return _found(patch, Revision(number, ()), text, base, file)
     raise Conflict(
-        "line %d: the block of revision %d is not as it was written: it was edited by hand since; "
-        "restore the block, or the file from its wheel" % (line, number)
+        "line %d: expected the block of revision %d as it would be written now, found another one: it, or the file "
+        "around it, was edited by hand since; restore the block, or the file from its wheel" % (line, number)
     )
 
 
@@ -368,7 +370,10 @@ def _undoable(patch: Patch, text: bytes, without: Optional[bytes], file: _File, 
 def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
     """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
     if patch.file.endswith(".py"):
-        _edits.parse(after, "the result")
+        module = _edits.parse(after, "the result")
+        for edit in patch.revisions[0].edits:
+            if isinstance(edit, Reexport):
+                edit.prove(module, file.target.package)
     if _undo(patch, patch.revisions[0], after) != before:
         raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
     _independent(patch, before, after, file)
@@ -407,8 +412,8 @@ def _claimed(patch: Patch, other: Patch) -> Conflict:
     )
 
 
-def _target(patch: Patch, package: _environment.Package) -> Target:
-    """What the edits may ask: modules of the package that the file belongs to."""
+def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes]) -> Target:
+    """What the edits may ask: modules of the package that the file belongs to, as earlier patches of the call left them."""
 
     def read(module: str) -> Optional[Tuple[str, bytes]]:
         inside = module.split(".")[patch.package.count(".") + 1 :]
@@ -416,9 +421,9 @@ def _target(patch: Patch, package: _environment.Package) -> Target:
             return None
         for directory in package.directories:
             stem = os.path.join(directory, *inside)
-            for name in (stem + ".py", os.path.join(stem, "__init__.py")):
+            for name in (os.path.join(stem, "__init__.py"), stem + ".py"):  # (in the order of Python's own finder)
                 if os.path.isfile(name):
-                    return name, _read(name)
+                    return name, texts.get(name) or _read(name)
         return None
 
     return Target(patch.module_package, read)

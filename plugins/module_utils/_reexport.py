@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Match, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ._edits import NEWLINE, Target, line, parse
 from ._errors import Conflict, Unsupported
 
 MARK = "primus.patches"
-_START = rb"(?:\A|(?<=[\r\n]))"  # (re.M knows no lone CR)
-_BLOCK = re.compile(
-    _START
-    + rb"# >>> %s: ([a-z0-9_/]+), revision [0-9]+ >>>(?:\r?\n|\r)(?:[^\r\n]*(?:\r?\n|\r))*?# <<< %s: \1 <<<(?=[\r\n]|\Z)"
-    % ((re.escape(MARK.encode()),) * 2)
+_END = rb"(?:%s)" % NEWLINE.pattern
+_BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not do: it knows no lone CR)
+    rb"(?:\A|(?<=[\r\n]))# >>> %(mark)s: (?P<owner>[a-z][a-z0-9_/]*), revision (?P<revision>[0-9]{1,9}) >>>%(end)s"
+    rb"from [\w.]+ import \(  # noqa: F401%(end)s(?:    \w+,%(end)s)+\)%(end)s"
+    rb"# <<< %(mark)s: (?P=owner) <<<(?:%(end)s|\Z)" % {b"mark": re.escape(MARK.encode()), b"end": _END}
 )
 
 
@@ -27,23 +27,28 @@ class Reexport(NamedTuple):
     def undo(self, text: bytes, owner: str) -> bytes:
         """Take the marked block of ``owner`` out again; the text itself where there is none.
 
-        Raises Conflict when the marks are not one well-formed pair.
+        Raises Conflict when its marks are there, but not as one block in the form in which it is written.
         """
-        block = _block(text, owner)
-        return text if block is None else text[: block.start] + text[block.end :]
+        block = _find(text, owner)
+        if block is None:
+            return text
+        start, end = block.span()
+        if not block[0].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
+            newlines = list(NEWLINE.finditer(text, max(0, start - 2), start))
+            start = newlines[-1].start() if newlines else start
+        return text[:start] + text[end:]
 
     def do(self, text: bytes, owner: str, revision: int, target: Target) -> bytes:
         """Add the block to ``text``; the text itself where the module binds every name already.
 
-        Marked blocks that other edits wrote are looked through, so that each edit comes out the same whichever of
-        the others are there. Raises Unsupported when the source module does not define a name, Conflict when the
-        file does not parse or has no place for the block.
+        Marked blocks that other edits wrote are looked through: what they bind may be reverted on its own, and a
+        place found by them would depend on which came first. Raises Unsupported when the source module does not
+        define a name, Conflict when the file does not parse or has no place for the block.
         """
-        blocks = [(line(text, block.start()), line(text, block.end()), block) for block in _BLOCK.finditer(text)]
-        module = parse(text, "the file")
-        module.body = [node for node in module.body if not any(a <= node.lineno <= b for a, b, _block in blocks)]
+        blocks = {line(text, block.start()) + 1 for block in _BLOCK.finditer(text)}
+        statements = [node for node in parse(text, "the file").body if node.lineno not in blocks]
         source = _absolute(self.source, target.package)
-        bound = _bound(module, target.package)
+        bound = _bound(statements, target.package)
         wanted = [name for name in self.names if name not in bound]
         # What is bound by importing it from the source must be there as well: a block left over from another
         # version binds nothing, it breaks the import.
@@ -55,11 +60,13 @@ class Reexport(NamedTuple):
                 raise Unsupported("%s does not define %s" % (source, ", ".join(absent)))
         if not wanted:
             return text
-        after = _anchor(module, source, target.package)
-        for first, last, block in blocks:  # blocks behind the same import stand in the order of their owners
-            if first == after + 1 and block.group(1).decode() < owner:
-                after = last
-        return _insert(text, after, self._block(wanted, owner, revision))
+        return _insert(text, _anchor(statements, source, target.package), owner, self._block(wanted, owner, revision))
+
+    def prove(self, module: ast.Module, package: str) -> None:
+        """Raise Conflict unless the edited module binds every name. (A codec may make lines of its own.)"""
+        lost = set(self.names) - set(_bound(module.body, package))
+        if lost:
+            raise Conflict("the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost)))
 
     def _defined(self, source: str, target: Target) -> Set[str]:
         found = target.read(source)
@@ -87,39 +94,25 @@ class Reexport(NamedTuple):
         return (line(text, len(before) + 2), before + b"\n" + after) if found else None
 
 
-class _Block(NamedTuple):
-    start: int
-    end: int
-    revision: int
-    line: int
-
-
-def _block(text: bytes, owner: str) -> Optional[_Block]:
-    """The marked block of ``owner``, with the newline that it brought."""
-    if MARK.encode() not in text:  # (a plain search first: most files hold no block)
-        return None
-    marks = (re.escape(MARK.encode()), re.escape(owner.encode()))
-    begins = list(re.finditer(_START + rb"# >>> %s: %s, revision ([0-9]+) >>>(?=[\r\n])" % marks, text))
-    ends = list(re.finditer(_START + rb"# <<< %s: %s <<<(?:\r\n|\r|\n|\Z)" % marks, text))
-    if not begins and not ends:
-        return None
-    if len(begins) != 1 or len(ends) != 1 or ends[0].start() < begins[0].end():
-        raise Conflict(
-            "expected one block between '# >>> %s: %s ...' and '# <<< ...', found %d beginning and %d end marks "
-            "(lines %s): the block was edited by hand; restore the file from its wheel"
-            % (MARK, owner, len(begins), len(ends), ", ".join(str(line(text, m.start())) for m in begins + ends))
-        )
-    start, end = begins[0].start(), ends[0].end()
-    if not text[:end].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
-        newlines = list(NEWLINE.finditer(text, max(0, start - 2), start))
-        start = newlines[-1].start() if newlines else start
-    return _Block(start, end, int(begins[0].group(1)), line(text, begins[0].start()))
-
-
 def marked(text: bytes, owner: str) -> Optional[Tuple[int, int]]:
     """Revision and line of the block of ``owner``; None when there is none. Raises Conflict as ``undo`` does."""
-    block = _block(text, owner)
-    return None if block is None else (block.revision, block.line)
+    block = _find(text, owner)
+    return None if block is None else (int(block["revision"]), line(text, block.start()))
+
+
+def _find(text: bytes, owner: str) -> "Optional[Match[bytes]]":
+    marks = (re.escape(MARK.encode()), re.escape(owner.encode()))
+    found = [mark.start() for mark in re.finditer(rb"# (?:>>>|<<<) %s: %s(?=,| <<<)" % marks, text)]
+    if not found:
+        return None
+    blocks = [block for block in _BLOCK.finditer(text) if block["owner"] == owner.encode()]
+    if len(found) != 2 or len(blocks) != 1:
+        raise Conflict(
+            "expected one block from '# >>> %s: %s, ...' to '# <<< ...' as it was written, found something else "
+            "(marks at lines %s): it was edited by hand since; restore the block, or the file from its wheel"
+            % (MARK, owner, ", ".join(str(line(text, mark)) for mark in found))
+        )
+    return blocks[0]
 
 
 def _absolute(source: str, package: str) -> str:
@@ -129,24 +122,24 @@ def _absolute(source: str, package: str) -> str:
     if not level:
         return name
     parts = package.split(".")
-    return ".".join(parts[: len(parts) - level + 1] + ([name] if name else []))
+    return ".".join(parts[: max(0, len(parts) - level + 1)] + ([name] if name else []))
 
 
 def _import_source(node: ast.ImportFrom, package: str) -> str:
     return _absolute("." * node.level + (node.module or ""), package)
 
 
-def _bound(module: ast.Module, package: str) -> Dict[str, Tuple[str, str]]:
+def _bound(statements: Sequence[ast.stmt], package: str) -> Dict[str, Tuple[str, str]]:
     """Names that unconditional top-level statements bind, each with (module it is imported from or '', name there)."""
     bound: Dict[str, Tuple[str, str]] = {}
-    for node in module.body:
+    for node in statements:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if alias.name != "*":
                     bound[alias.asname or alias.name] = (_import_source(node, package), alias.name)
         elif isinstance(node, ast.Delete):
-            for name in node.targets:
-                if isinstance(name, ast.Name):
+            for name in ast.walk(node):
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Del):
                     bound.pop(name.id, None)
         else:
             bound.update((name, ("", "")) for name in _simple(node))
@@ -177,36 +170,40 @@ def _defined(module: ast.Module) -> Set[str]:
         if isinstance(node, ast.ImportFrom):
             names.update(alias.asname or alias.name for alias in node.names)
         elif isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler)):
-            todo.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, ast.ExceptHandler)))
+            todo.extend(ast.iter_child_nodes(node))  # (expressions among them define nothing)
         elif isinstance(node, ast.stmt):
             names.update(_simple(node))
     return names
 
 
-def _anchor(module: ast.Module, source: str, package: str) -> int:
-    """The line after which the block goes: the last import of ``source``, else the last top-level import."""
-    imports = [node for node in module.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
+    """The line after which the block goes: that of the last import of ``source``, else of the last top-level import."""
+    imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     if not imports:
         raise Conflict("expected a top-level import statement to put the block after, found none")
     same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]
     last = _end((same or imports)[-1])
-    for node in module.body:  # a statement may begin behind a semicolon on that line, and end further down
+    for node in statements:  # a statement may begin behind a semicolon on that line, and end further down
         if node.lineno <= last < _end(node):
             last = _end(node)
     return last
 
 
-def _insert(text: bytes, after: int, block: List[str]) -> bytes:
+def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:
     """``text`` with the block after that line, in that line's own kind of newline."""
     newlines = list(NEWLINE.finditer(text))
-    if after <= len(newlines):
-        newline = newlines[after - 1].group()
-        cut = newlines[after - 1].end()
-        return text[:cut] + b"".join(part.encode("ascii") + newline for part in block) + text[cut:]
-    newline = newlines[-1].group() if newlines else b"\n"
-    return text + b"".join(newline + part.encode("ascii") for part in block)
+    newline = newlines[min(after, len(newlines)) - 1].group() if newlines else b"\n"
+    cut = newlines[after - 1].end() if after <= len(newlines) else len(text)
+    while True:  # blocks of several edits in one place lie in the order of their owners, whichever came first
+        other = _BLOCK.match(text, cut)
+        if other is None or other["owner"] > owner.encode():
+            break
+        cut = other.end()
+    lines = [part.encode("ascii") for part in block]
+    if text[:cut].endswith((b"\r", b"\n")):
+        return text[:cut] + b"".join(part + newline for part in lines) + text[cut:]
+    return text[:cut] + b"".join(newline + part for part in lines) + text[cut:]
 
 
 def _end(node: ast.stmt) -> int:
-    assert node.end_lineno is not None  # ast.parse() always sets it (Python 3.8 and newer)
-    return node.end_lineno
+    return node.end_lineno or node.lineno  # (ast.parse() always sets it; its type does not say so)

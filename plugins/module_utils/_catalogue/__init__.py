@@ -2,6 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from . import transformers_modeling_utils
+from types import ModuleType
+from typing import Any
 
-CATALOGUE = (transformers_modeling_utils.PATCH,)
+from . import (  # noqa: F401 (used below, by what they are)
+    te_flash_attn_max_version,
+    te_triton_permutation,
+    transformers_flax_t5_clip,
+    transformers_modeling_utils,
+)
+
+CATALOGUE: tuple[dict[str, Any], ...] = tuple(
+    module.PATCH for module in list(globals().values()) if isinstance(module, ModuleType)
+)

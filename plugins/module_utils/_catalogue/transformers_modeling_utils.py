@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 # Re-exports seven names that transformers/modeling_utils.py no longer binds since Transformers 4.56.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on its own, too: ``python3 transformers_modeling_utils.py /path/to/transformers [--check] [--diff] [--revert]``."""
+"""Runs on its own, too: ``python3 transformers_modeling_utils.py /path/to/transformers``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ PATCH = {
         "Transformers 4.56 stopped re-exporting these names from transformers.modeling_utils; code around "
         "Megatron-Bridge (blip-ci 0.0.5, nvidia-modelopt up to 0.33, remote-code models) still imports them from there."
     ),
-    "upstream": "none",
+    "upstream": "https://github.com/huggingface/transformers/pull/40542",
     "retire": (
         "When no environment runs Transformers 4.56 or 4.57 with such code. It cannot go to 5.x: "
         "transformers.pytorch_utils itself dropped three of the names in 5.0.0."

@@ -1,0 +1,164 @@
+# Single files of real wheels: what the package index offers of a project, and trees that hold just what a patch reads.
+"""A wheel of Transformer Engine has 100 to 700 MB, of which a patch concerns three files: they are read by HTTP ranges.
+
+The index is pip's own (``PIP_INDEX_URL``, pip's configuration, else the public one). An index that cannot serve ranges
+costs a download of the whole wheel.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import functools
+import re
+import shutil
+import sys
+import threading
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pypi_simple
+import remotezip
+import requests
+from packaging.specifiers import SpecifierSet
+from packaging.tags import sys_tags
+from packaging.utils import parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from lab import cache, wheels
+from lab.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Any
+
+# Projects of the index that bring an import package, where the names differ. (What Transformer Engine's own project has
+# are empty wheels that depend on this one.)
+PROJECTS = {"transformer_engine": "transformer-engine-cu12"}
+
+_local = threading.local()
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a project that has a wheel for this platform."""
+
+    project: str
+    version: str
+    url: str
+    sha256: str
+    uploaded: dt.datetime | None
+
+
+def project_of(package: str) -> str:
+    """Return the project of the index that brings the import package ``package``."""
+    return PROJECTS.get(package, package.replace("_", "-"))
+
+
+@functools.cache
+def releases(project: str) -> tuple[Release, ...]:
+    """Return all releases of ``project`` with a wheel for this platform, oldest first. Nodes have yanked ones, too.
+
+    A wheel for another Python than this one counts, too: it is read, not installed.
+    """
+    platforms = {tag.platform for tag in sys_tags()} | {"any"}
+    found: dict[Version, Release] = {}
+    settings = _pip_settings()
+    endpoint = settings.get("index-url", pypi_simple.PYPI_SIMPLE_ENDPOINT)
+    with pypi_simple.PyPISimple(endpoint, session=_session()) as index:
+        packages = index.get_project_page(project, timeout=60).packages
+    for package in packages:
+        if package.package_type != "wheel" or not package.version:
+            continue
+        try:
+            version = Version(package.version)
+        except InvalidVersion:
+            continue
+        if {tag.platform for tag in parse_wheel_filename(package.filename)[3]} & platforms:
+            digest = package.digests.get("sha256", "")
+            found[version] = Release(project, package.version, package.url, digest, package.upload_time)
+    return tuple(found[version] for version in sorted(found))
+
+
+def release(project: str, version: str) -> Release:
+    """Return that release of ``project``; LookupError when the index has none."""
+    for each in releases(project):
+        if each.version == version:
+            return each
+    raise LookupError(f"the package index has no wheel of {project} {version} for this platform")
+
+
+def needed(patch: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the files, as paths in a wheel, that a patch written out in the catalogue's schema may read."""
+    directory = patch["package"].replace(".", "/")
+    yield f"{directory}/{patch['file']}"
+    for name in ("__init__.py", "version.py"):
+        yield f"{directory}/{name}"
+    for edit in patch["edits"]:
+        source = edit.get("reexport", {}).get("source", "")
+        if source:
+            level = len(source) - len(source.lstrip("."))
+            parts = f"{directory}/{patch['file']}".split("/")[:-level] + source.lstrip(".").split(".")
+            yield f"{'/'.join(parts)}.py"
+            yield f"{'/'.join(parts)}/__init__.py"
+
+
+def files(release: Release, names: Iterable[str]) -> Path:
+    """Return a directory with those files of the wheel that it has, and with its dist-info's METADATA and RECORD.
+
+    Fetched once, kept under the wheel's own hash. Treat it as read-only.
+    """
+    names = sorted(set(names))
+
+    def fetch(directory: Path) -> None:
+        try:
+            with remotezip.RemoteZip(release.url, session=_session()) as archive:
+                _extract(archive, names, directory)
+        except (remotezip.RemoteZipError, requests.RequestException):
+            shutil.rmtree(directory)
+            directory.mkdir()
+            with zipfile.ZipFile(wheels.wheel(release.project, release.version)) as archive:
+                _extract(archive, names, directory)
+
+    identity = release.sha256 or cache.digest(release.url)
+    return cache.once("members", f"{release.project}-{release.version}-{cache.digest(identity, names)}", fetch)
+
+
+def tree(patch: Mapping[str, Any], release: Release, destination: Path) -> Path:
+    """Make ``destination`` a site-packages with what ``patch`` reads of the release, byte for byte, and return it.
+
+    What the patch ``requires`` lies beside it: METADATA and RECORD of that project's newest release in range.
+    """
+    shutil.copytree(files(release, needed(patch)), destination, dirs_exist_ok=True)
+    for requirement in patch.get("requires", ()):
+        name, specifiers = re.match(r"([\w.-]+)\s*(.*)", requirement).groups()
+        fitting = [each for each in releases(name) if Version(each.version) in SpecifierSet(specifiers)]
+        shutil.copytree(files(fitting[-1], ()), destination, dirs_exist_ok=True)
+    return destination
+
+
+def _extract(archive: zipfile.ZipFile, names: Iterable[str], directory: Path) -> None:
+    present = set(archive.namelist())
+    dist_info = re.compile(r"[^/]+\.dist-info/(METADATA|RECORD)")
+    for name in sorted(present.intersection(names) | set(filter(dist_info.fullmatch, present))):
+        archive.extract(name, directory)
+
+
+def _session() -> requests.Session:
+    """Return this thread's HTTP session, which trusts whom pip trusts."""
+    if not hasattr(_local, "session"):
+        _local.session = requests.Session()
+        if certificates := _pip_settings().get("cert"):
+            _local.session.verify = certificates
+    return _local.session
+
+
+@functools.cache
+def _pip_settings() -> dict[str, str]:
+    """Return pip's settings that are in force here, of its files and of the PIP_* variables; the latter win."""
+    listing = run(sys.executable, "-m", "pip", "config", "list")
+    found = re.findall(r"^(global|:env:)\.([a-z-]+)=(.+)$", listing, re.MULTILINE)
+    found.sort(key=lambda setting: setting[0] == ":env:")
+    return {name: str(ast.literal_eval(value)) for _section, name, value in found}
