@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+import warnings
+from typing import Callable, Dict, List, Match, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ._errors import Conflict, Unsupported
 
 MARK = "primus.patches"
 _NEWLINE = re.compile(rb"\r\n|\r|\n")  # what ends a line for Python's tokenizer, and nothing else does
+_BLOCK = re.compile(  # a block as it is written, of any patch
+    rb"(?:\A|(?<=[\r\n]))# >>> %(mark)s: (?P<owner>[a-z][a-z0-9_]*), revision (?P<revision>[0-9]{1,9}) >>>%(end)s"
+    rb"from [\w.]+ import \(  # noqa: F401%(end)s(?:    \w+,%(end)s)+\)%(end)s"
+    rb"# <<< %(mark)s: (?P=owner) <<<(?:%(end)s|\Z)"
+    % {b"mark": re.escape(MARK.encode()), b"end": b"(?:%s)" % _NEWLINE.pattern}
+)
 
 
 class Target(NamedTuple):
@@ -38,26 +45,23 @@ class Reexport(NamedTuple):
     def undo(self, text: bytes, owner: str) -> Optional[Undone]:
         """Take the marked block of the patch ``owner`` out again.
 
-        Returns None when there is none; raises Conflict when the marks are not one well-formed pair.
+        Returns None when there is none; raises Conflict when its marks are there, but not as one block that is a
+        top-level statement and has the form in which it was written.
         """
-        if MARK.encode() not in text:  # (a plain search first: most files hold no block)
+        marks = [mark.start() for mark in re.finditer(rb"# (?:>>>|<<<) %s: %s\b" % _mark(owner), text)]
+        if not marks:
             return None
-        begins = list(re.finditer(rb"^# >>> %s: %s, revision ([0-9]+) >>>(?=\r?\n|\r)" % _mark(owner), text, re.M))
-        ends = list(re.finditer(rb"^# <<< %s: %s <<<(?:\r\n|\r|\n|\Z)" % _mark(owner), text, re.M))
-        if not begins and not ends:
-            return None
-        if len(begins) != 1 or len(ends) != 1 or ends[0].start() < begins[0].end():
-            at = ", ".join(str(_line(text, mark.start())) for mark in begins + ends)
+        blocks = [block for block in _BLOCK.finditer(text) if block["owner"] == owner.encode()]
+        strays = [mark for mark in marks if not any(block.start() <= mark < block.end() for block in blocks)]
+        line = _line(text, marks[0])
+        statements = {node.lineno for node in _parse(text, "the file").body if isinstance(node, ast.ImportFrom)}
+        if strays or len(blocks) != 1 or line + 1 not in statements:
             raise Conflict(
-                "expected one block between '# >>> %s: %s ...' and '# <<< ...', found %d beginning and %d end marks "
-                "(lines %s): the block was edited by hand; restore the file from its wheel"
-                % (MARK, owner, len(begins), len(ends), at)
+                "expected one block from '# >>> %s: %s, ...' to '# <<< ...' as it was written, found something else "
+                "(marks at lines %s): it was edited by hand since; restore the block, or the file from its wheel"
+                % (MARK, owner, ", ".join(str(_line(text, mark)) for mark in marks))
             )
-        start, end = begins[0].start(), ends[0].end()
-        if not text[:end].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
-            newline = [m for m in _NEWLINE.finditer(text, max(0, start - 2), start)]
-            start = newline[-1].start() if newline else start
-        return Undone(text[:start] + text[end:], int(begins[0].group(1)), _line(text, begins[0].start()))
+        return Undone(_without(text, blocks[0]), int(blocks[0]["revision"]), line)
 
     def do(self, text: bytes, owner: str, revision: int, target: Target) -> Optional[bytes]:
         """Add the block to ``text``.
@@ -65,9 +69,9 @@ class Reexport(NamedTuple):
         Returns None when the module binds every name already (native). Raises Unsupported when the source module
         does not define a name, Conflict when the file does not parse or has no place for the block.
         """
-        module = _parse(text, "the file")
+        statements = _statements(text)
         source = _absolute(self.source, target.package)
-        bound = _bound(module, target.package)
+        bound = _bound(statements, target.package)
         wanted = [name for name in self.names if name not in bound]
         # What is bound by importing it from the source must be there as well: a block left over from another
         # version binds nothing, it breaks the import.
@@ -79,7 +83,17 @@ class Reexport(NamedTuple):
                 raise Unsupported("%s does not define %s" % (source, ", ".join(absent)))
         if not wanted:
             return None
-        return _insert(text, module, source, target.package, self._block(wanted, owner, revision))
+        return _insert(text, statements, source, target.package, owner, self._block(wanted, owner, revision))
+
+    def prove(self, before: bytes, after: bytes, owner: str, package: str) -> None:
+        """Raise Conflict unless ``after`` parses, binds every name, and gives ``before`` when the edit is undone."""
+        bound = _bound(_parse(after, "the result").body, package)
+        lost = [name for name in self.names if name not in bound]
+        if lost:
+            raise Conflict("the file would not bind %s even with the block; nothing is written" % ", ".join(lost))
+        undone = self.undo(after, owner)
+        if undone is None or undone.text != before:
+            raise Conflict("undoing the edit would not give the original bytes back; nothing is written")
 
     def _defined(self, source: str, target: Target) -> Set[str]:
         found = target.read(source)
@@ -107,6 +121,23 @@ class Reexport(NamedTuple):
         return (_line(text, len(before) + 2), before + b"\n" + after) if found else None
 
 
+def unpatched(text: bytes) -> bytes:
+    """``text`` without the blocks of all patches."""
+    while True:
+        block = _BLOCK.search(text)
+        if block is None:
+            return text
+        text = _without(text, block)
+
+
+def _without(text: bytes, block: Match[bytes]) -> bytes:
+    start, end = block.span()
+    if not block[0].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
+        newlines = list(_NEWLINE.finditer(text, max(0, start - 2), start))
+        start = newlines[-1].start() if newlines else start
+    return text[:start] + text[end:]
+
+
 def _mark(owner: str) -> Tuple[bytes, bytes]:
     return re.escape(MARK.encode()), re.escape(owner.encode())
 
@@ -117,15 +148,22 @@ def _line(text: bytes, offset: int) -> int:
 
 def _parse(text: bytes, what: str) -> ast.Module:
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():  # (of invalid escapes and the like: not ours to report)
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = " at line %s" % error.lineno if isinstance(error, SyntaxError) and error.lineno else ""
-        raise Conflict("%s does not parse%s: %s" % (what, where, getattr(error, "msg", None) or error)) from None
+        reason = getattr(error, "msg", None) or str(error) or "too complex for this Python"
+        raise Conflict("%s does not parse%s: %s" % (what, where, reason)) from None
 
 
-def parses(text: bytes) -> None:
-    """Raise Conflict when the bytes are not a Python module."""
-    _parse(text, "the result")
+def _statements(text: bytes) -> List[ast.stmt]:
+    """Top-level statements of a file, less the blocks of other patches.
+
+    What another patch binds may be reverted on its own, and a place found by it would depend on which came first.
+    """
+    blocks = {_line(text, block.start()) + 1 for block in _BLOCK.finditer(text)}
+    return [node for node in _parse(text, "the file").body if node.lineno not in blocks]
 
 
 def _absolute(source: str, package: str) -> str:
@@ -135,24 +173,24 @@ def _absolute(source: str, package: str) -> str:
     if not level:
         return name
     parts = package.split(".")
-    return ".".join(parts[: len(parts) - level + 1] + ([name] if name else []))
+    return ".".join(parts[: max(0, len(parts) - level + 1)] + ([name] if name else []))
 
 
 def _import_source(node: ast.ImportFrom, package: str) -> str:
     return _absolute("." * node.level + (node.module or ""), package)
 
 
-def _bound(module: ast.Module, package: str) -> Dict[str, Tuple[str, str]]:
+def _bound(statements: Sequence[ast.stmt], package: str) -> Dict[str, Tuple[str, str]]:
     """Names that unconditional top-level statements bind, each with (module it is imported from or '', name there)."""
     bound: Dict[str, Tuple[str, str]] = {}
-    for node in module.body:
+    for node in statements:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if alias.name != "*":
                     bound[alias.asname or alias.name] = (_import_source(node, package), alias.name)
         elif isinstance(node, ast.Delete):
-            for name in node.targets:
-                if isinstance(name, ast.Name):
+            for name in ast.walk(node):
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Del):
                     bound.pop(name.id, None)
         else:
             bound.update((name, ("", "")) for name in _simple(node))
@@ -189,25 +227,32 @@ def _defined(module: ast.Module) -> Set[str]:
     return names
 
 
-def _insert(text: bytes, module: ast.Module, source: str, package: str, block: List[str]) -> bytes:
+def _insert(
+    text: bytes, statements: Sequence[ast.stmt], source: str, package: str, owner: str, block: Sequence[str]
+) -> bytes:
     """``text`` with the block right after the last import of ``source``, else after the last top-level import."""
-    imports = [node for node in module.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     if not imports:
         raise Conflict("expected a top-level import statement to put the block after, found none")
     same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]
     line = _end((same or imports)[-1])
-    for node in module.body:  # a statement may begin behind a semicolon on that line, and end further down
+    for node in statements:  # a statement may begin behind a semicolon on that line, and end further down
         if node.lineno <= line < _end(node):
             line = _end(node)
-    # (CPython's tokenizer may count a form feed or a last line without newline its own way; the result is parsed
-    # and undone again before it counts, so that a wrong line here cannot pass.)
+    # (A codec may make lines of its own, as unicode_escape does; the result is proven before it counts, so that a
+    # wrong line here cannot pass.)
     newlines = list(_NEWLINE.finditer(text))
-    if line <= len(newlines):
-        newline = newlines[line - 1].group()
-        cut = newlines[line - 1].end()
-        return text[:cut] + b"".join(part.encode("ascii") + newline for part in block) + text[cut:]
-    newline = newlines[-1].group() if newlines else b"\n"
-    return text + b"".join(newline + part.encode("ascii") for part in block)
+    newline = newlines[min(line, len(newlines)) - 1].group() if newlines else b"\n"
+    cut = newlines[line - 1].end() if line <= len(newlines) else len(text)
+    while True:  # blocks of several patches in one place lie in the order of their names, whichever came first
+        other = _BLOCK.match(text, cut)
+        if other is None or other["owner"] > owner.encode():
+            break
+        cut = other.end()
+    lines = [part.encode("ascii") for part in block]
+    if text[:cut].endswith((b"\r", b"\n")):
+        return text[:cut] + b"".join(part + newline for part in lines) + text[cut:]
+    return text[:cut] + b"".join(newline + part for part in lines) + text[cut:]
 
 
 def _end(node: ast.stmt) -> int:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,7 +12,7 @@ from ._errors import DefinitionError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
-_SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
+_SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z", re.ASCII)  # (the block must be ASCII in any encoding)
 _TEXTS = ("name", "package", "versions", "file", "reason", "upstream", "retire")
 _KEYS = (*_TEXTS, "distribution", "revision", "edits")
 
@@ -66,9 +67,13 @@ def load(definition: Any) -> Patch:
     edits = definition.get("edits")
     if not isinstance(edits, Sequence) or isinstance(edits, str) or len(edits) != 1:
         raise _wrong(name, "edits", "expected a list of one edit, found %s" % _kind(edits))
-    return Patch(
+    patch = Patch(
         edits=tuple(_edit(name, edit) for edit in edits), distribution=distribution, revision=revision, **texts
     )
+    for edit in patch.edits:
+        if len(edit.source) - len(edit.source.lstrip(".")) > patch.module_package.count(".") + 1:
+            raise _wrong(name, "edits.reexport.source", "%s lies above the package %s" % (edit.source, patch.package))
+    return patch
 
 
 def _edit(name: str, edit: Any) -> Reexport:
@@ -83,7 +88,7 @@ def _edit(name: str, edit: Any) -> Reexport:
     if not isinstance(names, Sequence) or isinstance(names, str) or not names or len(set(map(str, names))) != len(names):
         raise _wrong(name, "edits.reexport.names", "expected a list of different names, found %r" % (names,))
     for item in names:
-        if not isinstance(item, str) or not item.isidentifier() or not item.isascii():
+        if not isinstance(item, str) or not item.isidentifier() or not item.isascii() or keyword.iskeyword(item):
             raise _wrong(name, "edits.reexport.names", "expected a name, found %r" % (item,))
     return Reexport(source, tuple(names))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import _edits, _environment, _versions
 from ._edits import Target
@@ -133,7 +133,7 @@ def _look(
         if file not in original:
             original[file] = _read(file)
         integrity = _integrity(original[file], None, recorded)
-        found = _find(patch, texts.get(file, original[file]), _target(patch, package), outside, recorded)
+        found = _find(patch, texts.get(file, original[file]), _target(patch, package, texts), outside, recorded)
         integrity = _integrity(original[file], found.absent, recorded)
         state, message = found.state, found.message
     except Unsupported as error:
@@ -178,17 +178,18 @@ def _find(
         after = edit.do(base, patch.name, patch.revision, target)
         if outside and after is not None:
             raise Unsupported(outside)
-    except Unsupported as error:
-        if outside and outside not in str(error):
-            error = Unsupported("%s; %s" % (outside, error))
+    except (Conflict, Unsupported) as error:
+        if isinstance(error, Conflict) and not outside:
+            raise
+        reason = "%s; %s" % (outside, error) if outside and outside not in str(error) else str(error)
         if undone is None:
-            raise error from None
-        note = "%s; the block at line %d is left from another version: state absent takes it out" % (error, undone.line)
+            raise Unsupported(reason) from None
+        note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, undone.line)
         return _Found("unsupported", note, absent=undone.text)
     if undone is not None:
-        return _found_block(patch, text, undone, after)
+        return _found_block(patch, text, undone, after, target)
     if after is not None:
-        _prove(patch, text, after)
+        edit.prove(text, after, patch.name, target.package)
         return _Found("pending", "not applied; revision %d is current" % patch.revision, present=after)
     message = "every name is there already"
     unmarked = edit.unmarked(text)
@@ -201,7 +202,9 @@ def _find(
     return _Found("native", message + " (state absent leaves it: no RECORD proves the original)")
 
 
-def _found_block(patch: Patch, text: bytes, undone: _edits.Undone, after: Optional[bytes]) -> _Found:
+def _found_block(
+    patch: Patch, text: bytes, undone: _edits.Undone, after: Optional[bytes], target: Target
+) -> _Found:
     """The state of a text that holds a block of the patch."""
     if undone.revision > patch.revision:
         raise Conflict(
@@ -210,27 +213,20 @@ def _found_block(patch: Patch, text: bytes, undone: _edits.Undone, after: Option
         )
     if undone.revision < patch.revision:
         if after is not None:
-            _prove(patch, undone.text, after)
+            patch.edits[0].prove(undone.text, after, patch.name, target.package)
         message = "revision %d at line %d, revision %d is current" % (undone.revision, undone.line, patch.revision)
         return _Found("outdated", message, present=undone.text if after is None else after, absent=undone.text)
     if after != text:
         raise Conflict(
-            "line %d: the block of revision %d is not as it was written: it was edited by hand since; "
-            "restore the block, or the file from its wheel" % (undone.line, patch.revision)
+            "line %d: expected the block of revision %d as it would be written now, found another one: it, or the file "
+            "around it, was edited by hand since; restore the block, or the file from its wheel"
+            % (undone.line, patch.revision)
         )
     return _Found("applied", "revision %d at line %d" % (undone.revision, undone.line), text, undone.text)
 
 
-def _prove(patch: Patch, before: bytes, after: bytes) -> None:
-    """Raise Conflict unless ``after`` parses and undoing the edit gives ``before`` again."""
-    _edits.parses(after)
-    undone = patch.edits[0].undo(after, patch.name)
-    if undone is None or undone.text != before:
-        raise Conflict("undoing the edit would not give the original bytes back; nothing is written")
-
-
-def _target(patch: Patch, package: _environment.Package) -> Target:
-    """What the edits may ask: modules of the package that the file belongs to."""
+def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes]) -> Target:
+    """What the edits may ask: modules of the package that the file belongs to, as earlier patches of the call left them."""
 
     def read(module: str) -> Optional[Tuple[str, bytes]]:
         inside = module.split(".")[patch.package.count(".") + 1 :]
@@ -238,9 +234,9 @@ def _target(patch: Patch, package: _environment.Package) -> Target:
             return None
         for directory in package.directories:
             stem = os.path.join(directory, *inside)
-            for name in (stem + ".py", os.path.join(stem, "__init__.py")):
+            for name in (os.path.join(stem, "__init__.py"), stem + ".py"):  # (in the order of Python's own finder)
                 if os.path.isfile(name):
-                    return name, _read(name)
+                    return name, texts.get(name) or _read(name)
         return None
 
     return Target(patch.module_package, read)
@@ -265,7 +261,8 @@ def _integrity(
         return "unknown"
     if _environment.matches(text, recorded.hash):
         return "pristine"
-    if without is not None and _environment.matches(without, recorded.hash):
+    original = (_edits.unpatched(text), without)
+    if any(found is not None and _environment.matches(found, recorded.hash) for found in original):
         return "patched"
     return "foreign"
 

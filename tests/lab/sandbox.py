@@ -56,7 +56,11 @@ def child(
 
 
 def _attempt(
-    function: Callable[[], Any], user: int | None, group: int, groups: Sequence[int], mounts: bool  # noqa: FBT001
+    function: Callable[[], Any],
+    user: int | None,
+    group: int,
+    groups: Sequence[int],
+    mounts: bool,  # noqa: FBT001
 ) -> bytes:
     try:
         if mounts:
