@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from typing import Any, Mapping, Optional, Sequence
+
+from . import _engine
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
 
 
 def main(patch: Mapping[str, Any], arguments: Optional[Sequence[str]] = None) -> int:
     """Apply, check or revert one patch; returns the exit status that the help names."""
-    sys.dont_write_bytecode = True
-    from . import _engine
-
+    if isinstance(sys.stdout, io.TextIOWrapper):  # (a diff may hold what a C locale cannot say; exit 1 would mislead)
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         description="%s: %s" % (patch["name"], patch["reason"]),
         epilog="Exit status: 0 done or nothing to do, 1 would change (--check), 2 refused or error.",

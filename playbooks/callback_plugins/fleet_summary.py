@@ -1,0 +1,1 @@
+../../plugins/callback/fleet_summary.py

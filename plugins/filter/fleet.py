@@ -1,0 +1,40 @@
+# Filters for this collection's own playbooks and role: the fleet's records for set_stats, the verdict of an audit.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jinja filters over the functions that the callback `fleet_summary` uses, so that both tell the same."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import Record, merge, problems, records
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+def fleet_records(
+    hostvars: Mapping[str, Mapping[str, t.Any]],
+    hosts: Iterable[str],
+    names: Sequence[str],
+    *,
+    predicted: bool = False,
+) -> dict[str, list[Record]]:
+    """Return, for each of these hosts that ran a task registered under one of these names, its records."""
+    fleet = {}
+    for host in map(str, hosts):
+        found: list[Record] = []
+        for result in (hostvars[host].get(name) for name in names):
+            found += records(host, result, predicted=predicted) if result else []
+        if found:
+            fleet[host] = merge(found)
+    return fleet
+
+
+class FilterModule:
+    """Entry point of Ansible's filter loader."""
+
+    def filters(self) -> dict[str, Callable[..., t.Any]]:
+        """Return the filters by name."""
+        return {"fleet_records": fleet_records, "audit_problems": problems}

@@ -1,0 +1,243 @@
+# Turns results of this collection's modules into records and summary lines: one per node, environment and patch.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure functions, used on the controller by the callback `fleet_summary` and by the filters of this collection.
+
+A *result* is what a task of `site_patch`, `site_patch_info` or `import_check` leaves behind, looped or not, as a
+callback or a registered variable sees it. A *record* is one line of the summary.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+import unicodedata
+from collections import Counter
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Result = Mapping[str, t.Any]
+
+MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_patch_info", "import_check"))
+
+#: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
+_REFUSED = ("unsupported", "conflict", "missing")
+
+#: The reason is never squeezed below this many columns, however narrow the terminal.
+_LEAST_REASON = 24
+
+_COLUMNS = ("node", "environment", "patch", "state", "action", "reason")
+
+
+class Record(t.TypedDict):
+    """One line of the summary. Plain types only: it also goes to AWX by `set_stats`."""
+
+    node: str
+    environment: str  # interpreter or directory; empty when the node did not get that far
+    patch: str  # empty for a line about the node or the environment as a whole
+    state: str  # a state of the patch as found, or: unreachable, failed, imported, hidden
+    action: str  # none, apply, migrate, revert, skip, failed
+    predicted: bool  # the action was not taken: check mode, or a module that only looks
+    reason: str
+
+
+def records(node: str, result: Result, *, predicted: bool, status: str = "") -> list[Record]:
+    """Return the records of one task's result on one node.
+
+    :param predicted: the task could not change anything (check mode, or a module that only looks).
+    :param status: "ok", "failed" or "unreachable", where the caller knows it, else the result tells. (A callback
+        knows; Ansible strips it from the results that it hands to callbacks.)
+    """
+    if isinstance(result.get("results"), list):
+        items = [item for item in result["results"] if hasattr(item, "get")]
+        return [record for item in items for record in records(node, item, predicted=predicted)]
+    if result.get("skipped"):
+        return []
+    status = _status(result, status)
+    environment = environment_of(result)
+
+    def record(patch: str, state: str, action: str, reason: str) -> Record:
+        return Record(
+            node=node,
+            environment=environment,
+            patch=patch,
+            state=state,
+            action=action,
+            predicted=predicted,
+            reason=reason,
+        )
+
+    message = str(result.get("msg") or result.get("censored") or "")
+    imports = result.get("imports") or []
+    if status == "unreachable":
+        return [record("", "unreachable", "none", message)]
+    if result.get("patches"):
+        failure = _broken(imports) or (message or "failed" if status == "failed" else "")
+        return [record(patch["name"], patch["state"], *_outcome(patch, result, failure)) for patch in result["patches"]]
+    if status == "failed" or _broken(imports):
+        return [record("", "failed", "failed", _broken(imports) or message)]
+    state, reason = ("imported", ", ".join(map(_module, imports))) if imports else ("hidden", message)
+    return [record("", state, "none", reason)] if reason else []
+
+
+def _status(result: Result, known: str = "") -> str:
+    status = known or ("unreachable" if result.get("unreachable") else "failed" if result.get("failed") else "ok")
+    # Where failed_when had its say, "failed" is no longer the module's own word. Only site_patch_info surely did not
+    # fail when it tells patches; it is the one that returns no imports.
+    judged = "failed_when_result" in result and result.get("patches") and "imports" not in result
+    return "ok" if status == "failed" and judged else status
+
+
+def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[str, str]:
+    """Return action and reason of one of the patches of a result that failed for that cause, or did not ("")."""
+    action, reason = patch["action"], patch.get("message") or ""
+    imports = result.get("imports") or []
+    if not failure:
+        proven = "imports proven" if all(entry.get("proven") for entry in imports) else "imports work"
+        return action, _joined(reason, proven if imports else "")
+    if _broken(imports):
+        return "failed", _joined(reason, failure)
+    refused = [other for other in result["patches"] if other["state"] in _REFUSED and other["action"] != "skip"]
+    if patch in refused:
+        return "failed", reason
+    # One transaction: with one patch refused, what was planned for the others is not done either.
+    return ("failed", failure) if action != "none" or not refused else (action, reason)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
+
+
+def environment_of(result: Result) -> str:
+    """Return the name of the environment that a result is about: its directory, else its interpreter, else ``""``.
+
+    A module that failed early does not say; then the loop's item does, which in the role is the environment.
+    """
+    environment = result.get("environment") or {}
+    named = environment.get("path") or environment.get("python")
+    item = result.get(result.get("ansible_loop_var") or "item")
+    return str(named or (item if isinstance(item, str) else ""))
+
+
+def _broken(imports: Sequence[Mapping[str, t.Any]]) -> str:
+    """Return what is wrong with imports; ``""`` when nothing is."""
+    return "; ".join(
+        f"import {_module(entry)}: {entry.get('error') or entry.get('cause') or 'failed'}"
+        for entry in imports
+        if not entry.get("ok")
+    )
+
+
+def _module(entry: Mapping[str, t.Any]) -> str:
+    """Return an import's module alone: an object reference can name more objects than a line has room for."""
+    return str(entry.get("name")).partition(":")[0]
+
+
+def merge(found: Iterable[Record]) -> list[Record]:
+    """Return one record per node, environment and patch, sorted by node, from those of several tasks in any order.
+
+    The last task's word on a patch stands. What became of imports is told with the patches of that environment, and
+    has a line of its own only where there are none.
+    """
+    latest: dict[tuple[str, str, str], Record] = {}
+    for record in found:
+        about = record["patch"] or ("unreachable" if record["state"] == "unreachable" else "")
+        latest[record["node"], record["environment"], about] = record
+    patched = {(record["node"], record["environment"]) for record in latest.values() if record["patch"]}
+    lines = []
+    for (node, environment, about), record in latest.items():
+        whole = latest.get((node, environment, ""))
+        if record["patch"] and whole and record["action"] != "failed":
+            failed = whole["action"] == "failed"
+            reason = _joined(record["reason"], whole["reason"] if failed else "imports work")
+            lines.append(Record({**record, "action": "failed" if failed else record["action"], "reason": reason}))
+        elif about or (node, environment) not in patched:
+            lines.append(record)
+    return sorted(lines, key=lambda line: _natural(line["node"]))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key under which gpu-2 comes before gpu-10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def problems(patches: Result, imports: Result, fail_states: Sequence[str]) -> list[str]:
+    """Return why an audited environment is not as it should be; empty when it is.
+
+    :param patches: the result of `site_patch_info` in that environment.
+    :param imports: the result of `import_check` there; empty when no import was asked for.
+    :param fail_states: the states that count as wrong: a list, or one string that holds them, as `-e` gives.
+    """
+    if _status(patches) == "failed":
+        return [printable(str(patches.get("msg") or "the patches could not be looked at"))]
+    wrong = [f"{patch['name']} is {patch['state']}" for patch in patches["patches"] if patch["state"] in fail_states]
+    if imports and "imports" not in imports:
+        wrong.append(str(imports.get("msg") or "the imports could not be tried"))
+    broken = _broken(imports.get("imports") or [])
+    return [printable(problem) for problem in (*wrong, broken) if problem]
+
+
+def printable(text: str) -> str:
+    """Return the text on one line: white space collapsed, control and other invisible characters written as escapes.
+
+    Host names come from inventories and messages from libraries: neither may move the cursor, change colours,
+    reverse the reading direction or start a second line.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in " ".join(text.split())
+    )
+
+
+def width(text: str) -> int:
+    """Return how many columns a terminal gives to a text (wide characters take two, combining ones none)."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def shorten(text: str, columns: int) -> str:
+    """Return the text, its end replaced by "..." where it is wider than so many columns."""
+    if width(text) <= columns:
+        return text
+    kept = ""
+    for char in text:
+        if width(kept + char) > columns - 3:
+            break
+        kept += char
+    return kept.rstrip() + "..."
+
+
+def did(record: Record) -> str:
+    """Return a record's action as a person reads it."""
+    acts = record["action"] in ("apply", "migrate", "revert")
+    return f"would {record['action']}" if acts and record["predicted"] else record["action"]
+
+
+def table(lines: Sequence[Record], columns: int | None = None) -> list[str]:
+    """Return a heading and one aligned line per record.
+
+    :param columns: the terminal's width, to which reasons are cut unless something failed; None cuts nothing.
+    """
+    rows = [[name.upper() for name in _COLUMNS]]
+    for record in lines:
+        cells = (record["node"], record["environment"], record["patch"], record["state"], did(record), record["reason"])
+        rows.append([printable(cell) or "-" for cell in cells])
+    widths = [max(width(row[column]) for row in rows) for column in range(len(_COLUMNS) - 1)]
+    room = None if columns is None else max(_LEAST_REASON, columns - sum(widths) - 2 * len(widths))
+    trouble = [False, *(record["action"] == "failed" or record["state"] == "unreachable" for record in lines)]
+    text = []
+    for row, whole in zip(rows, trouble):
+        padded = [cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths)]
+        text.append("  ".join([*padded, row[-1] if whole or room is None else shorten(row[-1], room)]))
+    return text
+
+
+def counts(lines: Sequence[Record]) -> str:
+    """Return how many records there are of each state and action, the most frequent first."""
+    kinds: Counter[str] = Counter()
+    for record in lines:
+        told = record["action"] in ("none", record["state"])
+        kinds[record["state"] if told else f"{record['state']} ({did(record)})"] += 1
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())

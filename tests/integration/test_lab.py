@@ -1,0 +1,87 @@
+# The lab itself: what the other tests take for granted about wheels, environments, ansible-playbook and the SSH node.
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import environments, interpreters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.controller import Run
+
+REPORT = "import sys, importlib.util as u; print(sys.prefix); print(u.find_spec('transformers').origin)"
+
+
+def recorded(site_packages: Path, name: str) -> str:
+    """Return the sha256 that the wheel's RECORD gives for the file ``name``."""
+    (record,) = site_packages.glob("transformers-*.dist-info/RECORD")
+    with record.open(newline="") as file:
+        return {row[0]: row[1] for row in csv.reader(file)}[name]
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file as RECORD writes it."""
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+
+
+def test_tree_is_private_and_as_the_wheel_recorded_it(tree: Callable[[str], Path]) -> None:
+    first, second = tree("4.57.6"), tree("4.57.6")
+    (second / "transformers" / "modeling_utils.py").write_text("")
+    name = "transformers/modeling_utils.py"
+    assert sha256(first / name) == recorded(first, name)
+    assert (first / name).stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("version", interpreters.PROMISED)
+def test_venv_runs_the_python_asked_for(venv: Callable[[str], Path], version: str) -> None:
+    environment = venv(version)
+    code = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix)"
+    output = subprocess.check_output([environments.python_of(environment), "-c", code], text=True)
+    assert output.split() == [version, str(environment)]
+
+
+@pytest.mark.slow
+def test_megatron_copy_has_its_own_transformers_and_the_real_bridge(megatron_copy: Path) -> None:
+    site_packages = environments.site_packages(megatron_copy)
+    code = f"{REPORT}; import megatron.bridge"
+    output = subprocess.check_output([environments.python_of(megatron_copy), "-B", "-c", code], text=True, cwd="/")
+    assert output.split() == [str(megatron_copy), str(site_packages / "transformers" / "__init__.py")]
+    name = "transformers/modeling_utils.py"
+    assert sha256(site_packages / name) == recorded(site_packages, name)
+
+
+@pytest.mark.slow
+def test_megatron_5_has_transformers_5_and_the_real_bridge(megatron_5: Path) -> None:
+    code = "import transformers, megatron.bridge; print(transformers.__version__)"
+    output = subprocess.check_output([environments.python_of(megatron_5), "-B", "-c", code], text=True, cwd="/")
+    assert output.split() == [environments.TRANSFORMERS_5]
+
+
+def test_playbook_reports_results_and_keeps_the_developers_home_out(
+    playbook: Callable[..., Run], tmp_path: Path
+) -> None:
+    task = {"name": "Look", "ansible.builtin.command": "printenv HOME"}
+    run = playbook([{"hosts": "all", "gather_facts": False, "tasks": [task]}]).exits(0)
+    assert run.one("command").status == "changed"
+    assert Path(run.one("command").result["stdout"]).is_relative_to(tmp_path)
+
+
+def test_playbook_tells_a_failure_from_an_unreachable_host(playbook: Callable[..., Run]) -> None:
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "false"}]}
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    run = playbook([play], inventory={"all": {"hosts": {"here": {"ansible_connection": "local"}, "gone": gone}}})
+    run.exits(4)
+    assert {task.host: task.status for task in run.tasks} == {"here": "failed", "gone": "unreachable"}
+
+
+def test_ssh_node_is_reached_by_a_real_ssh(playbook: Callable[..., Run], ssh_node: dict[str, Any]) -> None:
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "printenv SSH_CONNECTION"}]}
+    run = playbook([play], inventory=ssh_node).exits(0)
+    assert run.one("command", "node").result["stdout"].startswith("127.0.0.1 ")

@@ -1,0 +1,232 @@
+# A real Ansible controller: builds and installs the collection, and runs ansible-playbook in a home of its own.
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import cache, interpreters
+from lab.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tool(name: str) -> str:
+    """Return the path of a program installed beside the running interpreter (``ansible-playbook``), else from PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise FileNotFoundError(f"no {name} beside {sys.executable} or in PATH: run the tests by ./dev test")
+    return found
+
+
+def build_artifact(destination: Path) -> Path:
+    """Build the collection from the checkout with ansible-galaxy and return the ``.tar.gz``."""
+    destination.mkdir(parents=True, exist_ok=True)
+    environment = clean_environment(destination / "home")
+    run(tool("ansible-galaxy"), "collection", "build", "--force", "--output-path", destination, ROOT, env=environment)
+    (artifact,) = destination.glob("primus-patches-*.tar.gz")
+    return artifact
+
+
+def install_artifact(artifact: Path, collections: Path) -> Path:
+    """Install ``artifact`` with ansible-galaxy; return the directory for ANSIBLE_COLLECTIONS_PATH."""
+    environment = clean_environment(artifact.parent / "home")
+    command = (
+        tool("ansible-galaxy"),
+        "collection",
+        "install",
+        "--offline",
+        "--force",
+        "--collections-path",
+        collections,
+    )
+    run(*command, artifact, env=environment)
+    return collections
+
+
+def checkout_as_collection() -> Path:
+    """Return a directory from which ``ansible_collections.primus.patches`` imports straight from the checkout.
+
+    It lies outside of the checkout: a link to itself inside it would be a trap for every tool that walks the tree.
+    """
+    top = cache.root() / "checkouts" / cache.digest(str(ROOT))
+    link = top / "ansible_collections" / "primus" / "patches"
+    with cache.lock("checkouts"):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(ROOT)
+    return top
+
+
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Return this process's environment with ``home`` as HOME, without Ansible's variables and Python's search path.
+
+    The caches that belong to HOME move there, so nothing of the developer's own configuration has a say.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    dropped = ("ANSIBLE_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "XDG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return {
+        **kept,
+        # ansible-core insists on a UTF-8 locale.
+        "LC_ALL": "C.UTF-8",
+        "HOME": str(home),
+        "ANSIBLE_HOME": str(home / ".ansible"),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath))),
+        **variables,
+    }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One result of one task on one host; ``status``: ok, changed, failed, ignored, skipped or unreachable."""
+
+    play: str
+    task: str
+    action: str
+    host: str
+    status: str
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of ansible-playbook gave."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    tasks: list[Task]
+
+    def exits(self, rc: int) -> Run:
+        """Return this run; an AssertionError shows all of it when the exit code was not ``rc``."""
+        assert self.rc == rc, f"expected exit {rc}\n{self}"
+        return self
+
+    def of(self, action: str, host: str | None = None) -> list[Task]:
+        """Return the results of the module ``action`` (the last part of its name is enough), in the order they came."""
+        return [
+            task
+            for task in self.tasks
+            if (task.action == action or task.action.rpartition(".")[2] == action) and host in (None, task.host)
+        ]
+
+    def one(self, action: str, host: str | None = None) -> Task:
+        """Return the only result of the module ``action``; an AssertionError shows the run if there is not just one."""
+        found = self.of(action, host)
+        assert len(found) == 1, f"expected one result of {action}, found {len(found)}\n{self}"
+        return found[0]
+
+    @property
+    def changed(self) -> bool:
+        """Whether any task changed something."""
+        return any(task.status == "changed" for task in self.tasks)
+
+    def __str__(self) -> str:
+        """Show the run as an operator would have seen it."""
+        return f"ansible-playbook: exit {self.rc}\n{self.stdout}\n{self.stderr}"
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A controller: its configuration, home and logs are in ``directory``, its collections in ``collections``."""
+
+    directory: Path
+    collections: Path
+
+    def playbook(
+        self,
+        playbook: str | Path | list[dict[str, Any]],
+        *arguments: str,
+        inventory: str | Path | dict[str, Any] = "localhost,",
+        check: bool = False,
+        diff: bool = False,
+        variables: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+        timeout: float = 600,
+    ) -> Run:
+        """Run the real ansible-playbook.
+
+        :param playbook: a file, a name (``primus.patches.setup_primus``), or the plays themselves as data.
+        :param arguments: more arguments of the command line.
+        :param inventory: a file, a host list (``localhost,``), or the inventory itself as data. A host that sets
+            no ``ansible_connection`` and is reached as ``localhost,`` is local.
+        :param variables: extra variables.
+        :param environment: variables of the environment on top of the controller's clean one.
+        :param settings: settings of the ``[defaults]`` section of ansible.cfg on top of the controller's.
+        :param timeout: seconds after which the run is ended and a TimeoutExpired raised.
+        """
+        number = len(list(self.directory.glob("run-*")))
+        directory = self.directory / f"run-{number}"
+        directory.mkdir(parents=True)
+        record = directory / "results.jsonl"
+        record.touch()
+        command = [tool("ansible-playbook"), *arguments]
+        command += ["--check"] * check + ["--diff"] * diff
+        command += [
+            "--inventory",
+            str(inventory if isinstance(inventory, str) else _file(directory, "inventory", inventory)),
+        ]
+        if variables:
+            command += ["--extra-vars", f"@{_file(directory, 'variables', dict(variables))}"]
+        if inventory == "localhost,":
+            command += ["--connection", "local"]
+        command.append(str(playbook if isinstance(playbook, str) else _file(directory, "playbook", playbook)))
+        self._configure(directory / "ansible.cfg", dict(settings or {}))
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            env=clean_environment(
+                self.directory / "home",
+                ANSIBLE_CONFIG=str(directory / "ansible.cfg"),
+                LAB_RECORD=str(record),
+                **(environment or {}),
+            ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+        tasks = [Task(**json.loads(line)) for line in record.read_text().splitlines()]
+        return Run(done.returncode, done.stdout, done.stderr, tasks)
+
+    def _configure(self, path: Path, settings: dict[str, str]) -> None:
+        """Write the controller's own ansible.cfg."""
+        merged = {
+            "collections_path": str(self.collections),
+            "callback_plugins": str(Path(__file__).parent / "callback_plugins"),
+            # Left alone, Ansible may take a shim of pyenv's that does not run.
+            "interpreter_python": str(interpreters.system()),
+            "nocows": "true",
+            "nocolor": "true",
+            "retry_files_enabled": "false",
+            **settings,
+        }
+        path.write_text(
+            "[defaults]\n"
+            + "".join(f"{name} = {value}\n" for name, value in merged.items())
+            # -F: the developer's own configuration has no say. No ControlPersist: its master would outlive the test,
+            # and below pytest's directories its socket's path would exceed the 108 bytes that are allowed.
+            + "[ssh_connection]\nssh_args = -F /dev/null\n"
+        )
+
+
+def _file(directory: Path, name: str, content: Any) -> Path:
+    """Return ``content`` if it is a path already, else write it to a file and return that (JSON is YAML, too)."""
+    if isinstance(content, Path):
+        return content
+    path = directory / f"{name}.yml"
+    path.write_text(json.dumps(content, indent=2))
+    return path

@@ -1,0 +1,70 @@
+# Requests to the engine as the modules make them, and a small package `thing` with a patch for it.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lab import packages
+from module_utils import _child
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# The same kind of patch as the catalogue's, for the package that `thing` installs.
+PATCH = {
+    "name": "thing_names",
+    "package": "thing",
+    "versions": ">=1,<2",
+    "file": "api.py",
+    "reason": "Version 1 moved Thing to thing.core.",
+    "upstream": "none",
+    "retire": "never",
+    "edits": [{"reexport": {"source": ".core", "names": ["Thing"]}}],
+}
+FILES = {
+    "__init__.py": "",
+    "api.py": '"""The package\'s interface."""\n\nimport os\n\n\ndef answer():\n    return 42\n',
+    "core.py": "class Thing:\n    pass\n",
+}
+BLOCK = b"# >>> primus.patches: thing_names"
+
+
+def ask(operation: str, python: Path | str | None = None, **parameters: Any) -> dict[str, Any]:
+    """Return the engine's result for the parameters of a module (``operation``: patch, info or check)."""
+    request = {
+        "operation": operation,
+        "check_mode": False,
+        "timeout": 60.0,
+        **parameters,
+        "path": str(parameters["path"]) if parameters.get("path") else None,
+    }
+    return _child.call(str(python) if python else None, request)
+
+
+def look(python: Path | str | None = None, **parameters: Any) -> dict[str, Any]:
+    """Return what the engine says of the one patch of a request (``thing``'s, unless another one is named)."""
+    if "name" not in parameters:
+        parameters.setdefault("definitions", [PATCH])
+    result = ask("info", python, **parameters)
+    assert not result.get("failed"), result["msg"]
+    (patch,) = result["patches"]
+    return patch
+
+
+def thing(site: Path, version: str = "1.5", **files: str) -> Path:
+    """Install ``thing`` in ``site`` with a dist-info; ``files`` replaces files by their stem. Return its directory."""
+    content = {**FILES, **{f"{stem}.py": text for stem, text in files.items()}}
+    packages.install(site, "thing", version, {f"thing/{name}": text for name, text in content.items()})
+    return site / "thing"
+
+
+def source(directory: Path, **files: str) -> Path:
+    """Write the sources of ``thing``, as they lie in a project, to ``directory`` and return that."""
+    content = {**FILES, **{f"{stem}.py": text for stem, text in files.items()}}
+    packages.write(directory, content)
+    return directory
+
+
+def definition(**changes: Any) -> Mapping[str, Any]:
+    """Return ``thing``'s patch with other values."""
+    return {**PATCH, **changes}

@@ -1,0 +1,107 @@
+# Real Python environments: bare ones, and the one with the real Megatron-Bridge on a CPU.
+"""The Megatron environment was tested with Python 3.11 on x86_64; another version works where all its wheels exist.
+
+``PRIMUS_TORCH`` replaces the torch requirement and ``PRIMUS_TORCH_PIP_ARGS`` adds options of pip's for it (such as
+``--index-url URL``), for machines whose index has no CPU build.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab import cache, interpreters
+from lab.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+TRANSFORMERS = "4.57.6"
+# The 5.x release of the demo and the tests: `import megatron.bridge` works with it.
+TRANSFORMERS_5 = "5.0.0"
+TORCH = os.environ.get("PRIMUS_TORCH", "torch==2.13.0")
+TORCH_PIP_ARGS = tuple(shlex.split(os.environ.get("PRIMUS_TORCH_PIP_ARGS", "")))
+LIBRARIES = (f"transformers=={TRANSFORMERS}", "huggingface-hub<1.0", "omegaconf==2.4.0", "einops==0.8.2", "rich")
+# Their own requirements name GPU-only or long outdated packages that the imports here do not touch.
+WITHOUT_DEPENDENCIES = ("megatron-core==0.15.3", "megatron-bridge==0.2.0rc6", "blip-ci==0.0.5")
+
+
+def python_of(environment: Path) -> Path:
+    """Return the interpreter of a virtual environment."""
+    return environment / "bin" / "python"
+
+
+def site_packages(environment: Path) -> Path:
+    """Return the site-packages directory of a virtual environment."""
+    (directory,) = (environment / "lib").glob("python3*/site-packages")
+    return directory
+
+
+def bare(python: Path, destination: Path) -> Path:
+    """Make an empty virtual environment (not even pip) of the interpreter ``python`` and return it."""
+    run(python, "-I", "-m", "venv", "--without-pip", destination)
+    return destination
+
+
+def megatron(say: Callable[[str], None] = print) -> Path:
+    """Return the real environment: torch for the CPU, Transformers 4.57.6, Megatron-Core, Megatron-Bridge and blip-ci.
+
+    Built once (about 1.2 GB). It is shared: treat it as read-only and work on :func:`megatron_copy`.
+    """
+    python = _megatron_python()
+
+    def build(directory: Path) -> None:
+        say(f"building the Megatron environment with {python} (once, about 1.2 GB, a minute or more): {directory}")
+        say("  (an index without a CPU build of torch has one for CUDA, several GB: see tests/lab/environments.py)")
+        run(python, "-m", "venv", directory)
+        for number, step in enumerate(steps, 1):
+            say(f"  {number} of {len(steps)}: pip install {shlex.join(step)}")
+            run(python_of(directory), "-m", "pip", "install", "--quiet", *step)
+
+    steps: list[Sequence[str]] = [(TORCH, *TORCH_PIP_ARGS), LIBRARIES, ("--no-deps", *WITHOUT_DEPENDENCIES)]
+    return cache.once("megatron", cache.digest(str(python.resolve()), *steps), build)
+
+
+def megatron_copy(destination: Path, say: Callable[[str], None] = print) -> Path:
+    """Make a private environment of the real one in a second or two, and return it.
+
+    Its own site-packages holds a full private copy of Transformers with its dist-info (RECORD beside it, as pip left
+    it); everything else comes from the shared environment behind it by a ``.pth`` file. So ``find_spec`` finds the
+    private package, imports are the real ones, and whatever is done to Transformers stays in ``destination``.
+    """
+    shared = site_packages(megatron(say))
+    private = site_packages(bare(_megatron_python(), destination))
+    for path in shared.glob("transformers*"):
+        shutil.copytree(path, private / path.name, symlinks=True)
+    (private / "shared.pth").write_text(f"{shared}\n")
+    return destination
+
+
+def megatron_5(destination: Path, say: Callable[[str], None] = print) -> Path:
+    """Make a private environment like :func:`megatron_copy`'s, but with Transformers 5 and what that release wants."""
+    shared = site_packages(megatron(say))
+    requirement = f"transformers=={TRANSFORMERS_5}"
+
+    def build(directory: Path) -> None:
+        say(f"building the environment with {requirement} (once): {directory}")
+        private = site_packages(bare(_megatron_python(), directory))
+        (private / "shared.pth").write_text(f"{shared}\n")
+        # pip runs out of the shared environment, sees what is there, and installs only what is missing or too old; it
+        # leaves alone what is outside of `directory`. (blip-ci's own conflicts, which it reports, are meant.)
+        run(python_of(directory), "-m", "pip", "install", "--quiet", requirement)
+
+    built = cache.once("megatron-5", cache.digest(str(shared), requirement), build)
+    private = site_packages(bare(_megatron_python(), destination))
+    shutil.copytree(site_packages(built), private, symlinks=True, dirs_exist_ok=True)
+    return destination
+
+
+def _megatron_python() -> Path:
+    """Return the interpreter of the Megatron environment: a 3.11, the version tested, else the one that runs this."""
+    try:
+        return interpreters.find("3.11")
+    except interpreters.NoInterpreter:
+        return interpreters.own()

@@ -1,0 +1,58 @@
+# Real wheels from the package index, and the directories they unpack to.
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+from lab import cache
+from lab.run import run
+
+
+def wheel(project: str, version: str) -> Path:
+    """Return the path of the wheel of ``project`` at ``version``, downloaded once. Treat it as read-only."""
+
+    def download(directory: Path) -> None:
+        run(
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
+            *("--dest", directory, f"{project}=={version}"),
+        )
+
+    (path,) = cache.once("wheels", f"{project}-{version}", download).glob("*.whl")
+    return path
+
+
+def unpacked(project: str, version: str) -> Path:
+    """Return a site-packages with the whole wheel and nothing else, unpacked once. Treat it as read-only."""
+    path = wheel(project, version)
+    key = f"{project}-{version}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+    def unpack(directory: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(directory)
+
+    return cache.once("unpacked", key, unpack)
+
+
+def modeling_tree(version: str, destination: Path) -> Path:
+    """Make ``destination`` a private site-packages with the top of Transformers, and return it.
+
+    It holds the wheel's own ``transformers/*.py`` (``modeling_utils.py``, ``pytorch_utils.py`` and their siblings) and
+    the dist-info with RECORD, byte for byte; the sub-packages, which no patch here looks at, are left out because
+    copying 3,000 files for each test is slow. Use :func:`whole_tree` to import it.
+    """
+    source = unpacked("transformers", version)
+    package = destination / "transformers"
+    package.mkdir(parents=True)
+    for path in (source / "transformers").glob("*.py"):
+        shutil.copy2(path, package)
+    (dist_info,) = source.glob("transformers-*.dist-info")
+    shutil.copytree(dist_info, destination / dist_info.name)
+    return destination
+
+
+def whole_tree(version: str, destination: Path) -> Path:
+    """Make ``destination`` a private site-packages with everything of that Transformers wheel, and return it."""
+    return shutil.copytree(unpacked("transformers", version), destination, symlinks=True, dirs_exist_ok=True)

@@ -1,0 +1,26 @@
+# The filters: the fleet's records for set_stats are plain data, whatever became of a host.
+from __future__ import annotations
+
+import json
+
+from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
+
+PATCH = {"name": "a_patch", "state": "pending", "action": "apply", "message": "found pending"}
+HOSTVARS = {
+    "ok": {"found": {"results": [{"patches": [PATCH], "imports": []}]}},
+    "failed": {"found": {"failed": True, "msg": "boom"}},
+    "unreachable": {"found": {"unreachable": True, "msg": "no route"}},
+    "skipped": {"found": {"skipped": True}},
+    "not_yet": {},
+}
+
+
+def test_records_are_json_by_host_and_hosts_without_a_result_are_left_out() -> None:
+    fleet = FilterModule().filters()["fleet_records"](HOSTVARS, list(HOSTVARS), ["other", "found"], predicted=True)
+    assert json.loads(json.dumps(fleet)) == fleet
+    assert {host: [line["state"] for line in lines] for host, lines in fleet.items()} == {
+        "ok": ["pending"],
+        "failed": ["failed"],
+        "unreachable": ["unreachable"],
+    }
+    assert fleet["ok"][0]["predicted"] is True

@@ -1,0 +1,56 @@
+# The role's variables: argument_specs, defaults, the README's table and the tasks must tell the same.
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.primus.patches.plugins.module_utils import _plan
+
+ROLE = Path(__file__).parents[3] / "roles" / "megatron_bridge"
+SPECS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+OPTIONS = {name: option for entry in SPECS.values() for name, option in entry["options"].items()}
+NAMES = (
+    "Conv1D",
+    "apply_chunking_to_forward",
+    "find_pruneable_heads_and_indices",
+    "id_tensor_storage",
+    "prune_conv1d_layer",
+    "prune_layer",
+    "prune_linear_layer",
+)
+
+
+def test_every_variable_has_its_one_default() -> None:
+    assert {name: option["default"] for name, option in OPTIONS.items()} == DEFAULTS
+
+
+@pytest.mark.parametrize("entry", ["main", "audit"])
+def test_an_entry_point_specifies_exactly_the_variables_that_its_tasks_use(entry: str) -> None:
+    tasks = (ROLE / "tasks" / f"{entry}.yml").read_text()
+    assert {name for name in DEFAULTS if re.search(rf"\b{name}\b", tasks)} == set(SPECS[entry]["options"])
+
+
+def test_the_readme_has_a_row_for_each_variable() -> None:
+    rows = re.findall(r"^\| `(megatron_bridge_\w+)` \|", (ROLE / "README.md").read_text(), re.MULTILINE)
+    assert set(rows) == set(DEFAULTS)
+
+
+def test_values_for_imports_are_kept_out_of_logs() -> None:
+    assert OPTIONS["megatron_bridge_import_environment"]["no_log"] is True
+
+
+def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None:
+    assert DEFAULTS["megatron_bridge_imports"] == [
+        "megatron.bridge",
+        "transformers.modeling_utils:" + ",".join(NAMES),
+    ]
+
+
+def test_an_audit_objects_by_default_to_every_state_but_native_and_applied() -> None:
+    choices = OPTIONS["megatron_bridge_audit_fail_states"]["choices"]
+    assert set(choices) - set(DEFAULTS["megatron_bridge_audit_fail_states"]) == {"native", "applied"}
+    assert set(_plan.ACTIONS) <= set(choices)
