@@ -102,15 +102,15 @@ def plan(
     """Look at every patch and decide.
 
     ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out; ``skip`` holds the states
-    (unsupported, missing) that are passed over instead of refused; ``known`` are all patches that may be found in a
-    file. Raises SitePatchError only for what is wrong with the environment as a whole.
+    (unsupported, missing) that are passed over instead of refused; ``known`` are further patches that a file may
+    carry. Raises SitePatchError only for what is wrong with the environment as a whole.
     """
     original: Dict[str, bytes] = {}
     texts: Dict[str, bytes] = {}
     steps: List[Step] = []
     for patch in patches if present else reversed(patches):
-        others = tuple(p for p in known if p.name != patch.name and (p.package, p.file) == (patch.package, patch.file))
-        step, text = _look(patch, others, path, present, skip, original, texts)
+        others = {other.name: other for other in (*known, *patches) if _same_file(patch, other)}
+        step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts)
         if text is not None and step.path is not None and step.action in ("apply", "migrate", "revert"):
             texts[step.path] = text
         steps.append(step)
@@ -161,13 +161,13 @@ def _look(
             text = original[location]
             integrity = "pristine" if recorded and _environment.matches(text, recorded.hash) else _integrity(recorded)
             found = _find(patch, texts.get(location, text), file, integrity == "pristine")
-            if integrity == "foreign" and recorded and _undoable(patch, text, found.absent, file, recorded.hash):
-                integrity = "patched"
         state, message = found.state, found.message
     except Unsupported as error:
         state, message = "unsupported", str(error)
     except Conflict as error:
         state, message = "conflict", str(error)
+    if integrity == "foreign" and _undoable(patch, original[location], found, file):
+        integrity = "patched"
     if state in ("applied", "outdated") and os.stat(location).st_nlink > 1:
         message += "; the file has %d hard links: a package cache may hold the patched bytes, clean it" % (
             os.stat(location).st_nlink
@@ -180,6 +180,10 @@ def _look(
     )
     step = Step(patch, state, "", message, integrity, version, location)
     return _decide(step, found, present, skip)
+
+
+def _same_file(patch: Patch, other: Patch) -> bool:
+    return patch.name != other.name and (patch.package, patch.file) == (other.package, other.file)
 
 
 def _below(directory: str, patch: Patch) -> str:
@@ -279,13 +283,14 @@ def _found_marks(
     base = text
     for index, edit in enumerate(patch.revisions[0].edits):
         base = edit.undo(base, _owner(patch, index)) if isinstance(edit, Reexport) else base
-    if blocked is not None:
+    if blocked is not None and _reexport.is_statement(text, line):
         reason = "%s; %s" % (file.outside, blocked) if file.outside else str(blocked)
         note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, line)
         return _Found("unsupported", note, absent=base)
     only_blocks = all(isinstance(edit, Reexport) for edit in patch.revisions[0].edits)
-    if number < patch.revision and only_blocks and number not in {each.number for each in patch.revisions}:
-        return _found(patch, Revision(number, ()), text, base, file)
+    unlisted = number < patch.revision and number not in {each.number for each in patch.revisions}
+    if unlisted and only_blocks and _reexport.is_statement(text, line):
+        return _found(patch, Revision(number, patch.revisions[0].edits), text, base, file)
     raise Conflict(
         "line %d: expected the block of revision %d as it would be written now, found another one: it, or the file "
         "around it, was edited by hand since; restore the block, or the file from its wheel" % (line, number)
@@ -351,9 +356,10 @@ def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> Opti
         return None
 
 
-def _undoable(patch: Patch, text: bytes, without: Optional[bytes], file: _File, digest: str) -> bool:
-    """Whether the original comes out when all known patches, and the old script's block, are undone."""
-    if without is not None and _environment.matches(without, digest):
+def _undoable(patch: Patch, text: bytes, found: Optional[_Found], file: _File) -> bool:
+    """Whether RECORD's bytes come out when all known patches, all marked blocks and the old script's are undone."""
+    digest = file.recorded.hash if file.recorded else ""
+    if found is not None and found.absent is not None and _environment.matches(found.absent, digest):
         return True  # (mostly: the one patch that is there is the one that was looked for)
     for each in (patch, *file.others):
         for revision in each.revisions:
@@ -362,6 +368,7 @@ def _undoable(patch: Patch, text: bytes, without: Optional[bytes], file: _File, 
             except (Conflict, Unsupported):
                 continue
             text = text if base is None else base
+    text = _reexport.unpatched(text)
     edit = patch.revisions[0].edits[0]
     unmarked = edit.unmarked(text) if isinstance(edit, Reexport) else None
     return _environment.matches(text if unmarked is None else unmarked[1], digest)

@@ -30,13 +30,7 @@ class Reexport(NamedTuple):
         Raises Conflict when its marks are there, but not as one block in the form in which it is written.
         """
         block = _find(text, owner)
-        if block is None:
-            return text
-        start, end = block.span()
-        if not block[0].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
-            newlines = list(NEWLINE.finditer(text, max(0, start - 2), start))
-            start = newlines[-1].start() if newlines else start
-        return text[:start] + text[end:]
+        return text if block is None else _without(text, block)
 
     def do(self, text: bytes, owner: str, revision: int, target: Target) -> bytes:
         """Add the block to ``text``; the text itself where the module binds every name already.
@@ -92,6 +86,28 @@ class Reexport(NamedTuple):
         block = "\n".join(lines).encode("ascii")
         before, found, after = text.partition(b"\n" + block)
         return (line(text, len(before) + 2), before + b"\n" + after) if found else None
+
+
+def is_statement(text: bytes, line: int) -> bool:
+    """Whether a top-level statement begins behind the line of a mark: the block is code, and not quoted in a string."""
+    return any(node.lineno == line + 1 for node in parse(text, "the file").body)
+
+
+def unpatched(text: bytes) -> bytes:
+    """The text without the blocks of all owners."""
+    block = _BLOCK.search(text)
+    while block is not None:
+        text = _without(text, block)
+        block = _BLOCK.search(text)
+    return text
+
+
+def _without(text: bytes, block: "Match[bytes]") -> bytes:
+    start, end = block.span()
+    if not block[0].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
+        newlines = list(NEWLINE.finditer(text, max(0, start - 2), start))
+        start = newlines[-1].start() if newlines else start
+    return text[:start] + text[end:]
 
 
 def marked(text: bytes, owner: str) -> Optional[Tuple[int, int]]:

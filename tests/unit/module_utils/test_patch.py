@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from module_utils import _patch
 from module_utils._catalogue import CATALOGUE
-from module_utils._edits import Reexport
+from module_utils._diff import Diff, Hunk
 from module_utils._errors import DefinitionError, SitePatchError
+from module_utils._reexport import Reexport
+from module_utils._replace import Replace
 
 EDIT = {"source": ".core", "names": ["Thing", "other"]}
 GOOD: dict[str, Any] = {
@@ -22,6 +24,7 @@ GOOD: dict[str, Any] = {
     "edits": [{"reexport": EDIT}],
     "distribution": "my-package",
 }
+DIFF = "--- a/api.py\n+++ b/api.py\n@@ -3,2 +3,2 @@ def f():\n x\n-old\n+new\n"
 ABSENT = object()
 
 
@@ -40,13 +43,36 @@ def test_a_definition_becomes_a_patch() -> None:
         package="my_package",
         versions=">=2.0,<3",
         file="sub/api.py",
-        revision=3,
         reason="Thing has moved.",
         upstream="none",
         retire="Some day.",
-        edits=(Reexport(".core", ("Thing", "other")),),
+        revisions=(_patch.Revision(3, (Reexport(".core", ("Thing", "other")),)),),
         distribution="my-package",
     )
+
+
+def test_a_patch_may_have_edits_of_all_kinds_and_earlier_revisions_newest_first() -> None:
+    replace = {"before": "a\n", "after": "b\n", "count": 2}
+    patch = _patch.load(
+        definition(
+            edits=[{"reexport": EDIT}, {"replace": replace}, {"diff": DIFF}],
+            previous=[
+                {"revision": 1, "edits": [{"replace": {"before": "a", "after": "b"}}]},
+                {"revision": 2, "edits": [{"diff": DIFF}]},
+            ],
+            requires=["torch>=2.1", "jax", "flash-attn ~= 2.1"],
+            applied_upstream=">=3",
+        )
+    )
+    diff = Diff((Hunk(3, ("x", "old"), 3, ("x", "new")),))
+    assert patch.revisions == (
+        _patch.Revision(3, (Reexport(".core", ("Thing", "other")), Replace("a\n", "b\n", 2), diff)),
+        _patch.Revision(2, (diff,)),
+        _patch.Revision(1, (Replace("a", "b", 1),)),
+    )
+    assert patch.revision == 3
+    assert patch.requires == (("torch", ">=2.1"), ("jax", ""), ("flash-attn", "~= 2.1"))
+    assert patch.applied_upstream == ">=3"
 
 
 def test_revision_and_distribution_may_be_left_out() -> None:
@@ -119,13 +145,66 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
             for value in (0, -1, "1", 1.0, True, None)
         ),
         *(
-            ("edits", value, "edits: expected a list of one edit, found ")
-            for value in (ABSENT, [], "reexport", {"reexport": EDIT}, [{"reexport": EDIT}] * 2)
+            ("edits", value, "edits: expected a list of edits, found ")
+            for value in (ABSENT, "reexport", {"reexport": EDIT}, 1)
+        ),
+        ("edits", [], "edits: expected at least one edit, found none"),
+        *(
+            ("edits", [value], "edits: expected one of reexport, replace, diff as the only key of an edit, found ")
+            for value in ("x", {}, {"sed": "s/a/b/"}, {"reexport": EDIT, "diff": DIFF}, None, [DIFF])
+        ),
+        ("edits", [{"reexport": [1]}], "edits.reexport: expected a mapping of source, names, found list [1]"),
+        *(
+            ("edits", [{"replace": value}], f"edits.replace{error}")
+            for value, error in (
+                ({"before": "a"}, ".after: expected text, found nothing"),
+                ({"before": "", "after": "a"}, ".before: expected text, found str ''"),
+                ({"before": "a", "after": "a"}, ".after: expected another text than before, found the same"),
+                ({"before": "ab", "after": "b"}, ".after: a text that is part of before cannot be told from it"),
+                ({"before": "ab", "after": ""}, ".after: expected text, found str ''"),
+                ({"before": "a", "after": "b", "count": 0}, ".count: expected a whole number from 1, found 0"),
+                ({"before": "a", "after": "b", "count": True}, ".count: expected a whole number from 1, found True"),
+                ({"before": "a", "after": "b", "regex": 1}, ".regex: unknown key; known: before, after, count"),
+                ("a", ": expected a mapping of before, after, count, found str 'a'"),
+            )
         ),
         *(
-            ("edits", [value], "edits: expected 'reexport: {source: ..., names: [...]}', found ")
-            for value in ("x", {}, {"replace": EDIT}, {"reexport": EDIT, "x": 1}, {"reexport": [1]}, None)
+            ("edits", [{"diff": value}], f"edits.diff: {error}")
+            for value, error in (
+                (1, "expected text, found int 1"),
+                ("--- a\n+++ b\n", "expected a unified diff that changes something, found no hunk"),
+                ("@@ -1 +1 @@\n x\n", "expected a unified diff that changes something, found no hunk"),
+                ("@@ -1,2 +1,2 @@\n x\n-a\n", "line 4: expected more lines of a hunk, found the end"),
+                ("@@ -1,2 +1,2 @@\n x\n?a\n", "line 3: expected a line of a hunk, found '?a'"),
+                ("@@ -1 +1 @@\n-a\n+b\nrubbish\n", "line 4: expected '@@ -N,N +N,N @@', found 'rubbish'"),
+                ("@@ -1,0 +1 @@\n+b\n", "line 2: a hunk without context cannot be undone"),
+                ("@@ -1 +1,0 @@\n-b\n", "line 2: a hunk without context cannot be undone"),
+                ("@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n", "line 4: a diff that changes the newline"),
+            )
         ),
+        *(
+            ("previous", value, f"previous{error}")
+            for value, error in (
+                ("x", ": expected a list of revisions, found str 'x'"),
+                ([1], ": expected a mapping of revision and edits, found int 1"),
+                ([{"edits": [{"diff": DIFF}]}], ".revision: expected a whole number from 1, found None"),
+                ([{"revision": 1, "edits": []}], ".edits: expected at least one edit, found none"),
+                ([{"revision": 1, "edits": [{"diff": DIFF}], "x": 1}], ".x: unknown key; known: revision, edits"),
+                ([{"revision": 3, "edits": [{"diff": DIFF}]}], ": expected revisions below 3, each once, found [3]"),
+                ([{"revision": 1, "edits": [{"diff": DIFF}]}] * 2, ": expected revisions below 3, each once, found [1, 1]"),
+            )
+        ),
+        *(
+            ("requires", value, f"requires: {error}")
+            for value, error in (
+                ("torch", "expected a list of texts, found str 'torch'"),
+                ([1], "expected text, found int 1"),
+                (["torch; python_version < '3.9'"], "expected a distribution and specifiers, no markers, found "),
+                (["torch[extra]>=2"], "expected a distribution and specifiers, no markers, found "),
+                (["torch >="], "version specifier"),
+            )
+        ),
+        ("applied_upstream", "3", "applied_upstream: version specifier '3': expected "),
         ("edits", edits(sources=".x"), "edits.reexport.sources: unknown key; known: source, names"),
         ("edits", edits(source=ABSENT), "edits.reexport.source: expected text, found nothing"),
         ("edits", edits(source="."), "edits.reexport.source: expected a module name such as .sibling, found '.'"),
@@ -134,7 +213,7 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
         ("edits", edits(source=".é"), "edits.reexport.source: expected a module name such as .sibling, found '.é'"),
         ("edits", edits(source="...x"), "edits.reexport.source: ...x lies above the package my_package"),
         *(
-            ("edits", edits(names=value), "edits.reexport.names: expected a list of different names, found ")
+            ("edits", edits(names=value), "edits.reexport.names: expected ")
             for value in (ABSENT, [], "Thing", ["a", "b", "a"], {"a": 1})
         ),
         *(
@@ -168,7 +247,7 @@ KNOWN = [definition(name="a"), definition(name="b")]
 
 
 def selected(names: list[str] | None, definitions: list[Any] | None) -> list[str]:
-    return [patch.name for patch in _patch.select(names, definitions, KNOWN)]
+    return [patch.name for patch in _patch.select(names, definitions, KNOWN)[0]]
 
 
 @pytest.mark.parametrize(
@@ -215,5 +294,6 @@ def test_a_definition_that_is_wrong_is_an_error_even_where_it_is_not_selected() 
 
 def test_every_patch_of_the_catalogue_is_valid_and_named_once() -> None:
     names = [_patch.load(patch).name for patch in CATALOGUE]
-    assert names == ["transformers_modeling_utils"]
-    assert [patch.name for patch in _patch.select(names, None, CATALOGUE)] == names
+    assert "transformers_modeling_utils" in names
+    assert len(set(names)) == len(names)
+    assert [patch.name for patch in _patch.select(names, None, CATALOGUE)[0]] == names

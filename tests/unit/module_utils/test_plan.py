@@ -294,7 +294,7 @@ def test_an_older_revision_is_migrated_and_absent_gives_the_original(tree: Tree,
     stock = file.read_bytes()
     old = _with_names(SEVEN, *NAMES[:3]) if fewer else SEVEN
     carry_out(look(site, old)[0])
-    new = SEVEN._replace(revision=4)
+    new = _revised(SEVEN, 4)
     plan, result = look(site, new)
     assert (result["state"], result["action"], result["revision"]) == ("outdated", "migrate", 4)
     assert result["integrity"] == "patched"
@@ -312,7 +312,17 @@ def test_an_older_revision_is_migrated_and_absent_gives_the_original(tree: Tree,
 def test_an_older_revision_that_was_edited_by_hand_is_not_migrated(applied: Path) -> None:
     edit(applied, (b"    Conv1D,\n", b"    Conv1D,\n    mine_too,  # keep\n"))
     for present in (True, False):
-        assert look(applied, SEVEN._replace(revision=2), present=present)[1]["state"] == "conflict"
+        assert look(applied, _revised(SEVEN, 2), present=present)[1]["state"] == "conflict"
+
+
+@pytest.mark.parametrize("revision", [1, 2])
+@pytest.mark.parametrize("version", ["4.57.6", "5.0.0"])
+def test_a_block_that_is_quoted_in_a_string_is_a_conflict(tree: Tree, version: str, revision: int) -> None:
+    site = tree(version)
+    file = site / "transformers" / "modeling_utils.py"
+    file.write_bytes(file.read_bytes() + b'\n"""\n' + _block() + b'"""\n')
+    for present in (True, False):
+        assert look(site, _revised(SEVEN, revision), present=present)[1]["state"] == "conflict"
 
 
 def test_an_older_block_that_upstream_made_needless_is_taken_out_by_a_migration(tree: Tree) -> None:
@@ -320,7 +330,7 @@ def test_an_older_block_that_upstream_made_needless_is_taken_out_by_a_migration(
     file = site / "transformers" / "modeling_utils.py"
     stock = file.read_bytes()
     file.write_bytes(stock.replace(b"import os\n", b"import os\n" + _block(), 1))
-    plan, result = look(site, SEVEN._replace(revision=2))
+    plan, result = look(site, _revised(SEVEN, 2))
     assert (result["state"], result["action"]) == ("outdated", "migrate")
     assert [change.after for change in plan.changes] == [stock]
 
@@ -683,8 +693,14 @@ def _set_version(site: Path, version: str) -> None:
     shutil.move(dist_info, site / f"transformers-{version}.dist-info")
 
 
+def _revised(patch: _patch.Patch, number: int) -> _patch.Patch:
+    (current,) = patch.revisions
+    return patch._replace(revisions=(current._replace(number=number),))
+
+
 def _with_names(patch: _patch.Patch, *names: str) -> _patch.Patch:
-    return patch._replace(edits=(patch.edits[0]._replace(names=names),))
+    (current,) = patch.revisions
+    return patch._replace(revisions=(current._replace(edits=(current.edits[0]._replace(names=names),)),))
 
 
 def _block() -> bytes:
