@@ -9,12 +9,13 @@ import sys
 import tempfile
 from typing import Any, Dict, Mapping, Optional
 
-from . import _engine, _processes
+from . import _commit, _engine, _processes
 from ._errors import EnvironmentError_
 
 _NEEDED = (3, 8)
 # Any Python must be able to read this, so that an old one can say that it is old. The collection's code is on
-# sys.path only while it is loaded: nothing of it, or of the ansible package beside it, is in the way of find_spec.
+# sys.path and in sys.modules only while it is loaded: nothing of it, or of the ansible package beside it, is in the
+# way of find_spec.
 _BOOT = """
 import os, sys
 if sys.version_info < %r:
@@ -24,6 +25,8 @@ sys.path[:] = [sys.argv[1]] + [entry for entry in sys.path if entry]
 import importlib
 engine = importlib.import_module(sys.argv[2])
 sys.path.remove(sys.argv[1])
+for name in [name for name in sys.modules if name.split(".")[0] == sys.argv[2].split(".")[0]]:
+    del sys.modules[name]
 engine.main(sys.argv)
 """
 
@@ -32,8 +35,11 @@ def call(python: Optional[str], request: Mapping[str, Any]) -> Dict[str, Any]:
     """The engine's result for ``request`` under the interpreter ``python`` (default: this one).
 
     Raises EnvironmentError_ when ``python`` is no interpreter that can run the engine, or does not come back within
-    the request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own).
+    the request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own;
+    more where it may have to wait for a lock).
     """
+    if request.get("path"):
+        request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
     if python is None:
         return _engine.run(request)
     python = _resolve(python)
@@ -43,6 +49,8 @@ def call(python: Optional[str], request: Mapping[str, Any]) -> Dict[str, Any]:
     for _part in __name__.split("."):
         root = os.path.dirname(root)
     limit = request["timeout"] * (2 if request.get("imports") else 1) + 5.0
+    if request.get("operation") == "patch" and not request.get("check_mode"):
+        limit += _commit.LOCK_SECONDS
     command = [python, "-B", "-c", _BOOT % (_NEEDED,), root, _engine.__name__]
     with tempfile.TemporaryFile() as output:
         try:

@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ._errors import CommitError
 from ._plan import Change
 
-_LOCK_SECONDS = 30.0
+LOCK_SECONDS = 30.0  # how long one commit waits for the locks of its files, at most
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS (linux/fs.h, 64 bit)
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
 _UNCOPIED = (  # extended attributes that a file system or the kernel makes for each file (compare /etc/xattr.conf)
@@ -47,6 +47,7 @@ class _Bytecode(NamedTuple):
 
     path: str
     data: bytes
+    """Empty where it cannot be read."""
     level: Optional[int]
     """Optimisation level when it is this interpreter's own, None when it is another one's."""
 
@@ -58,33 +59,38 @@ def preflight(changes: Sequence[Change], backup: bool) -> None:
     """
     for change in changes:
         directory, name = os.path.split(change.path)
+        bytecode = _bytecode(change.path)
         held = [(directory, "directory")]
-        if _bytecode(change.path):
+        if bytecode:
             held.append((os.path.join(directory, "__pycache__"), "directory of its bytecode"))
         for where, what in held:
             if os.statvfs(where).f_flag & os.ST_RDONLY:
                 raise CommitError("%s: expected a writable %s, found a read-only file system" % (where, what))
+            if _flags(where) & (_IMMUTABLE | _APPEND_ONLY):
+                raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
             if not os.access(where, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise CommitError(
                     "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: run as its owner (become_user)"
                     % (where, what, stat.filemode(os.stat(where).st_mode), os.stat(where).st_uid, os.geteuid())
                 )
-            if _flags(where) & (_IMMUTABLE | _APPEND_ONLY):
-                raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
-        if not os.path.islink(change.path) and _flags(change.path) & (_IMMUTABLE | _APPEND_ONLY):
-            raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % change.path)
+        for file in (change.path, *(old.path for old in bytecode)):
+            if not os.path.islink(file) and _flags(file) & (_IMMUTABLE | _APPEND_ONLY):
+                raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % file)
         link = os.lstat(change.path)
         parent = os.stat(directory)
         if not _may_give_away():
             me = os.geteuid()
-            if link.st_uid != me or link.st_gid not in {os.getegid(), *os.getgroups()}:
+            groups = {os.getegid(), *os.getgroups()}
+            if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)
+                groups.add(parent.st_gid)
+            if link.st_uid != me or link.st_gid not in groups:
                 raise CommitError(
                     "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner (become_user)"
                     % (change.path, me, name, link.st_uid, link.st_gid)
                 )
             if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
                 raise CommitError("%s: expected to be its owner, as %s is sticky" % (change.path, directory))
-        _room(change, directory, backup)
+    _room(changes, backup)
 
 
 def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
@@ -93,9 +99,10 @@ def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
     Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
     CommitError when a file could not be replaced; those replaced before it have been put back then.
     """
+    deadline = time.monotonic() + LOCK_SECONDS
     with ExitStack() as stack:
         for change in sorted(changes):
-            stack.enter_context(_lock(change.path))
+            stack.enter_context(_lock(change.path, deadline))
         if any(not _unchanged(change) for change in changes):
             return None
         staged: List[Tuple[str, str]] = []
@@ -104,34 +111,48 @@ def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
         try:
             for change in changes:
                 staged.append((_stage(change.path, change.after), change.path))
+                stack.enter_context(_lock(staged[-1][0], deadline))  # (the next one to come finds this file)
             for change in changes if backup else ():
                 kept[change.path] = _keep(change)
+            if any(not _unchanged(change) for change in changes):  # (again: what was made so far took its time)
+                _put_back(staged, kept, done)
+                return None
             for (temporary, path), change in zip(staged, changes):
                 bytecode = _bytecode(path)
                 done.append((change, bytecode))
                 for old in bytecode:  # before the source: an unchecked .pyc must not outlive what it was made of
-                    os.unlink(old.path)
+                    with suppress(FileNotFoundError):  # (another run, where there are no locks)
+                        os.unlink(old.path)
                 os.rename(temporary, path)
                 _sync_directory(os.path.dirname(path))
         except BaseException as error:
-            _put_back(staged, kept, done)
-            if isinstance(error, OSError):
-                where = error.filename or changes[0].path
-                raise CommitError("%s: %s; nothing was changed" % (where, error.strerror or error)) from error
+            lost = _put_back(staged, kept, done)
+            if isinstance(error, OSError) or lost:
+                where = getattr(error, "filename2", None) or getattr(error, "filename", None) or changes[0].path
+                outcome = "could not be put back: %s" % "; ".join(lost) if lost else "nothing was changed"
+                raise CommitError("%s: %s; %s" % (where, getattr(error, "strerror", None) or error, outcome)) from error
             raise
         for change, bytecode in done:
             _recompile(change, bytecode)
         return kept
 
 
-def _put_back(staged: List[Tuple[str, str]], kept: Dict[str, str], done: List[Tuple[Change, List[_Bytecode]]]) -> None:
+def _put_back(
+    staged: List[Tuple[str, str]], kept: Dict[str, str], done: List[Tuple[Change, List[_Bytecode]]]
+) -> List[str]:
+    """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
+    lost: List[str] = []
     for change, bytecode in reversed(done):
         replaced = not _unchanged(change)
-        if replaced:
-            os.rename(_stage(change.path, change.before), change.path)
+        try:
+            if replaced:
+                _rename(_stage(change.path, change.before), change.path)
+        except (OSError, CommitError) as error:
+            lost.append("%s (%s)" % (change.path, error))
+            continue
         for old in bytecode:
-            if not os.path.exists(old.path):
-                os.rename(_stage_new(old.path, old.data, change.path), old.path)
+            if old.data and not os.path.exists(old.path):
+                _write_bytecode(old.path, old.data, change.path)
         if replaced:  # (the source has another mtime now)
             _recompile(change._replace(after=change.before), bytecode)
     for path in [*(temporary for temporary, _path in staged), *kept.values()]:
@@ -139,6 +160,7 @@ def _put_back(staged: List[Tuple[str, str]], kept: Dict[str, str], done: List[Tu
             os.unlink(path)
         except OSError:
             pass
+    return lost
 
 
 def _unchanged(change: Change) -> bool:
@@ -150,15 +172,14 @@ def _unchanged(change: Change) -> bool:
 
 
 @contextmanager
-def _lock(path: str) -> Iterator[None]:
+def _lock(path: str, deadline: float) -> Iterator[None]:
     """Hold an advisory lock on the file where its file system has one.
 
     Only a courtesy among runs of our own: what makes the result right is that the file is read again and renamed.
-    So a lock that somebody holds on for too long is not waited for for ever. (NFS grants an exclusive flock only on
-    a descriptor open for writing, and none on a directory.)
+    So a lock that somebody still holds at ``deadline`` (of time.monotonic()) is done without. (NFS grants an exclusive
+    flock only on a descriptor open for writing, and none on a directory.)
     """
     descriptor = -1
-    deadline = time.monotonic() + _LOCK_SECONDS
     modes = [os.O_RDONLY, os.O_RDWR]
     try:
         while modes:
@@ -166,7 +187,10 @@ def _lock(path: str) -> Iterator[None]:
                 if descriptor < 0:
                     descriptor = os.open(path, modes[0] | os.O_CLOEXEC)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)) or time.monotonic() > deadline:
+                    break
+                os.close(descriptor)  # who had the lock has put another file there
+                descriptor = -1
             except OSError as error:
                 if error.errno in (errno.EWOULDBLOCK, errno.EINTR) and time.monotonic() < deadline:
                     time.sleep(0.02)
@@ -238,7 +262,7 @@ def _keep(change: Change) -> str:
     """A copy of the file beside it, named as Ansible names backups; the name."""
     kept = "%s.%d.%s~" % (change.path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime()))
     made = os.stat(change.path)
-    os.rename(_stage(change.path, change.before), kept)
+    _rename(_stage(change.path, change.before), kept)
     os.utime(kept, ns=(made.st_atime_ns, made.st_mtime_ns))
     return kept
 
@@ -253,15 +277,21 @@ def _bytecode(path: str) -> List[_Bytecode]:
     found: List[_Bytecode] = []
     try:
         names = sorted(os.listdir(cache))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise CommitError("%s: expected a readable directory of bytecode, found: %s" % (cache, error.strerror)) from None
     for name in names:
         base, _dot, tag = name[: -len(".pyc")].partition(".")
         if name.endswith(".pyc") and base == stem:
             tag, _dot, level = tag.partition(".")
             file = os.path.join(cache, name)
-            with open(file, "rb") as stream:
-                found.append(_Bytecode(file, stream.read(), own.get(level) if tag == sys.implementation.cache_tag else None))
+            try:
+                with open(file, "rb") as stream:
+                    data = stream.read()
+            except OSError:
+                data = b""
+            found.append(_Bytecode(file, data, own.get(level) if tag == sys.implementation.cache_tag else None))
     return found
 
 
@@ -278,15 +308,22 @@ def _recompile(change: Change, bytecode: Sequence[_Bytecode]) -> None:
             if mode & 1:
                 key = importlib.util.source_hash(change.after)
             else:
-                made = os.stat(change.path)
-                key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
+                made = int(os.stat(change.path).st_mtime)
+                key = struct.pack("<II", made & 0xFFFFFFFF, len(change.after) & 0xFFFFFFFF)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 code = compile(change.after, change.path, "exec", dont_inherit=True, optimize=old.level)
             data = importlib.util.MAGIC_NUMBER + struct.pack("<I", mode) + key + marshal.dumps(code)
-            os.rename(_stage_new(old.path, data, change.path), old.path)
-        except (OSError, CommitError, struct.error):
-            continue
+        except (OSError, struct.error, SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # (a text may parse and yet not compile)
+        _write_bytecode(old.path, data, change.path)
+
+
+def _write_bytecode(path: str, data: bytes, source: str) -> None:
+    try:
+        _rename(_stage_new(path, data, source), path)
+    except OSError:
+        pass
 
 
 def _stage_new(path: str, data: bytes, source: str) -> str:
@@ -305,6 +342,15 @@ def _stage_new(path: str, data: bytes, source: str) -> str:
         os.unlink(temporary)
         raise
     return temporary
+
+
+def _rename(temporary: str, path: str) -> None:
+    """Put a finished file in its place; it is gone where that fails."""
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def _sync_directory(directory: str) -> None:
@@ -345,12 +391,21 @@ def _may_give_away() -> bool:
     return os.geteuid() == 0
 
 
-def _room(change: Change, directory: str, backup: bool) -> None:
-    """Raise CommitError where the file system has no room for the new file (and its copy)."""
-    system = os.statvfs(directory)
-    needed = len(change.after) + (len(change.before) if backup else 0)
-    free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * system.f_frsize
-    if free < needed:
-        raise CommitError("%s: expected room for %d bytes, found %d" % (directory, needed, free))
-    if system.f_files and not system.f_ffree:
-        raise CommitError("%s: expected a free inode, found none" % directory)
+def _room(changes: Sequence[Change], backup: bool) -> None:
+    """Raise CommitError where a file system has no room for the new files (and their copies)."""
+    sizes: Dict[int, List[int]] = {}
+    directories: Dict[int, str] = {}
+    for change in changes:
+        directory = os.path.dirname(change.path)
+        device = os.stat(directory).st_dev
+        directories.setdefault(device, directory)
+        sizes.setdefault(device, []).extend(map(len, (change.after, change.before) if backup else (change.after,)))
+    for device, directory in directories.items():
+        system = os.statvfs(directory)
+        block = system.f_frsize or 1
+        needed = sum(-(-size // block) for size in sizes[device]) * block
+        free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * block
+        if system.f_blocks and free < needed:  # (one that tells no size at all has no limit that it tells)
+            raise CommitError("%s: expected room for %d bytes, found %d" % (directory, needed, free))
+        if system.f_files and system.f_ffree < len(sizes[device]):
+            raise CommitError("%s: expected %d free inodes, found %d" % (directory, len(sizes[device]), system.f_ffree))

@@ -31,7 +31,7 @@ def run(request: Mapping[str, Any]) -> Dict[str, Any]:
     }
     try:
         {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
-    except SitePatchError as error:
+    except (SitePatchError, OSError) as error:
         result.update(failed=True, msg=str(error))
     return result
 
@@ -51,13 +51,14 @@ def _check(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     """Imports as they are, or as they would be with patches previewed."""
     _imports.check(request["imports"])
     changes: Sequence[_plan.Change] = ()
+    patches: Sequence[_patch.Patch] = ()
     if request.get("name") or request.get("definitions"):
         patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
         plan = _plan.plan(patches, request.get("path"), known=known)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         changes = plan.changes
-    result["imports"] = _prove(request, changes)
+    result["imports"] = _prove(request, patches, changes)
     _refuse_imports(result["imports"], changes)
     result["msg"] = "%s can be imported" % ", ".join(request["imports"])
 
@@ -79,7 +80,7 @@ def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
         wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
         proven = any(done["proven"] for done in result["imports"])
         if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
-            result["imports"] = _prove(request, plan.changes)
+            result["imports"] = _prove(request, patches, plan.changes)
             _refuse_imports(result["imports"], plan.changes)
         kept = {} if request.get("check_mode") or not plan.changes else _commit.commit(plan.changes, bool(request.get("backup")))
         if kept is not None:
@@ -98,12 +99,15 @@ def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
         result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
 
 
-def _prove(request: Mapping[str, Any], changes: Sequence[_plan.Change]) -> List[Dict[str, Any]]:
+def _prove(
+    request: Mapping[str, Any], patches: Sequence[_patch.Patch], changes: Sequence[_plan.Change]
+) -> List[Dict[str, Any]]:
     path = request.get("path")
+    names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
     return _imports.prove(
         request["imports"],
         {change.path: change.after for change in changes},
-        _environment.roots(path) if path else [],
+        _environment.roots(path, names) if path else [],
         request["timeout"],
         request.get("import_environment") or {},
     )
@@ -129,9 +133,11 @@ def _said(steps: Sequence[_plan.Step]) -> str:
 def _diff(change: _plan.Change) -> str:
     """A unified diff of one change; its bytes read as UTF-8."""
     import difflib
+    import io
 
-    before, after = (text.decode("utf-8", "replace").splitlines(True) for text in (change.before, change.after))
-    lines = difflib.unified_diff(before, after, "%s (before)" % change.path, "%s (after)" % change.path)
+    # (StringIO ends a line at \n alone; splitlines() would at a form feed, too)
+    before, after = (list(io.StringIO(text.decode("utf-8", "replace"))) for text in (change.before, change.after))
+    lines = difflib.unified_diff(before, after, change.path, change.path, "(before)", "(after)")
     return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
 
 

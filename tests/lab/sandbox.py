@@ -1,6 +1,7 @@
 # Forked children of a test: as another user, or with mounts that nobody else sees. Needs root for both.
 from __future__ import annotations
 
+import codecs
 import ctypes
 import fcntl
 import os
@@ -62,6 +63,7 @@ def _attempt(
     groups: Sequence[int],
     mounts: bool,  # noqa: FBT001
 ) -> bytes:
+    codecs.lookup("ascii")  # (what is loaded only when needed may lie where the other user cannot read)
     try:
         if mounts:
             _unshare()
