@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import types
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ._errors import Conflict, EnvironmentError_
 
@@ -46,14 +46,26 @@ def find(name: str, path: Optional[str] = None) -> Optional[Package]:
     return _find_spec(name) if path is None else _find_below(name, path)
 
 
-def roots(path: str) -> List[str]:
-    """The directories that must come first on ``sys.path`` so that imports find what lies at ``path``."""
+def roots(path: str, names: Iterable[str]) -> List[str]:
+    """The directories that must come first on ``sys.path`` so that imports find what ``find`` finds at ``path``.
+
+    ``names``: what is to be imported, packages or modules (of a namespace package's directory only they tell the root).
+    """
+    path = os.path.abspath(path)
     _directory(path)
-    if os.path.isdir(os.path.join(path, "src")) and not os.path.exists(os.path.join(path, "__init__.py")):
-        return [os.path.join(path, "src"), path]
-    while os.path.exists(os.path.join(path, "__init__.py")):
+    found: List[str] = []
+    for name in names:
+        parts = name.split(".")
+        for count in range(len(parts), 0, -1):
+            package = _find_below(".".join(parts[:count]), path)
+            if package is not None:
+                found.append(_root(package, package.directories[0]))
+                break
+    if found:
+        return list(dict.fromkeys(found))
+    while os.path.exists(os.path.join(path, "__init__.py")) and path != os.path.dirname(path):
         path = os.path.dirname(path)
-    return [path]
+    return [path, os.path.join(path, "src")]
 
 
 def _directory(path: str) -> None:
@@ -111,7 +123,8 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
 
     Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
     """
-    root = _root(package, file)
+    holder = _holder(package, file)
+    root = _root(package, holder)
     relative = os.path.relpath(file, root).replace(os.sep, "/")
     hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
     infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
@@ -123,7 +136,7 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
         if digest is not None:
             claims.append(Record(*_metadata(path, name), hash=digest))
     if len(claims) > 1:
-        literal = _literal_version(_holder(package, file))
+        literal = _literal_version(holder)
         same = [claim for claim in claims if claim.version == literal]
         if len(same) != 1:
             raise Conflict(
@@ -135,23 +148,26 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
 
 
 def version(package: Package, file: str, distribution: Optional[str]) -> Optional[str]:
-    """The version of a package without RECORD: read from its source, else from the interpreter's metadata."""
-    literal = _literal_version(_holder(package, file))
-    if literal is None and not package.local:
-        import importlib.metadata
+    """The version of the package that a file belongs to; None where nothing tells.
 
-        for name in (distribution, package.name, package.name.split(".")[0]):
-            try:
-                return importlib.metadata.version(name) if name else None
-            except importlib.metadata.PackageNotFoundError:
-                continue
-    return literal
+    That of the distribution which brought the file or, for one that an installer did not write, the package; else
+    what the source says; else what a distribution of that name says.
+    """
+    holder = _holder(package, file)
+    for recorded in (file, os.path.join(holder, "__init__.py")):
+        found = record(package, recorded, distribution)
+        if found is not None:
+            return found.version
+    literal = _literal_version(holder)
+    if literal is not None:
+        return literal
+    names = [name for name in (distribution, package.name, package.name.split(".")[0]) if name]
+    return next(filter(None, (installed(name, package, file) for name in names)), None)
 
 
 def installed(name: str, package: Package, file: str) -> Optional[str]:
-    """The version of another distribution of the environment that the package lies in; None where there is none."""
-    root = _root(package, file)
-    for info, path in _dist_infos(root):
+    """The version of a distribution in the environment that the package's file lies in; None where there is none."""
+    for info, path in _dist_infos(_root(package, _holder(package, file))):
         if _normal(info.split("-")[0]) == _normal(name):
             return _metadata(path, info)[1]
     if not package.local:
@@ -179,12 +195,11 @@ def _holder(package: Package, file: str) -> str:
     return next(where for where in package.directories if file.startswith(where + os.sep))
 
 
-def _root(package: Package, file: str) -> str:
-    """The directory that the top-level package of the file lies in: where its installer puts its metadata, too."""
-    root = _holder(package, file)
+def _root(package: Package, directory: str) -> str:
+    """The directory on ``sys.path`` that leads to this one of the package's directories."""
     for _part in package.name.split("."):
-        root = os.path.dirname(root)
-    return root
+        directory = os.path.dirname(directory)
+    return directory
 
 
 def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:

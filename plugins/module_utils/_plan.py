@@ -145,10 +145,8 @@ def _look(
     location = _below(directory or package.directories[0], patch)
     found = None
     try:
-        # A file that is not there is in no RECORD: what brought the package tells the version.
-        owned = location if directory else os.path.join(package.directories[0], "__init__.py")
-        recorded = _environment.record(package, owned, patch.distribution)
-        version = recorded.version if recorded else _environment.version(package, owned, patch.distribution)
+        recorded = _environment.record(package, location, patch.distribution)
+        version = recorded.version if recorded else _environment.version(package, location, patch.distribution)
         upstream = patch.applied_upstream is not None and _outside(patch.applied_upstream, version) is None
         outside = _outside(patch.versions, version) or _lacking(patch, package, location)
         file = _File(location, _target(patch, package, texts), outside, upstream, recorded, others)
