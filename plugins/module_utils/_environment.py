@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import types
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ._errors import Conflict, EnvironmentError_
 
@@ -46,14 +46,26 @@ def find(name: str, path: Optional[str] = None) -> Optional[Package]:
     return _find_spec(name) if path is None else _find_below(name, path)
 
 
-def roots(path: str) -> List[str]:
-    """The directories that must come first on ``sys.path`` so that imports find what lies at ``path``."""
+def roots(path: str, names: Iterable[str]) -> List[str]:
+    """The directories that must come first on ``sys.path`` so that imports find what ``find`` finds at ``path``.
+
+    ``names``: what is to be imported, packages or modules (of a namespace package's directory only they tell the root).
+    """
+    path = os.path.abspath(path)
     _directory(path)
-    if os.path.isdir(os.path.join(path, "src")) and not os.path.exists(os.path.join(path, "__init__.py")):
-        return [os.path.join(path, "src"), path]
-    while os.path.exists(os.path.join(path, "__init__.py")):
+    found: List[str] = []
+    for name in names:
+        parts = name.split(".")
+        for count in range(len(parts), 0, -1):
+            package = _find_below(".".join(parts[:count]), path)
+            if package is not None:
+                found.append(_root(package, package.directories[0]))
+                break
+    if found:
+        return list(dict.fromkeys(found))
+    while os.path.exists(os.path.join(path, "__init__.py")) and path != os.path.dirname(path):
         path = os.path.dirname(path)
-    return [path]
+    return [path, os.path.join(path, "src")]
 
 
 def _directory(path: str) -> None:
@@ -111,9 +123,8 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
 
     Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
     """
-    root = holder = _holder(package, file)
-    for _part in package.name.split("."):
-        root = os.path.dirname(root)
+    holder = _holder(package, file)
+    root = _root(package, holder)
     relative = os.path.relpath(file, root).replace(os.sep, "/")
     hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
     infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
@@ -142,9 +153,9 @@ def version(package: Package, file: str, distribution: Optional[str]) -> Optiona
     if literal is None and not package.local:
         import importlib.metadata
 
-        for name in (distribution, package.name, package.name.split(".")[0]):
+        for name in filter(None, (distribution, package.name, package.name.split(".")[0])):
             try:
-                return importlib.metadata.version(name) if name else None
+                return importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 continue
     return literal
@@ -163,6 +174,13 @@ def matches(text: bytes, digest: str) -> bool:
 def _holder(package: Package, file: str) -> str:
     """The one of the package's directories that the file lies below."""
     return next(where for where in package.directories if file.startswith(where + os.sep))
+
+
+def _root(package: Package, directory: str) -> str:
+    """The directory on ``sys.path`` that leads to this one of the package's directories."""
+    for _part in package.name.split("."):
+        directory = os.path.dirname(directory)
+    return directory
 
 
 def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:
