@@ -69,7 +69,7 @@ def attempt(reference: str) -> Dict[str, Any]:
         absent = [name for name in names.split(",") if name and not reaches(module, name)]
     except BaseException as error:  # (an import may raise SystemExit or KeyboardInterrupt, too)
         result["cause"], result["error"] = explain(error, module_name)
-        result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
+        result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return result
     if absent:
         result["cause"] = "name"
@@ -85,7 +85,7 @@ def attempt(reference: str) -> Dict[str, Any]:
 
 
 def reaches(thing: Any, dotted: str) -> bool:
-    """Whether the object reference resolves; an attribute that a package leaves to a submodule counts as there."""
+    """Whether the object reference resolves, as those of entry points do: by attributes."""
     for name in dotted.split("."):
         try:
             thing = getattr(thing, name)
@@ -95,37 +95,50 @@ def reaches(thing: Any, dotted: str) -> bool:
 
 
 def explain(error: BaseException, module_name: str) -> Tuple[str, str]:
-    """The cause of a failed import in one word, and in one line."""
+    """The cause of a failed import in one word, and as text.
+
+    What an error was raised from counts as its cause. What merely was being handled then does so for an ImportError
+    alone: other errors may come from a fallback for something optional that is not installed.
+    """
     chain: List[BaseException] = []
     link: Optional[BaseException] = error
     while link is not None and link not in chain:
         chain.append(link)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        implicit = isinstance(link, ImportError) and not link.__suppress_context__
+        link = link.__cause__ or (link.__context__ if implicit else None)
     for each in chain:
         if isinstance(each, ModuleNotFoundError) and each.name:
             if module_name == each.name or module_name.startswith(each.name + "."):
                 return "name", "module %s not found" % each.name
-            return "dependency", "needs the module %s, which is not installed: %s" % (each.name, each)
+            return "dependency", "needs the module %s, which is not installed: %s" % (each.name, said(each))
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
-        return "crash", "the import ended the interpreter: %s(%s)" % (type(error).__name__, error)
+        return "crash", "the import ended the interpreter: %s" % said(error)
     for each in chain:
-        if isinstance(each, ImportError) and "cannot import name" in str(each):
-            return "name", "%s: %s" % (type(each).__name__, each)
-    return "exception", "%s: %s" % (type(error).__name__, error)
+        if isinstance(each, ImportError) and "cannot import name" in said(each):
+            return "name", said(each)
+    return "exception", said(error)
+
+
+def said(error: BaseException) -> str:
+    """Type and text of an error."""
+    try:
+        return "%s: %s" % (type(error).__name__, error)
+    except Exception:  # (what an import raises may be broken in itself)
+        return "%s, whose text cannot be had" % type(error).__name__
 
 
 def version(module_name: str) -> Optional[str]:
     """Version of what was imported: the nearest package that states one, else its distribution's."""
     parts = module_name.split(".")
-    for count in range(len(parts), 0, -1):
-        found = getattr(sys.modules.get(".".join(parts[:count])), "__version__", None)
-        if isinstance(found, str):
-            return found
     try:
+        for count in range(len(parts), 0, -1):
+            found = getattr(sys.modules.get(".".join(parts[:count])), "__version__", None)
+            if isinstance(found, str):
+                return found
         from importlib.metadata import version as distribution_version
 
         return distribution_version(parts[0])
-    except Exception:  # (no distribution of that name, or broken metadata: the import stands all the same)
+    except Exception:  # (no distribution of that name, broken metadata, a module's __getattr__: the import stands)
         return None
 
 
@@ -141,9 +154,12 @@ def main() -> None:
     faulthandler.enable(trace)
     faulthandler.dump_traceback_later(request["timeout"], exit=True, file=trace)  # (even if who started it is gone)
     serve(request["previews"])
+    process = os.getpid()
     for name in request["imports"]:
         start = time.monotonic()
         result = attempt(name)
+        if os.getpid() != process:  # an import forked, and its child came back, too: one of us answers
+            os._exit(0)
         result.update(name=name, seconds=round(time.monotonic() - start, 3))
         os.write(descriptor, json.dumps(result).encode("ascii") + b"\n")
     os._exit(0)  # threads that an import started must not keep the process, nor their exit handlers speak

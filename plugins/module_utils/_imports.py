@@ -11,13 +11,15 @@ import site
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
 from . import _importer, _processes
 from ._errors import DefinitionError
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_NAME, _NAME, _NAME))
+SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
+_LONGEST = 4000  # characters of an error or a traceback
 _PRIVATE = (  # what libraries write below a user's home when they are merely imported
     "HOME",
     "XDG_CACHE_HOME",
@@ -62,9 +64,27 @@ def prove(
             results += _attempt(imports[len(results) :], previews, roots, left, timeout, variables, private)
     finally:
         shutil.rmtree(private, ignore_errors=True)
+    secrets = _secrets(environment.values())
     for result in results:
         result["proven"] = bool(previews)
+        for key in ("error", "traceback", "version"):
+            result[key] = result[key] and _shown(result[key], secrets)
+        result["error"] = result["error"] and " ".join(result["error"].split())[:_LONGEST]
+        result["traceback"] = result["traceback"] and result["traceback"][-_LONGEST:]
     return results
+
+
+def _secrets(values: Iterable[str]) -> List[str]:
+    """The forms in which texts may hold the values: as they are, quoted, line by line; the longest first."""
+    forms = {form for value in values for form in (value, repr(value)[1:-1], *value.splitlines())}
+    return sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _shown(text: str, secrets: Iterable[str]) -> str:
+    """The text without secrets, and as UTF-8 has it: Ansible refuses a whole result that holds a lone surrogate."""
+    for secret in secrets:
+        text = text.replace(secret, "********")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _variables(private: str, environment: Mapping[str, str]) -> Dict[str, str]:
@@ -75,6 +95,9 @@ def _variables(private: str, environment: Mapping[str, str]) -> Dict[str, str]:
         variables[name] = os.path.join(private, name.lower())
         os.mkdir(variables[name])
     variables["PYTHONDONTWRITEBYTECODE"] = "1"  # for interpreters that an import starts
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise DefinitionError("import_environment: expected names and values of variables, found the name %r" % name)
     variables.update(environment)
     return variables
 
@@ -90,7 +113,7 @@ def _attempt(
 ) -> List[Dict[str, Any]]:
     """Results up to and with the import that ended the process."""
     source = inspect.getsource(_importer)
-    trace = os.path.join(private, "trace")
+    trace = os.path.join(private, "trace-%d" % len(imports))
     request = {
         "imports": list(imports),
         "previews": {path: text.decode("latin-1") for path, text in previews.items()},
@@ -110,11 +133,12 @@ def _attempt(
         seconds = round(time.monotonic() - start, 3)
     results = [json.loads(line) for line in answer.text.split(b"\n") if line.endswith(b"}")]
     if len(results) < len(imports):
+        what: Dict[str, Any]
         if seconds >= left:
             what = {"cause": "timeout", "error": "did not end within the time limit of %g s" % timeout}
         else:
             what = {"cause": "crash", "error": "the interpreter died: %s" % answer.ending}
-        what["traceback"] = _tail(trace) or _tail(output.name)
+        what["traceback"] = _place(trace) or _tail(output.name) or None
         results.append(_failed(imports[len(results)], what, seconds - sum(result["seconds"] for result in results)))
     return results
 
@@ -125,10 +149,20 @@ def _failed(name: str, what: Mapping[str, Any], seconds: float = 0.0) -> Dict[st
     return result
 
 
-def _tail(path: str) -> Any:
+def _place(trace: str) -> str:
+    """Where the interpreter was when it died or its time was up, from what faulthandler wrote (innermost call first).
+
+    Of its threads the one that died, else the first one, which is the last in the list and does the imports.
+    """
+    threads = _tail(trace).split("\n\n")
+    lines = next((thread for thread in threads if "Current thread" in thread), threads[-1]).splitlines()
+    return "\n".join(line for line in lines if "<frozen importlib" not in line)[:_LONGEST]
+
+
+def _tail(path: str) -> str:
     try:
         with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4000))
-            return stream.read().decode("utf-8", "replace").strip() or None
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 16 * _LONGEST))
+            return stream.read().decode("utf-8", "replace").strip()
     except OSError:
-        return None
+        return ""

@@ -62,7 +62,7 @@ def run(
             pass
         status = process.wait()
     if status < 0:
-        ending = "signal %d (%s)" % (-status, signal.Signals(-status).name)
+        ending = "signal %d (%s)" % (-status, signal.strsignal(-status))  # (real-time signals have no name)
     else:
         ending = "exit status %d" % status
     return Answer(text, timed_out, ending)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _child
+from . import _child, _imports
 from ._errors import EnvironmentError_, SitePatchError
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-
-_SHORTEST_SECRET = 4
 
 
 def run(module: AnsibleModule, operation: str, **more: Any) -> None:
@@ -19,7 +17,7 @@ def run(module: AnsibleModule, operation: str, **more: Any) -> None:
     environment = request.get("import_environment") or {}
     request["import_environment"] = {str(name): _text(value) for name, value in environment.items()}
     # Ansible masks every occurrence of a value in the result: of a "1" it would leave no version number readable.
-    module.no_log_values.difference_update({value for value in module.no_log_values if len(value) < _SHORTEST_SECRET})
+    module.no_log_values.difference_update({value for value in module.no_log_values if len(value) < _imports.SHORTEST_SECRET})
     try:
         if request.get("imports") and request["path"] and not request["python"]:
             raise EnvironmentError_("imports need an interpreter: give python along with path %s" % request["path"])

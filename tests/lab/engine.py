@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lab import packages
 from module_utils import _child
+
+from lab import packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

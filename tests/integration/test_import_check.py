@@ -1,0 +1,209 @@
+# import_check by real ansible-playbook runs: Ansible on the system's Python, the imports in another environment.
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import engine, environments, packages, snapshot
+from lab.interpreters import PROMISED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lab.controller import Run
+
+    Playbook = Callable[..., Run]
+    Venv = Callable[[str], Path]
+
+TOKEN = "s3cret-t0ken"  # noqa: S105
+RAISES = "import os\nprint(os.environ['TOKEN'], flush=True)\nraise KeyError(os.environ['TOKEN'])\n"
+
+
+def play(module: str, **parameters: Any) -> list[dict[str, Any]]:
+    return [{"hosts": "all", "gather_facts": False, "tasks": [{f"primus.patches.{module}": parameters}]}]
+
+
+@pytest.fixture
+def environment(venv: Venv) -> Path:
+    return venv("3.11")
+
+
+@pytest.fixture
+def interpreter(environment: Path) -> str:
+    return str(environments.python_of(environment))
+
+
+@pytest.fixture
+def site(environment: Path) -> Path:
+    return environments.site_packages(environment)
+
+
+@pytest.mark.parametrize("version", [v if v == "3.8" else pytest.param(v, marks=pytest.mark.slow) for v in PROMISED])
+def test_imports_run_in_the_environments_own_interpreter(playbook: Playbook, venv: Venv, version: str) -> None:
+    environment = venv(version)
+    numbers = tuple(map(int, version.split(".")))
+    checks = f"import sys\nassert sys.version_info[:2] == {numbers}\n__version__ = '1.5'\n"
+    engine.thing(environments.site_packages(environment), __init__=checks)
+    before = snapshot.take(environment)
+    for check in (False, True):
+        run = playbook(
+            play(
+                "import_check", python=str(environments.python_of(environment)), imports=["thing", "thing.core:Thing"]
+            ),
+            check=check,
+        ).exits(0)
+        result = run.one("import_check").result
+        assert result["changed"] is False
+        assert result["msg"] == "thing, thing.core:Thing can be imported"
+        assert result["environment"]["prefix"] == str(environment)
+        assert [(done["ok"], done["version"]) for done in result["imports"]] == [(True, "1.5"), (True, "1.5")]
+    assert snapshot.take(environment) == before
+
+
+def test_each_operation_of_the_same_environment_without_python(playbook: Playbook) -> None:
+    """In process: Ansible's own interpreter is the environment."""
+    result = playbook(play("import_check", imports=["json:dumps"])).exits(0).one("import_check").result
+    assert result["imports"][0]["ok"]
+
+
+def test_nothing_of_ansible_is_importable_while_imports_are_tried(
+    playbook: Playbook, interpreter: str, site: Path
+) -> None:
+    text = "import sys\nassert [name for name in sys.modules if 'ansible' in name] == []\nimport ansible\n"
+    packages.write(site, {"sees.py": text})
+    result = playbook(play("import_check", python=interpreter, imports=["sees"])).exits(2).one("import_check").result
+    assert result["imports"][0]["error"].startswith("needs the module ansible, which is not installed")
+
+
+def test_a_failed_import_fails_the_task_and_returns_what_was_found(
+    playbook: Playbook, interpreter: str, site: Path
+) -> None:
+    engine.thing(site)
+    packages.write(site, {"crashes.py": "import os; os.abort()", "odd.py": "raise ValueError('\\udcff\\x00é✓')"})
+    imports = ["thing.api:Thing", "crashes", "odd", "thing"]
+    run = playbook(play("import_check", python=interpreter, imports=imports)).exits(2)
+    result = run.one("import_check").result
+    assert [done["cause"] for done in result["imports"]] == ["name", "crash", "exception", None]
+    assert result["patches"] == []
+    assert result["msg"].startswith("import failed, as the files are: thing.api:Thing (expected Thing in thing.api, ")
+    assert "crashes (the interpreter died: signal 6 (Aborted))" in result["msg"]
+
+
+def test_preview_makes_the_import_pass_and_writes_nothing(playbook: Playbook, interpreter: str, site: Path) -> None:
+    engine.thing(site)
+    before = snapshot.take(site)
+    parameters = {"python": interpreter, "imports": ["thing.api:Thing"], "definitions": [engine.PATCH]}
+    for more in ({}, {"preview": ["thing_names"]}):
+        result = playbook(play("import_check", **parameters, **more)).exits(0).one("import_check").result
+        assert result["imports"][0]["proven"] is True
+        assert [(patch["name"], patch["state"]) for patch in result["patches"]] == [("thing_names", "pending")]
+    assert snapshot.take(site) == before
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        (
+            {"path": "{target}", "imports": ["thing"]},
+            "imports need an interpreter: give python along with path {target}",
+        ),
+        ({"imports": ["no import"]}, "import 'no import': expected package.module or package.module:name,name"),
+        ({"imports": ["json"], "preview": ["nobody"]}, "unknown patch nobody; known: transformers_modeling_utils"),
+        ({"imports": ["json"], "python": "/does/not/exist"}, "python /does/not/exist: expected a Python interpreter"),
+        (
+            {"imports": ["json"], "python": "{python}", "path": "/does/not/exist"},
+            "path /does/not/exist: expected a dir",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    playbook: Playbook, interpreter: str, tmp_path: Path, parameters: dict[str, Any], error: str
+) -> None:
+    values = {"{target}": str(tmp_path), "{python}": interpreter}
+    parameters = {name: values.get(str(value), value) for name, value in parameters.items()}
+    result = playbook(play("import_check", **parameters)).exits(2).one("import_check").result
+    assert result["msg"].startswith(error.replace("{target}", str(tmp_path)))
+    assert result["patches"] == []
+
+
+def test_values_of_the_import_environment_are_shown_nowhere(playbook: Playbook, interpreter: str, site: Path) -> None:
+    engine.thing(site)
+    packages.write(site, {"raises.py": RAISES, "dies.py": RAISES.replace("raise", "import os; os._exit(1) #")})
+    for module, parameters in (
+        ("import_check", {"imports": ["raises", "dies", "thing"]}),
+        ("site_patch", {"validate": ["raises", "dies", "thing"], "definitions": [engine.PATCH]}),
+    ):
+        run = playbook(
+            play(module, python=interpreter, import_environment={"TOKEN": TOKEN}, **parameters), "-vvvv", diff=True
+        ).exits(2)
+        result = run.one(module).result
+        assert [done["ok"] for done in result["imports"]] == [False, False, True]
+        assert TOKEN not in run.stdout + run.stderr
+        assert TOKEN not in json.dumps(result)
+        assert "raise KeyError" in result["imports"][0]["traceback"]
+
+
+def test_numbers_and_booleans_reach_the_import_and_versions_stay_readable(
+    playbook: Playbook, interpreter: str, site: Path
+) -> None:
+    text = (
+        "import os\n__version__ = '1.11.1'\n"
+        "assert [os.environ[name] for name in 'ABCD'] == ['1', 'true', '1.5', ''], os.environ\n"
+    )
+    packages.write(site, {"mod.py": text})
+    values = {"A": 1, "B": True, "C": 1.5, "D": ""}
+    run = playbook(play("import_check", python=interpreter, imports=["mod"], import_environment=values)).exits(0)
+    result = run.one("import_check").result
+    assert result["imports"][0]["version"] == "1.11.1"
+    assert result["environment"]["python_version"].startswith("3.11.")
+
+
+def test_values_are_not_in_what_the_module_logs(
+    interpreter: str, site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The module's calls of syslog and of the journal are recorded in this process: no daemon is needed."""
+    basic = pytest.importorskip("ansible.module_utils.basic")
+    testing = pytest.importorskip("ansible.module_utils.testing")
+    import_check = importlib.import_module("ansible_collections.primus.patches.plugins.modules.import_check")
+
+    packages.write(site, {"raises.py": RAISES})
+    logged: list[str] = []
+    monkeypatch.setattr(basic, "has_journal", False)
+    monkeypatch.setattr(basic.AnsibleModule, "_log_to_syslog", lambda _self, message: logged.append(message))
+    arguments = {"python": interpreter, "imports": ["raises"], "import_environment": {"TOKEN": TOKEN}}
+    with testing.patch_module_args(arguments), pytest.raises(SystemExit):
+        import_check.main()
+    assert any("Invoked with" in line for line in logged), logged
+    captured = capsys.readouterr()
+    assert "raises" in captured.out
+    assert TOKEN not in captured.out + captured.err + "".join(logged)
+
+
+def test_a_hanging_import_ends_in_time_and_leaves_nothing(
+    playbook: Playbook, interpreter: str, site: Path, tmp_path: Path
+) -> None:
+    packages.write(
+        site,
+        {
+            "hangs.py": (
+                "import os, pathlib, time\n"
+                "(pathlib.Path.home() / 'lock').touch()\n"
+                "pathlib.Path(os.environ['TORCH_EXTENSIONS_DIR'], 'lock').touch()\n"
+                "def wait():\n    time.sleep(100)\nwait()\n"
+            )
+        },
+    )
+    home = tmp_path / "home-of-the-user"
+    home.mkdir()
+    (tmp_path / "tmp").mkdir()
+    variables = {"HOME": str(home), "TMPDIR": str(tmp_path / "tmp"), "TORCH_EXTENSIONS_DIR": str(home)}
+    plays = play("import_check", python=interpreter, imports=["hangs", "json"], timeout=1.5)
+    plays[0]["environment"] = variables
+    result = playbook(plays).exits(2).one("import_check").result
+    assert [done["cause"] for done in result["imports"]] == ["timeout", "not_tried"]
+    assert "line 5 in wait" in result["imports"][0]["traceback"]
+    assert not list(home.rglob("lock"))
+    assert not list((tmp_path / "tmp").glob("primus-imports-*"))

@@ -1,0 +1,646 @@
+# Import checks: what they say of each way to fail, what they leave behind, and previews served from memory.
+from __future__ import annotations
+
+import py_compile
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import engine, environments, packages, snapshot
+from lab.interpreters import PROMISED
+from lab.run import run
+from module_utils import _imports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Venv = Callable[[str], Path]
+
+UV = str(Path(sys.executable).parent / "uv")
+TOKEN = "s3cret-t0ken"  # noqa: S105
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Return a directory that comes first on sys.path."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory in which private caches are made: what is left there was left behind."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    return directory
+
+
+def prove(
+    here: Path, *imports: str, timeout: float = 30.0, previews: dict[str, bytes] | None = None, **environment: str
+) -> list[dict[str, Any]]:
+    """Try imports with this interpreter."""
+    return _imports.prove(imports, previews or {}, [str(here)], timeout, environment)
+
+
+def module(here: Path, text: str, name: str = "mod") -> None:
+    packages.write(here, {f"{name}.py": text})
+
+
+def one(here: Path, text: str, **options: Any) -> dict[str, Any]:
+    """Try the import of a module with this text, and of a sound one after it."""
+    module(here, text)
+    module(here, "", "after")
+    first, after = prove(here, "mod", "after", **options)
+    assert after["ok"], after
+    return first
+
+
+# --- how an import may end
+
+
+@pytest.mark.parametrize("version", PROMISED)
+def test_a_good_import_under_each_python(venv: Venv, version: str) -> None:
+    environment = venv(version)
+    engine.thing(environments.site_packages(environment), __init__="__version__ = '1.5'\n")
+    result = engine.ask("check", environments.python_of(environment), imports=["thing", "thing.core:Thing,Thing.mro"])
+    assert [(done["name"], done["ok"], done["version"], done["proven"]) for done in result["imports"]] == [
+        ("thing", True, "1.5", False),
+        ("thing.core:Thing,Thing.mro", True, "1.5", False),
+    ]
+    assert all(set(done) == KEYS for done in result["imports"])
+    assert result["msg"] == "thing, thing.core:Thing,Thing.mro can be imported"
+
+
+KEYS = {"name", "ok", "proven", "seconds", "version", "cause", "error", "traceback"}
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "error"),
+    [
+        ("import not_there", "dependency", "needs the module not_there, which is not installed: ModuleNotFoundError: "),
+        ("import os.not_there", "dependency", "needs the module os.not_there, which is not installed"),
+        ("from os import not_there", "name", "ImportError: cannot import name 'not_there' from 'os'"),
+        ("import mod.inner", "dependency", "needs the module mod.inner, which is not installed"),
+        ("1 / 0", "exception", "ZeroDivisionError: division by zero"),
+        ("def", "exception", "SyntaxError: "),
+        ("raise ImportError('libx.so: cannot open shared object file')", "exception", "ImportError: libx.so"),
+        ("raise ImportError", "exception", "ImportError:"),
+        ("raise KeyboardInterrupt", "crash", "the import ended the interpreter: KeyboardInterrupt"),
+        ("import sys; sys.exit('no GPU')", "crash", "the import ended the interpreter: SystemExit: no GPU"),
+        ("import os; os._exit(7)", "crash", "the interpreter died: exit status 7"),
+        ("import os; os._exit(0)", "crash", "the interpreter died: exit status 0"),
+        ("import os; os.abort()", "crash", "the interpreter died: signal 6 (Aborted)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crash", "signal 11 (Segmentation fault)"),
+        ("import ctypes; ctypes.string_at(0)", "crash", "signal 11 (Segmentation fault)"),
+        ("import os, signal; os.killpg(0, signal.SIGKILL)", "crash", "signal 9 (Killed)"),
+    ],
+)
+def test_each_cause_is_told_from_the_others(here: Path, text: str, cause: str, error: str) -> None:
+    result = one(here, text)
+    assert (result["ok"], result["cause"], set(result)) == (False, cause, KEYS)
+    assert error in result["error"]
+    assert result["version"] is None
+
+
+def test_name_that_is_not_there(here: Path) -> None:
+    module(here, "class A:\n  b = 1\n")
+    results = prove(here, "mod:A,B,A.c,A.b", "not_there", "not_there.inner", "mod.inner", "mod:A")
+    assert [(result["cause"], result["error"]) for result in results] == [
+        ("name", f"expected B, A.c in mod, found none ({here / 'mod.py'})"),
+        ("name", "module not_there not found"),
+        ("name", "module not_there not found"),
+        ("name", "module mod.inner not found"),
+        (None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "error"),
+    [
+        # The wrapping of Transformers' lazy modules, and of packages that explain how to install what they need.
+        (
+            "try: import gone\nexcept ImportError as e: raise RuntimeError('Failed to\\nimport') from e",
+            "dependency",
+            "gone",
+        ),
+        ("try: import gone\nexcept ImportError: raise ImportError('pip install gone')", "dependency", "gone"),
+        # Not these: what was optional is not why the import failed.
+        ("try: import gone\nexcept ImportError: 1 / 0", "exception", "ZeroDivisionError: division by zero"),
+        ("try: import gone\nexcept ImportError: raise SystemExit('no')", "crash", "SystemExit: no"),
+        ("try: import gone\nexcept ImportError: raise ImportError('else') from None", "exception", "ImportError: else"),
+    ],
+)
+def test_the_cause_behind_the_error(here: Path, text: str, cause: str, error: str) -> None:
+    result = one(here, text)
+    assert result["cause"] == cause
+    assert error in result["error"]
+
+
+def test_error_is_one_line_and_the_traceback_ends_with_it(here: Path) -> None:
+    result = one(here, "def inner():\n  raise ValueError('first\\n\\n  second ' + 'x' * 9000)\ninner()\n")
+    assert result["error"].startswith("ValueError: first second xxx")
+    assert len(result["error"]) <= 4000
+    assert len(result["traceback"]) <= 4000
+    result = one(here, "def inner():\n  raise ValueError('short')\ninner()\n")
+    assert result["traceback"].rstrip().endswith("ValueError: short")
+    assert "line 2, in inner" in result["traceback"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class Broken(Exception):\n  def __str__(self): raise RuntimeError\nraise Broken",
+        "raise Exception('\\udcff \\x00 \\u2713')",
+        "raise Exception(b'\\xff')",
+        "e = ValueError('a'); e.__cause__ = e; raise e",
+        "import sys; sys.stdout.close(); sys.stderr.close(); raise Exception",
+        "class E(BaseException): pass\nraise E",
+    ],
+)
+def test_odd_errors_are_still_exceptions(here: Path, text: str) -> None:
+    result = one(here, text)
+    assert result["cause"] == "exception"
+    assert str(result).encode()
+    assert "".join((result["error"], result["traceback"])).encode()
+
+
+@pytest.mark.parametrize("value", ["1.5", None, (1, 5), "raise"])
+def test_a_version_that_cannot_be_had_does_not_fail_the_import(here: Path, value: Any) -> None:
+    text = "def __getattr__(name): raise RuntimeError(name)\n" if value == "raise" else f"__version__ = {value!r}\n"
+    result = one(here, text)
+    assert (result["ok"], result["version"]) == (True, "1.5" if value == "1.5" else None)
+
+
+def test_results_before_a_crash_are_kept_and_imports_after_it_are_tried(here: Path) -> None:
+    module(here, "__version__ = '1'", "good")
+    module(here, "import os; os._exit(3)", "bad")
+    results = prove(here, "good", "bad", "bad", "good", "not_there")
+    assert [(done["name"], done["ok"], done["cause"]) for done in results] == [
+        ("good", True, None),
+        ("bad", False, "crash"),
+        ("bad", False, "crash"),
+        ("good", True, None),
+        ("not_there", False, "name"),
+    ]
+
+
+# --- time
+
+
+def test_time_limit_says_where_the_import_hung_and_leaves_the_rest_untried(here: Path) -> None:
+    module(here, "import time\ndef wait_for_lock():\n  time.sleep(100)\nwait_for_lock()\n", "level_0")
+    for level in range(1, 40):  # (a real import hangs as deep; the innermost call must not be cut off)
+        module(here, f"import level_{level - 1}\n", f"level_{level}")
+    module(here, "", "good")
+    start = time.monotonic()
+    results = prove(here, "good", "level_39", "good", timeout=1.5)
+    assert time.monotonic() - start < 6
+    assert [done["cause"] for done in results] == [None, "timeout", "not_tried"]
+    assert results[1]["error"] == "did not end within the time limit of 1.5 s"
+    assert 1.0 < results[1]["seconds"] < 3.5
+    assert f'File "{here / "level_0.py"}", line 3 in wait_for_lock' in results[1]["traceback"]
+    assert results[2]["error"] == "not tried: the time limit of 1.5 s was used up before"
+    assert results[2]["seconds"] == 0
+
+
+def test_place_of_a_hang_is_the_thread_that_imports(here: Path) -> None:
+    text = (
+        "import threading, time\ndef idle():\n  time.sleep(100)\ndef hang():\n  time.sleep(100)\n"
+        "for _ in range(40): threading.Thread(target=idle).start()\nhang()\n"
+    )
+    module(here, text)
+    (result,) = prove(here, "mod", timeout=1.0)
+    assert "in hang" in result["traceback"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import signal, time\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(100)",
+        "import faulthandler, time\nfaulthandler.cancel_dump_traceback_later()\ntime.sleep(100)",
+        "while True: pass",
+        "import re; re.match('(a*)*b', 'a' * 60)",
+    ],
+)
+def test_nothing_holds_out_against_the_time_limit(here: Path, text: str) -> None:
+    module(here, text)
+    start = time.monotonic()
+    (result,) = prove(here, "mod", timeout=1.0)
+    assert result["cause"] == "timeout"
+    assert time.monotonic() - start < 6
+
+
+def test_time_limit_ends_programs_that_the_import_started(here: Path, tmp_path: Path) -> None:
+    module(
+        here,
+        "import pathlib, subprocess\np = subprocess.Popen(['sleep', '100'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(p.pid))\np.wait()\n",
+    )
+    prove(here, "mod", timeout=1.0)
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    time.sleep(0.2)
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+# --- what libraries do when they are imported
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nprint('{\"ok\": false}')\nos.write(1, b'}\\n{}\\n' * 9999)\nos.write(2, b'\\xff\\x00{}\\n')",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(100,)).start()",
+        "import os, time\nif os.fork() == 0:\n  os.setsid()\n  os.fork() and os._exit(0)\n  time.sleep(8)\n  1 / 0",
+        "import os\nif os.fork() == 0: raise SystemExit",
+        "import os\nos.fork()",
+        "import os, sys\nassert sys.stdin.read() == ''\nassert os.pread(0, 9, 0) == b''\nsys.stdin.close()",
+        "import os\nos.close(0); os.close(1); os.close(2)",
+        "import os, sys\nos.chdir('/tmp')\nsys.argv[:] = []\nsys.path.append('')\nos.environ.clear()",
+        "import os, sys\nassert os.getcwd() == '/'\nassert '' not in sys.path\nassert sys.argv == ['-c']",
+        "import atexit, os\natexit.register(os._exit, 9)",
+        "import signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nsys.setrecursionlimit(200)",
+        "import logging\nlogging.basicConfig(level=0)\nimport warnings\nwarnings.simplefilter('error')",
+        "import multiprocessing as m\np = m.get_context('fork').Process(target=print)\np.start()\np.join()",
+        "import sys\nsys.exit = None\nsys.stdout = sys.stderr = None",
+        "import faulthandler\nfaulthandler.disable()",
+    ],
+)
+def test_what_an_import_does_besides_does_not_spoil_the_result(here: Path, text: str) -> None:
+    start = time.monotonic()
+    result = one(here, text)
+    assert (result["ok"], result["error"]) == (True, None)
+    assert time.monotonic() - start < 6
+
+
+def test_a_crash_without_a_trace_shows_the_last_output(here: Path) -> None:
+    result = one(here, "import os\nprint('x' * 9000)\nprint('no device found', flush=True)\nos._exit(1)")
+    assert result["traceback"].endswith("no device found")
+    assert len(result["traceback"]) <= 4000
+
+
+def test_trace_of_a_crash_is_its_own(here: Path) -> None:
+    module(here, "def first(): import ctypes; ctypes.string_at(0)\nfirst()", "one")
+    module(here, "import faulthandler, os, sys\nprint('second', flush=True)\nos._exit(1)", "two")
+    first, second = prove(here, "one", "two")
+    assert "in first" in first["traceback"]
+    assert "in first" not in second["traceback"]
+
+
+# --- private caches
+
+
+PRIVATE = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR", "HF_HOME")
+WRITES = (
+    "import os, pathlib, tempfile, time\n"
+    f"for name in {PRIVATE}:\n"
+    "  path = pathlib.Path(os.environ[name])\n"
+    "  assert path.is_dir()\n"
+    "  (path / 'lock').touch()\n"
+    "assert pathlib.Path('~').expanduser() == pathlib.Path(os.environ['HOME'])\n"
+    "assert tempfile.gettempdir() == os.environ['TMPDIR']\n"
+)
+
+
+@pytest.mark.parametrize("ending", ["", "1 / 0", "os._exit(1)", "os.abort()", "time.sleep(100)"])
+def test_private_caches_are_used_and_removed(
+    here: Path, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    user = tmp_path / "user"
+    for name in PRIVATE:
+        (user / name).mkdir(parents=True)
+        monkeypatch.setenv(name, str(user / name))
+    before = snapshot.take(user)
+    module(here, WRITES + ending)
+    (result,) = prove(here, "mod", timeout=1.5 if "sleep" in ending else 30)
+    expected = {"": None, "1 / 0": "exception", "time.sleep(100)": "timeout"}.get(ending, "crash")
+    assert result["cause"] == expected, result
+    assert snapshot.take(user) == before
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_values_of_the_caller_win(here: Path, tmp_path: Path, name: str) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    module(here, WRITES)
+    (result,) = prove(here, "mod", **{name: str(given)})
+    assert result["ok"], result["traceback"]
+    assert (given / "lock").exists()
+
+
+def test_user_site_stays_importable_though_home_moves(
+    python: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PYTHONUSERBASE", "PYTHONNOUSERSITE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    site = tmp_path / ".local" / "lib" / "python3.11" / "site-packages"
+    directory = engine.thing(site, __init__="import os\nassert not os.path.exists(os.path.expanduser('~/.local'))\n")
+    result = engine.ask("check", python("3.11"), definitions=[engine.PATCH], imports=["thing.api:Thing"])
+    assert not result.get("failed"), result["imports"]
+    assert result["patches"][0]["path"] == str(directory / "api.py")
+
+
+def test_imports_write_no_bytecode_nor_do_interpreters_that_they_start(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    module(here, "", "other")
+    module(
+        here,
+        "import os, subprocess, sys\nimport other\n"
+        "subprocess.run([sys.executable, '-c', 'import other'], check=True, cwd=os.path.dirname(__file__))\n",
+    )
+    before = snapshot.take(here)
+    (result,) = prove(here, "mod")
+    assert result["ok"], result["traceback"]
+    assert snapshot.take(here) == before
+
+
+def test_nothing_of_ours_is_importable_while_imports_are_tried(here: Path) -> None:
+    module(
+        here,
+        "import sys\nfrom importlib.util import find_spec\n"
+        "names = ('ansible_collections', 'module_utils', '_imports', '_importer', 'lab')\n"
+        "assert [name for name in names if find_spec(name) or name in sys.modules] == []\n",
+    )
+    (result,) = prove(here, "mod")
+    assert result["ok"], result["traceback"]
+
+
+# --- values of import_environment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os; raise RuntimeError(os.environ['TOKEN'])",
+        "import os; raise KeyError(os.environ['TOKEN'])",
+        "import os; raise RuntimeError('x' * 3900 + os.environ['TOKEN'] + 'y' * 90)",
+        "import os; raise RuntimeError(os.environ['TOKEN'] * 1000)",
+        "import os; os.environ['not_there' + os.environ['TOKEN']]",
+        "import os; os.environ.pop('TOKEN_2'); __import__(os.environ['TOKEN'].strip().replace('.', '-'))",
+        "import os; os.write(1, os.environ['TOKEN'].encode() * 3000); os._exit(1)",
+        "import os; print(dict(os.environ), flush=True); os._exit(1)",
+        "import os; __version__ = os.environ['TOKEN']; raise SystemExit(os.environ['TOKEN'])",
+    ],
+)
+@pytest.mark.parametrize("value", [TOKEN, f"{TOKEN}-1\n{TOKEN}-2\n", f"quote'\"\\{TOKEN}", f"{TOKEN} é✓"])
+def test_values_are_nowhere_in_the_results(here: Path, text: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # (holds the value, too)
+    module(here, text)
+    (result,) = prove(here, "mod", TOKEN=value, TOKEN_2="another-value")  # noqa: S106
+    assert not result["ok"]
+    assert "s3cret" not in repr(result)
+    assert "t0ken" not in repr(result)
+    assert "another-value" not in repr(result)
+
+
+def test_short_values_leave_numbers_readable(here: Path) -> None:
+    result = one(here, "__version__ = '1.10.1'\nraise RuntimeError('10 of 11')", A="1", B="", C="10", D="true")
+    assert result["error"] == "RuntimeError: 10 of 11"
+
+
+@pytest.mark.parametrize("environment", [{"A=B": "x"}, {"": "x"}, {"A\0": "x"}, {"A": f"{TOKEN}\0"}])
+def test_what_cannot_be_a_variable_is_refused_without_its_value(environment: dict[str, str]) -> None:
+    result = engine.ask("check", imports=["json"], import_environment=environment)
+    assert result["failed"]
+    assert result["msg"].startswith("import_environment: expected names and values of variables, found the name ")
+    assert TOKEN not in result["msg"]
+
+
+# --- previews
+
+SEES = (
+    "import inspect, linecache, traceback\nimport thing.api, thing.core\n"
+    "text = inspect.getsource(thing.api)\n"
+    "assert '# >>> primus.patches: thing_names' in text, text\n"
+    "assert text == ''.join(linecache.getlines(thing.api.__file__))\n"
+    "assert thing.api.__loader__.get_source('thing.api') == text\n"
+    "linecache.checkcache()\n"
+    "assert text == ''.join(linecache.getlines(thing.api.__file__))\n"
+    "assert inspect.getsource(thing.api.answer) == 'def answer():\\n    return 42\\n'\n"
+    "assert thing.api.Thing is thing.core.Thing\n"
+    "assert thing.api.answer() == 42\n"
+)
+CHECK = ("thing.api:Thing", "sees")
+
+
+@pytest.fixture
+def environment(venv: Venv) -> Path:
+    return venv("3.11")
+
+
+@pytest.fixture
+def site(environment: Path) -> Path:
+    return environments.site_packages(environment)
+
+
+def preview(environment: Path, **parameters: Any) -> dict[str, Any]:
+    """Preview ``thing``'s patch; the result, after a look that nothing at all was written."""
+    before = snapshot.take(environment)
+    packages.write(environment.parent / "sees", {"sees.py": SEES})
+    result = engine.ask(
+        "check",
+        environments.python_of(environment),
+        **{
+            "definitions": [engine.PATCH],
+            "imports": list(CHECK),
+            "import_environment": {"PYTHONPATH": str(environment.parent / "sees")},
+            **parameters,
+        },
+    )
+    assert snapshot.take(environment) == before
+    return result
+
+
+def passed(result: dict[str, Any]) -> bool:
+    assert not result.get("failed"), (result["msg"], result.get("imports"))
+    return all(done["ok"] for done in result["imports"])
+
+
+@pytest.mark.parametrize("version", PROMISED)
+def test_preview_is_what_import_inspect_and_linecache_see(venv: Venv, version: str) -> None:
+    environment = venv(version)
+    engine.thing(environments.site_packages(environment))
+    result = preview(environment)
+    assert passed(result)
+    assert [done["proven"] for done in result["imports"]] == [True, True]
+    assert [(patch["state"], patch["action"]) for patch in result["patches"]] == [("pending", "apply")]
+    unpatched = engine.ask("check", environments.python_of(environment), imports=["thing.api:Thing"])
+    assert unpatched["imports"][0]["cause"] == "name"
+
+
+def test_tracebacks_show_the_previewed_lines(environment: Path, site: Path) -> None:
+    engine.thing(site, api="import os\n\n\n\ndef fail():\n    raise ValueError('here')  # the line\n\n\nfail()\n")
+    result = preview(environment)
+    text = result["imports"][0]["traceback"]
+    assert "raise ValueError('here')  # the line" in text
+    line = int(text.partition(", in fail")[0].rpartition(" ")[2])
+    assert line > 6  # (the block comes before it)
+
+
+def test_preview_of_a_pth_directory(environment: Path, site: Path, tmp_path: Path) -> None:
+    engine.thing(tmp_path / "more")
+    (site / "more.pth").write_text(f"{tmp_path / 'more'}\n")
+    assert passed(preview(environment))
+
+
+def test_preview_of_a_package_that_a_pth_file_imported_when_the_interpreter_started(
+    environment: Path, site: Path
+) -> None:
+    engine.thing(site)
+    (site / "early.pth").write_text("import thing.api, thing.core\n")
+    assert passed(preview(environment))
+
+
+def test_preview_in_a_namespace_package(environment: Path, site: Path, tmp_path: Path) -> None:
+    packages.write(
+        tmp_path / "more", {f"thing/{name}": text for name, text in engine.FILES.items() if name != "__init__.py"}
+    )
+    packages.install(site, "thing", "1.5", {"thing/other.py": ""})
+    packages.install(tmp_path / "more", "thing", "1.5", {"thing/api.py": engine.FILES["api.py"]})
+    (site / "more.pth").write_text(f"{tmp_path / 'more'}\n")
+    assert passed(preview(environment))
+
+
+def test_preview_of_symlinked_files_as_uv_makes_them(environment: Path, site: Path, tmp_path: Path) -> None:
+    directory = engine.thing(site)
+    for name in engine.FILES:
+        cached = tmp_path / "cache" / name
+        cached.parent.mkdir(exist_ok=True)
+        (directory / name).rename(cached)
+        (directory / name).symlink_to(cached)
+    before = snapshot.take(tmp_path / "cache")
+    assert passed(preview(environment))
+    assert snapshot.take(tmp_path / "cache") == before
+
+
+@pytest.mark.parametrize("mode", py_compile.PycInvalidationMode)
+def test_preview_goes_before_bytecode_that_lies_beside(
+    environment: Path, site: Path, mode: py_compile.PycInvalidationMode
+) -> None:
+    directory = engine.thing(site)
+    code = (
+        "import sys; from py_compile import *; compile(sys.argv[1], invalidation_mode=PycInvalidationMode[sys.argv[2]])"
+    )
+    run(environments.python_of(environment), "-c", code, directory / "api.py", mode.name)
+    assert list(directory.glob("__pycache__/api.*.pyc"))
+    assert passed(preview(environment))
+
+
+def test_preview_under_another_optimisation_level_and_cache(
+    environment: Path, site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine.thing(site)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "cache"))
+    result = engine.ask("check", environments.python_of(environment), definitions=[engine.PATCH], imports=[CHECK[0]])
+    assert passed(result)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_preview_by_path_and_by_pythonpath(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.thing(tmp_path / "target")
+    assert passed(preview(environment, path=tmp_path / "target"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "target"))
+    assert passed(preview(environment, imports=[CHECK[0]], import_environment={}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_preview_keeps_encodings(environment: Path, site: Path, encoding: str) -> None:
+    cookie = "# -*- coding: latin-1 -*-\n" if encoding == "latin-1" else ""
+    directory = engine.thing(site)
+    (directory / "api.py").write_bytes(
+        (cookie + "import os\r\nname = 'é'\r\nassert len(name) == 1\r\n").encode(encoding)
+    )
+    assert passed(preview(environment, imports=["thing.api:Thing,name"]))
+
+
+def test_preview_of_what_is_applied_or_native_is_no_error(environment: Path, site: Path) -> None:
+    directory = engine.thing(site)
+    python = environments.python_of(environment)
+    assert engine.ask("patch", python, definitions=[engine.PATCH])["changed"]
+    result = preview(environment)
+    assert passed(result)
+    assert result["patches"][0]["state"] == "applied"
+    assert [done["proven"] for done in result["imports"]] == [False, False]
+    packages.write(directory, {"api.py": "from .core import Thing\n"})
+    result = preview(environment, imports=["thing.api:Thing"])
+    assert passed(result)
+    assert result["patches"][0]["state"] == "native"
+
+
+@pytest.mark.parametrize(
+    ("version", "core", "state"), [("2.0", "class Thing: pass\n", "unsupported"), ("1.5", "", "unsupported")]
+)
+def test_preview_of_what_cannot_be_applied_is_refused(
+    environment: Path, site: Path, version: str, core: str, state: str
+) -> None:
+    engine.thing(site, version, core=core)
+    result = preview(environment)
+    assert result["failed"]
+    assert result["msg"].startswith(f"thing_names: {state}: thing {version} in ")
+    assert result["patches"][0]["state"] == state
+    assert "imports" not in result
+
+
+def test_check_mode_of_a_pending_tree_proves_the_imports_and_says_so(environment: Path, site: Path) -> None:
+    directory = engine.thing(site)
+    before = snapshot.take(environment)
+    python = environments.python_of(environment)
+    check = engine.ask("patch", python, definitions=[engine.PATCH], imports=["thing.api:Thing"], check_mode=True)
+    assert snapshot.take(environment) == before
+    run = engine.ask("patch", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
+    assert engine.BLOCK in (directory / "api.py").read_bytes()
+    for result in (check, run):
+        assert (result["changed"], result["patches"][0]["action"]) == (True, "apply")
+        assert [(done["name"], done["ok"], done["proven"]) for done in result["imports"]] == [
+            ("thing.api:Thing", True, True)
+        ]
+    again = engine.ask("patch", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
+    assert [(done["ok"], done["proven"]) for done in again["imports"]] == [(True, False)]
+
+
+def test_a_patch_whose_proof_fails_is_not_written(environment: Path, site: Path) -> None:
+    engine.thing(
+        site, core="class Thing: pass\nimport thing.api\nassert not hasattr(thing.api, 'Thing')\nraise OSError\n"
+    )
+    before = snapshot.take(environment)
+    result = engine.ask(
+        "patch", environments.python_of(environment), definitions=[engine.PATCH], imports=["thing.api:Thing", "thing"]
+    )
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "import failed, with the change served from memory; nothing was written: thing.api:"
+    )
+    assert [done["ok"] for done in result["imports"]] == [False, True]
+    assert snapshot.take(environment) == before
+
+
+# --- real libraries
+
+
+@pytest.mark.slow
+def test_transformers_without_torch_reports_the_missing_dependency(environment: Path, site: Path) -> None:
+    """Bare `import transformers` succeeds without torch, and gives dummies: only the module itself tells."""
+    python = environments.python_of(environment)
+    run(UV, "pip", "install", "--quiet", "--python", python, "transformers==4.57.6")
+    file = site / "transformers" / "modeling_utils.py"
+    stock = file.read_bytes()
+    result = engine.ask(
+        "patch",
+        python,
+        name=["transformers_modeling_utils"],
+        imports=["transformers:PreTrainedModel", "transformers.modeling_utils:Conv1D", "transformers.modeling_utils"],
+    )
+    assert result["failed"]
+    dummy, *modules = result["imports"]
+    assert (dummy["ok"], dummy["version"]) == (True, "4.57.6")
+    for module_result in modules:
+        assert module_result["cause"] == "dependency"
+        assert module_result["error"].startswith("needs the module torch, which is not installed: ")
+    assert file.read_bytes() == stock
