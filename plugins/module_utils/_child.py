@@ -7,10 +7,10 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Mapping
 
 from . import _commit, _engine, _processes
-from ._errors import EnvironmentError_
+from ._errors import NoEnvironment
 
 _NEEDED = (3, 8)
 # Any Python must be able to read this, so that an old one can say that it is old. The collection's code is on
@@ -31,10 +31,10 @@ engine.main(sys.argv)
 """
 
 
-def call(python: Optional[str], request: Mapping[str, Any]) -> Dict[str, Any]:
+def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     """The engine's result for ``request`` under the interpreter ``python`` (default: this one).
 
-    Raises EnvironmentError_ when ``python`` is no interpreter that can run the engine, or does not come back within
+    Raises NoEnvironment when ``python`` is no interpreter that can run the engine, or does not come back within
     the request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own;
     more where it may have to wait for a lock).
     """
@@ -78,7 +78,9 @@ def _resolve(python: str) -> str:
     found = shutil.which(os.path.expanduser(python))
     if found is None:
         path = os.path.expanduser(python)
-        state = "nothing" if not os.path.lexists(path) else "a directory" if os.path.isdir(path) else "no executable file"
+        state = (
+            "nothing" if not os.path.lexists(path) else "a directory" if os.path.isdir(path) else "no executable file"
+        )
         raise _no_python(python, state)
     return os.path.abspath(found)
 
@@ -98,7 +100,7 @@ def _is_this(python: str) -> bool:
     return sys.prefix == sys.base_prefix
 
 
-def _no_python(python: str, found: str) -> EnvironmentError_:
-    return EnvironmentError_(
+def _no_python(python: str, found: str) -> NoEnvironment:
+    return NoEnvironment(
         "python %s: expected a Python interpreter of version %d.%d or newer, found %s" % (python, *_NEEDED, found)
     )

@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, NamedTuple, Sequence
 
 from ._errors import CommitError
 from ._plan import Change
@@ -48,7 +48,7 @@ class _Bytecode(NamedTuple):
     path: str
     data: bytes
     """Empty where it cannot be read."""
-    level: Optional[int]
+    level: int | None
     """Optimisation level when it is this interpreter's own, None when it is another one's."""
 
 
@@ -70,7 +70,8 @@ def preflight(changes: Sequence[Change], backup: bool) -> None:
                 raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
             if not os.access(where, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise CommitError(
-                    "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: run as its owner (become_user)"
+                    "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: "
+                    "run as its owner (become_user)"
                     % (where, what, stat.filemode(os.stat(where).st_mode), os.stat(where).st_uid, os.geteuid())
                 )
         for file in (change.path, *(old.path for old in bytecode)):
@@ -85,15 +86,15 @@ def preflight(changes: Sequence[Change], backup: bool) -> None:
                 groups.add(parent.st_gid)
             if link.st_uid != me or link.st_gid not in groups:
                 raise CommitError(
-                    "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner (become_user)"
-                    % (change.path, me, name, link.st_uid, link.st_gid)
+                    "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: "
+                    "run as its owner (become_user)" % (change.path, me, name, link.st_uid, link.st_gid)
                 )
             if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
                 raise CommitError("%s: expected to be its owner, as %s is sticky" % (change.path, directory))
     _room(changes, backup)
 
 
-def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
+def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
     """Replace the files, all or none, and return the copies that were kept, by path.
 
     Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
@@ -105,9 +106,9 @@ def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
             stack.enter_context(_lock(change.path, deadline))
         if any(not _unchanged(change) for change in changes):
             return None
-        staged: List[Tuple[str, str]] = []
-        kept: Dict[str, str] = {}
-        done: List[Tuple[Change, List[_Bytecode]]] = []
+        staged: list[tuple[str, str]] = []
+        kept: dict[str, str] = {}
+        done: list[tuple[Change, list[_Bytecode]]] = []
         try:
             for change in changes:
                 staged.append((_stage(change.path, change.after), change.path))
@@ -138,10 +139,10 @@ def commit(changes: Sequence[Change], backup: bool) -> Optional[Dict[str, str]]:
 
 
 def _put_back(
-    staged: List[Tuple[str, str]], kept: Dict[str, str], done: List[Tuple[Change, List[_Bytecode]]]
-) -> List[str]:
+    staged: list[tuple[str, str]], kept: dict[str, str], done: list[tuple[Change, list[_Bytecode]]]
+) -> list[str]:
     """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
-    lost: List[str] = []
+    lost: list[str] = []
     for change, bytecode in reversed(done):
         replaced = not _unchanged(change)
         try:
@@ -226,11 +227,15 @@ def _stage(path: str, data: bytes) -> str:
             expected = (owner.st_uid, owner.st_gid, stat.S_IMODE(like.st_mode))
             found = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
             if found != expected:  # (root squash: chown may do nothing and say nothing)
-                raise CommitError("%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o" % (path, *expected, *found))
+                raise CommitError(
+                    "%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o" % (path, *expected, *found)
+                )
             os.fsync(descriptor)
     except OSError as error:
         os.unlink(temporary)
-        raise CommitError("%s: the new file cannot be made beside it: %s; nothing was changed" % (path, error)) from error
+        raise CommitError(
+            "%s: the new file cannot be made beside it: %s; nothing was changed" % (path, error)
+        ) from error
     except BaseException:
         os.unlink(temporary)
         raise
@@ -249,7 +254,7 @@ def _copy_attributes(path: str, descriptor: int) -> None:
             os.setxattr(descriptor, name, value)
 
 
-def _attributes(file: "str | int") -> List[str]:
+def _attributes(file: str | int) -> list[str]:
     try:
         return [name for name in os.listxattr(file) if not name.startswith(_UNCOPIED)]
     except OSError as error:
@@ -267,20 +272,22 @@ def _keep(change: Change) -> str:
     return kept
 
 
-def _bytecode(path: str) -> List[_Bytecode]:
+def _bytecode(path: str) -> list[_Bytecode]:
     """The .pyc files beside a module, of all interpreters and optimisation levels."""
     if not path.endswith(".py"):
         return []
     cache = os.path.join(os.path.dirname(path), "__pycache__")
     stem = os.path.basename(path)[: -len(".py")]
     own = {"": 0, "opt-1": 1, "opt-2": 2}
-    found: List[_Bytecode] = []
+    found: list[_Bytecode] = []
     try:
         names = sorted(os.listdir(cache))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise CommitError("%s: expected a readable directory of bytecode, found: %s" % (cache, error.strerror)) from None
+        raise CommitError(
+            "%s: expected a readable directory of bytecode, found: %s" % (cache, error.strerror)
+        ) from None
     for name in names:
         base, _dot, tag = name[: -len(".pyc")].partition(".")
         if name.endswith(".pyc") and base == stem:
@@ -393,8 +400,8 @@ def _may_give_away() -> bool:
 
 def _room(changes: Sequence[Change], backup: bool) -> None:
     """Raise CommitError where a file system has no room for the new files (and their copies)."""
-    sizes: Dict[int, List[int]] = {}
-    directories: Dict[int, str] = {}
+    sizes: dict[int, list[int]] = {}
+    directories: dict[int, str] = {}
     for change in changes:
         directory = os.path.dirname(change.path)
         device = os.stat(directory).st_dev

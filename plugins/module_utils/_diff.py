@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ._edits import Target
 from ._errors import Conflict
@@ -15,15 +15,15 @@ class Hunk(NamedTuple):
     """One hunk; its lines without their newlines."""
 
     before_line: int
-    before: Tuple[str, ...]
+    before: tuple[str, ...]
     after_line: int
-    after: Tuple[str, ...]
+    after: tuple[str, ...]
 
 
 class Diff(NamedTuple):
     """Hunks whose old lines must be in the file exactly, once, wherever that is; or else at the very line they name."""
 
-    hunks: Tuple[Hunk, ...]
+    hunks: tuple[Hunk, ...]
 
     def do(self, text: bytes, owner: str, revision: int, target: Target) -> bytes:
         """The text with the new lines. Raises Conflict, with the nearest lines, when a hunk does not match."""
@@ -35,7 +35,7 @@ class Diff(NamedTuple):
             lines = _swap(lines, at, hunk.before, hunk.after)
         return b"".join(lines)
 
-    def undo(self, text: bytes, owner: str) -> Optional[bytes]:
+    def undo(self, text: bytes, owner: str) -> bytes | None:
         """The text with the old lines again; None when the new lines are not there."""
         lines = _split(text)
         for hunk in reversed(self.hunks):
@@ -48,7 +48,7 @@ class Diff(NamedTuple):
 
 def load(text: str) -> Diff:
     """Read a unified diff. Raises ValueError naming the line that is not of one."""
-    hunks: List[Hunk] = []
+    hunks: list[Hunk] = []
     lines = text.replace("\r\n", "\n").split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -61,8 +61,8 @@ def load(text: str) -> Diff:
             number += 1  # what stands before the first hunk names files, and is not needed
             continue
         wanted = [int(head.group(2) or 1), int(head.group(4) or 1)]
-        before: List[str] = []
-        after: List[str] = []
+        before: list[str] = []
+        after: list[str] = []
         number += 1
         while [len(before), len(after)] != wanted:
             if number == len(lines):
@@ -76,7 +76,9 @@ def load(text: str) -> Diff:
                 after.append(rest)
             number += 1
         if number < len(lines) and lines[number].startswith("\\"):
-            raise ValueError("line %d: a diff that changes the newline at the end of the file cannot be used" % (number + 1))
+            raise ValueError(
+                "line %d: a diff that changes the newline at the end of the file cannot be used" % (number + 1)
+            )
         if not before or not after:
             raise ValueError("line %d: a hunk without context cannot be undone; make the diff with context" % number)
         if before != after:
@@ -86,7 +88,7 @@ def load(text: str) -> Diff:
     return Diff(tuple(hunks))
 
 
-def _split(text: bytes) -> List[bytes]:
+def _split(text: bytes) -> list[bytes]:
     return re.findall(rb"[^\n]*\n|[^\n]+\Z", text)
 
 
@@ -95,7 +97,7 @@ def _bare(line: bytes) -> str:
     return line.rstrip(b"\n").rstrip(b"\r").decode("utf-8", "surrogateescape")
 
 
-def _place(lines: List[bytes], wanted: Tuple[str, ...], hint: int) -> Optional[int]:
+def _place(lines: list[bytes], wanted: tuple[str, ...], hint: int) -> int | None:
     """The index at which all the wanted lines stand: the only one, else the one at line ``hint``, else None."""
     bare = [_bare(line) for line in lines]
     found = [
@@ -108,7 +110,7 @@ def _place(lines: List[bytes], wanted: Tuple[str, ...], hint: int) -> Optional[i
     return found[0] if len(found) == 1 else None
 
 
-def _swap(lines: List[bytes], at: int, old: Tuple[str, ...], new: Tuple[str, ...]) -> List[bytes]:
+def _swap(lines: list[bytes], at: int, old: tuple[str, ...], new: tuple[str, ...]) -> list[bytes]:
     newline = b"\r\n" if lines[at].endswith(b"\r\n") else b"\n"
     fresh = [part.encode("utf-8", "surrogateescape") + newline for part in new]
     if not lines[at + len(old) - 1].endswith(b"\n"):
@@ -116,7 +118,7 @@ def _swap(lines: List[bytes], at: int, old: Tuple[str, ...], new: Tuple[str, ...
     return lines[:at] + fresh + lines[at + len(old) :]
 
 
-def _nearest(lines: List[bytes], hunk: Hunk) -> str:
+def _nearest(lines: list[bytes], hunk: Hunk) -> str:
     """What is wrong with the place that matches a hunk best."""
     bare = [_bare(line) for line in lines]
     count = len(hunk.before)
@@ -124,7 +126,9 @@ def _nearest(lines: List[bytes], hunk: Hunk) -> str:
     def equal(index: int) -> int:
         return sum(a == b for a, b in zip(bare[index : index + count], hunk.before))
 
-    best = max(range(max(1, len(bare) - count + 1)), key=lambda index: (equal(index), -abs(index - hunk.before_line + 1)))
+    best = max(
+        range(max(1, len(bare) - count + 1)), key=lambda index: (equal(index), -abs(index - hunk.before_line + 1))
+    )
     if equal(best) == count:
         return "its lines stand in several places, and none is the one that it names"
     for index, wanted in enumerate(hunk.before, best):

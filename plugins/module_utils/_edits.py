@@ -1,7 +1,9 @@
 # What all kinds of edits share: reversible transformations of one file's bytes. Nothing here reads or writes a file.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An edit has two methods. ``do(text, owner, revision, target)`` returns the edited text, or the text itself where
-there is nothing to do; ``undo(text, owner)`` the text without the edit, the text itself where it is not there, or
+"""An edit has two methods.
+
+``do(text, owner, revision, target)`` returns the edited text, or the text itself where there is nothing to do;
+``undo(text, owner)`` the text without the edit, the text itself where it is not there, or
 None where it cannot be there. Both raise Conflict where the text is not what they expect. That an edit *is* there
 is shown by undoing it and doing it again: that must give the same bytes.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple
 
 from ._errors import Conflict
 
@@ -23,7 +25,7 @@ class Target(NamedTuple):
 
     package: str
     """Dotted name of the package that the file's module lives in: what a relative import is relative to."""
-    read: Callable[[str], Optional[Tuple[str, bytes]]]
+    read: Callable[[str], tuple[str, bytes] | None]
     """Path and bytes of the source of a module of the same tree, by its absolute dotted name; None without one."""
 
 

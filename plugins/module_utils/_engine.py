@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _catalogue, _commit, _environment, _imports, _patch, _plan
 from ._errors import CommitError, SitePatchError
@@ -14,12 +14,12 @@ from ._errors import CommitError, SitePatchError
 _TRIES = 5  # how often a file may change under a call before it gives up
 
 
-def run(request: Mapping[str, Any]) -> Dict[str, Any]:
+def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request and return what the module returns; with ``failed`` and ``msg`` where it is refused.
 
     Keys of the request: ``operation`` (patch, info or check) and the parameters of the module of that operation.
     """
-    result: Dict[str, Any] = {
+    result: dict[str, Any] = {
         "changed": False,
         "environment": {
             "python": sys.executable,
@@ -36,7 +36,7 @@ def run(request: Mapping[str, Any]) -> Dict[str, Any]:
     return result
 
 
-def _info(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """What is there, without the will to change."""
     names, definitions = request.get("name"), request.get("definitions")
     if not names and not definitions:
@@ -47,7 +47,7 @@ def _info(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     result["msg"] = _said(steps)
 
 
-def _check(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Imports as they are, or as they would be with patches previewed."""
     _imports.check(request["imports"])
     changes: Sequence[_plan.Change] = ()
@@ -63,7 +63,7 @@ def _check(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
     result["msg"] = "%s can be imported" % ", ".join(request["imports"])
 
 
-def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
+def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Bring the environment to the state asked for; with ``check_mode`` all but the writing."""
     result["imports"] = []
     imports = request.get("imports") or []
@@ -82,7 +82,11 @@ def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
         if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
             result["imports"] = _prove(request, patches, plan.changes)
             _refuse_imports(result["imports"], plan.changes)
-        kept = {} if request.get("check_mode") or not plan.changes else _commit.commit(plan.changes, bool(request.get("backup")))
+        kept = (
+            {}
+            if request.get("check_mode") or not plan.changes
+            else _commit.commit(plan.changes, bool(request.get("backup")))
+        )
         if kept is not None:
             break
     else:
@@ -101,7 +105,7 @@ def _site_patch(request: Mapping[str, Any], result: Dict[str, Any]) -> None:
 
 def _prove(
     request: Mapping[str, Any], patches: Sequence[_patch.Patch], changes: Sequence[_plan.Change]
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     path = request.get("path")
     names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
     return _imports.prove(

@@ -11,16 +11,16 @@ import os
 import re
 import sys
 import types
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterable, Iterator, NamedTuple
 
-from ._errors import Conflict, EnvironmentError_
+from ._errors import Conflict, NoEnvironment
 
 
 class Package(NamedTuple):
     """An import package as it lies on the disk."""
 
     name: str
-    directories: Tuple[str, ...]
+    directories: tuple[str, ...]
     """Its directory; a namespace package may have several, a broken one none."""
     regular: bool
     """Whether it has an ``__init__.py`` (else it is a namespace package)."""
@@ -37,23 +37,23 @@ class Record(NamedTuple):
     """``algorithm=digest`` as in RECORD, or empty."""
 
 
-def find(name: str, path: Optional[str] = None) -> Optional[Package]:
+def find(name: str, path: str | None = None) -> Package | None:
     """The package ``name`` of this interpreter, or the one at ``path``; neither it nor a parent is imported.
 
     ``path`` is a directory that holds the package (as site-packages does), the package's own directory, or a source
-    checkout. Returns None where there is no such package; raises EnvironmentError_ where ``path`` is no directory.
+    checkout. Returns None where there is no such package; raises NoEnvironment where ``path`` is no directory.
     """
     return _find_spec(name) if path is None else _find_below(name, path)
 
 
-def roots(path: str, names: Iterable[str]) -> List[str]:
+def roots(path: str, names: Iterable[str]) -> list[str]:
     """The directories that must come first on ``sys.path`` so that imports find what ``find`` finds at ``path``.
 
     ``names``: what is to be imported, packages or modules (of a namespace package's directory only they tell the root).
     """
     path = os.path.abspath(path)
     _directory(path)
-    found: List[str] = []
+    found: list[str] = []
     for name in names:
         parts = name.split(".")
         for count in range(len(parts), 0, -1):
@@ -71,12 +71,12 @@ def roots(path: str, names: Iterable[str]) -> List[str]:
 def _directory(path: str) -> None:
     if not os.path.isdir(path):
         found = "a file" if os.path.exists(path) else "nothing"
-        raise EnvironmentError_(
+        raise NoEnvironment(
             "path %s: expected a directory (site-packages, a package or a source checkout), found %s" % (path, found)
         )
 
 
-def _find_below(name: str, path: str) -> Optional[Package]:
+def _find_below(name: str, path: str) -> Package | None:
     path = os.path.abspath(path)
     _directory(path)
     parts = name.split(".")
@@ -90,9 +90,9 @@ def _find_below(name: str, path: str) -> Optional[Package]:
     return None
 
 
-def _find_spec(name: str) -> Optional[Package]:
+def _find_spec(name: str) -> Package | None:
     """As ``importlib.util.find_spec``, which imports the parents of a dotted name: stand-ins are put in their place."""
-    stand_ins: List[str] = []
+    stand_ins: list[str] = []
     try:
         package = None
         parts = name.split(".")
@@ -118,7 +118,7 @@ def _find_spec(name: str) -> Optional[Package]:
             sys.modules.pop(prefix, None)
 
 
-def record(package: Package, file: str, distribution: Optional[str]) -> Optional[Record]:
+def record(package: Package, file: str, distribution: str | None) -> Record | None:
     """What RECORD says of ``file`` (an absolute path) of the package; None for a checkout or an editable install.
 
     Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
@@ -128,7 +128,7 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
     relative = os.path.relpath(file, root).replace(os.sep, "/")
     hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
     infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
-    claims: List[Record] = []
+    claims: list[Record] = []
     for name, path in infos:
         if claims and _normal(name.split("-")[0]) not in hints:
             break  # (reading every RECORD of an environment costs: only when the obvious one does not list the file)
@@ -140,14 +140,14 @@ def record(package: Package, file: str, distribution: Optional[str]) -> Optional
         same = [claim for claim in claims if claim.version == literal]
         if len(same) != 1:
             raise Conflict(
-                "%s is claimed by several installed distributions (%s): an upgrade was interrupted; reinstall one of them"
-                % (file, ", ".join("%s %s" % claim[:2] for claim in claims))
+                "%s is claimed by several installed distributions (%s): an upgrade was interrupted; "
+                "reinstall one of them" % (file, ", ".join("%s %s" % claim[:2] for claim in claims))
             )
         claims = same
     return claims[0] if claims else None
 
 
-def version(package: Package, file: str, distribution: Optional[str]) -> Optional[str]:
+def version(package: Package, file: str, distribution: str | None) -> str | None:
     """The version of the package that a file belongs to; None where nothing tells.
 
     That of the distribution which brought the file or, for one that an installer did not write, the package; else
@@ -165,7 +165,7 @@ def version(package: Package, file: str, distribution: Optional[str]) -> Optiona
     return next(filter(None, (installed(name, package, file) for name in names)), None)
 
 
-def installed(name: str, package: Package, file: str) -> Optional[str]:
+def installed(name: str, package: Package, file: str) -> str | None:
     """The version of a distribution in the environment that the package's file lies in; None where there is none."""
     for info, path in _dist_infos(_root(package, _holder(package, file))):
         if _normal(info.split("-")[0]) == _normal(name):
@@ -202,7 +202,7 @@ def _root(package: Package, directory: str) -> str:
     return directory
 
 
-def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:
+def _dist_infos(root: str) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(root) as entries:
             for entry in entries:
@@ -212,7 +212,7 @@ def _dist_infos(root: str) -> Iterator[Tuple[str, str]]:
         return
 
 
-def _recorded(dist_info: str, relative: str) -> Optional[str]:
+def _recorded(dist_info: str, relative: str) -> str | None:
     try:
         with open(os.path.join(dist_info, "RECORD"), "rb") as stream:
             text = stream.read()
@@ -226,9 +226,9 @@ def _recorded(dist_info: str, relative: str) -> Optional[str]:
     return None
 
 
-def _metadata(dist_info: str, name: str) -> Tuple[str, str]:
+def _metadata(dist_info: str, name: str) -> tuple[str, str]:
     """Name and version of a distribution; the directory's name holds both, escaped, where METADATA is unreadable."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     try:
         with open(os.path.join(dist_info, "METADATA"), encoding="utf-8", errors="replace") as stream:
             for line in stream:
@@ -242,7 +242,7 @@ def _metadata(dist_info: str, name: str) -> Tuple[str, str]:
     return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
 
 
-def _literal_version(directory: str) -> Optional[str]:
+def _literal_version(directory: str) -> str | None:
     for file in ("__init__.py", "version.py", "_version.py"):
         try:
             with open(os.path.join(directory, file), "rb") as stream:
@@ -250,9 +250,11 @@ def _literal_version(directory: str) -> Optional[str]:
         except (OSError, SyntaxError, ValueError):
             continue
         for node in module.body:
-            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__version__" for t in node.targets):
-                if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                    return node.value.value
+            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+                continue
+            named = any(isinstance(target, ast.Name) and target.id == "__version__" for target in node.targets)
+            if named and isinstance(node.value.value, str):
+                return node.value.value
     return None
 
 

@@ -11,7 +11,7 @@ class DefinitionError(SitePatchError):
     """A patch definition, a patch name or an import string is not valid."""
 
 
-class EnvironmentError_(SitePatchError):
+class NoEnvironment(SitePatchError):
     """The interpreter or the directory given does not serve as an environment."""
 
 

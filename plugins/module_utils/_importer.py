@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from importlib.machinery import SourceFileLoader
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Mapping
 
 
 def serve(previews: Mapping[str, str]) -> None:
@@ -30,7 +30,7 @@ def serve(previews: Mapping[str, str]) -> None:
     texts = {os.path.realpath(path): text.encode("latin-1") for path, text in previews.items()}
     get_data, path_stats, update = SourceFileLoader.get_data, SourceFileLoader.path_stats, linecache.updatecache
 
-    def text_of(path: Any) -> Optional[bytes]:
+    def text_of(path: Any) -> bytes | None:
         return texts.get(os.path.realpath(path)) if isinstance(path, str) else None
 
     def preview_data(self: SourceFileLoader, path: Any) -> bytes:
@@ -42,7 +42,7 @@ def serve(previews: Mapping[str, str]) -> None:
             raise OSError("previewed")
         return path_stats(self, path)
 
-    def preview_lines(filename: str, module_globals: Optional[Dict[str, Any]] = None) -> List[str]:
+    def preview_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
         text = text_of(filename)
         if text is None:
             return update(filename, module_globals)
@@ -53,21 +53,23 @@ def serve(previews: Mapping[str, str]) -> None:
     setattr(SourceFileLoader, "get_data", preview_data)
     setattr(SourceFileLoader, "path_stats", preview_stats)
     setattr(linecache, "updatecache", preview_lines)
-    early = [name for name, module in list(sys.modules.items()) if text_of(getattr(module, "__file__", None)) is not None]
+    early = [
+        name for name, module in list(sys.modules.items()) if text_of(getattr(module, "__file__", None)) is not None
+    ]
     for name in early:  # a .pth file imported it when the interpreter started: let it be imported anew
         top = name.partition(".")[0]
         for loaded in [loaded for loaded in sys.modules if loaded == top or loaded.startswith(top + ".")]:
             del sys.modules[loaded]
 
 
-def attempt(reference: str) -> Dict[str, Any]:
+def attempt(reference: str) -> dict[str, Any]:
     """Import ``module`` or ``module:name,name``; what a result of an import says, less its name."""
     module_name, _colon, names = reference.partition(":")
-    result: Dict[str, Any] = {"ok": False, "version": None, "cause": None, "error": None, "traceback": None}
+    result: dict[str, Any] = {"ok": False, "version": None, "cause": None, "error": None, "traceback": None}
     try:
         module = importlib.import_module(module_name)
         absent = [name for name in names.split(",") if name and not reaches(module, name)]
-    except BaseException as error:  # (an import may raise SystemExit or KeyboardInterrupt, too)
+    except BaseException as error:  # noqa: BLE001 (an import may raise SystemExit or KeyboardInterrupt, too)
         result["cause"], result["error"] = explain(error, module_name)
         result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return result
@@ -94,14 +96,14 @@ def reaches(thing: Any, dotted: str) -> bool:
     return True
 
 
-def explain(error: BaseException, module_name: str) -> Tuple[str, str]:
+def explain(error: BaseException, module_name: str) -> tuple[str, str]:
     """The cause of a failed import in one word, and as text.
 
     What an error was raised from counts as its cause. What merely was being handled then does so for an ImportError
     alone: other errors may come from a fallback for something optional that is not installed.
     """
-    chain: List[BaseException] = []
-    link: Optional[BaseException] = error
+    chain: list[BaseException] = []
+    link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         implicit = isinstance(link, ImportError) and not link.__suppress_context__
@@ -123,11 +125,11 @@ def said(error: BaseException) -> str:
     """Type and text of an error."""
     try:
         return "%s: %s" % (type(error).__name__, error)
-    except Exception:  # (what an import raises may be broken in itself)
+    except Exception:  # noqa: BLE001 (what an import raises may be broken in itself)
         return "%s, whose text cannot be had" % type(error).__name__
 
 
-def version(module_name: str) -> Optional[str]:
+def version(module_name: str) -> str | None:
     """Version of what was imported: the nearest package that states one, else its distribution's."""
     parts = module_name.split(".")
     try:
@@ -138,7 +140,7 @@ def version(module_name: str) -> Optional[str]:
         from importlib.metadata import version as distribution_version
 
         return distribution_version(parts[0])
-    except Exception:  # (no distribution of that name, broken metadata, a module's __getattr__: the import stands)
+    except Exception:  # noqa: BLE001 (no distribution of that name, broken metadata, a module's __getattr__: the import stands)
         return None
 
 
@@ -150,7 +152,7 @@ def main() -> None:
     os.dup2(null, 0)
     sys.argv[:] = ["-c"]
     sys.path[:] = request["roots"] + [entry for entry in sys.path if entry not in ("", os.getcwd())]
-    trace = open(request["trace"], "w")
+    trace = open(request["trace"], "w")  # noqa: SIM115 (open for as long as the process lives)
     faulthandler.enable(trace)
     faulthandler.dump_traceback_later(request["timeout"], exit=True, file=trace)  # (even if who started it is gone)
     serve(request["previews"])

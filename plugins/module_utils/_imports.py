@@ -11,7 +11,7 @@ import site
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from . import _importer, _processes
 from ._errors import DefinitionError
@@ -43,14 +43,14 @@ def prove(
     roots: Sequence[str],
     timeout: float,
     environment: Mapping[str, str],
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over.
 
     ``previews``: bytes to be served in place of files, by path. ``roots`` come first on its ``sys.path``. ``timeout``:
     seconds for all imports together. ``environment``: variables for the process, which win over its private caches.
     Returns one result an import, in order, as documented for the modules' ``imports``.
     """
-    results: List[Dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     private = tempfile.mkdtemp(prefix="primus-imports-")
     deadline = time.monotonic() + timeout
     try:
@@ -74,7 +74,7 @@ def prove(
     return results
 
 
-def _secrets(values: Iterable[str]) -> List[str]:
+def _secrets(values: Iterable[str]) -> list[str]:
     """The forms in which texts may hold the values: as they are, quoted, line by line; the longest first."""
     forms = {form for value in values for form in (value, repr(value)[1:-1], *value.splitlines())}
     return sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len, reverse=True)
@@ -87,7 +87,7 @@ def _shown(text: str, secrets: Iterable[str]) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _variables(private: str, environment: Mapping[str, str]) -> Dict[str, str]:
+def _variables(private: str, environment: Mapping[str, str]) -> dict[str, str]:
     variables = dict(os.environ)
     if "PYTHONUSERBASE" not in variables:  # the user site stays where it is when HOME moves
         variables["PYTHONUSERBASE"] = site.getuserbase()
@@ -97,7 +97,9 @@ def _variables(private: str, environment: Mapping[str, str]) -> Dict[str, str]:
     variables["PYTHONDONTWRITEBYTECODE"] = "1"  # for interpreters that an import starts
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name + value:
-            raise DefinitionError("import_environment: expected names and values of variables, found the name %r" % name)
+            raise DefinitionError(
+                "import_environment: expected names and values of variables, found the name %r" % name
+            )
     variables.update(environment)
     return variables
 
@@ -110,7 +112,7 @@ def _attempt(
     timeout: float,
     variables: Mapping[str, str],
     private: str,
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Results up to and with the import that ended the process."""
     source = inspect.getsource(_importer)
     trace = os.path.join(private, "trace-%d" % len(imports))
@@ -133,7 +135,7 @@ def _attempt(
         seconds = round(time.monotonic() - start, 3)
     results = [json.loads(line) for line in answer.text.split(b"\n") if line.endswith(b"}")]
     if len(results) < len(imports):
-        what: Dict[str, Any]
+        what: dict[str, Any]
         if seconds >= left:
             what = {"cause": "timeout", "error": "did not end within the time limit of %g s" % timeout}
         else:
@@ -143,7 +145,7 @@ def _attempt(
     return results
 
 
-def _failed(name: str, what: Mapping[str, Any], seconds: float = 0.0) -> Dict[str, Any]:
+def _failed(name: str, what: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
     result = {"name": name, "ok": False, "seconds": round(seconds, 3), "version": None, "traceback": None}
     result.update(what)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence, Union
 
 from . import _diff, _versions
 from ._diff import Diff
@@ -26,7 +26,7 @@ class Revision(NamedTuple):
     """What one revision of a patch does."""
 
     number: int
-    edits: Tuple[Edit, ...]
+    edits: tuple[Edit, ...]
 
 
 class Patch(NamedTuple):
@@ -42,12 +42,12 @@ class Patch(NamedTuple):
     reason: str
     upstream: str
     retire: str
-    revisions: Tuple[Revision, ...]
+    revisions: tuple[Revision, ...]
     """The current one first, then earlier ones that are still recognised, newest first."""
-    distribution: Optional[str] = None
-    requires: Tuple[Tuple[str, str], ...] = ()
+    distribution: str | None = None
+    requires: tuple[tuple[str, str], ...] = ()
     """Name and specifiers of other distributions of the environment."""
-    applied_upstream: Optional[str] = None
+    applied_upstream: str | None = None
     """Specifiers of the versions in which upstream made an equivalent change (DEP-3's Applied-Upstream)."""
 
     @property
@@ -144,7 +144,9 @@ def _replace(name: str, key: str, body: Any) -> Replace:
         raise _wrong(name, key + ".after", "expected another text than before, found the same")
     if after in before:
         raise _wrong(
-            name, key + ".after", "a text that is part of before cannot be told from it, nor undone: put more into after"
+            name,
+            key + ".after",
+            "a text that is part of before cannot be told from it, nor undone: put more into after",
         )
     count = body.get("count", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
@@ -159,10 +161,10 @@ def _unified(name: str, key: str, body: Any) -> Diff:
         raise _wrong(name, key, str(error)) from None
 
 
-_KINDS: Dict[str, Callable[[str, str, Any], Edit]] = {"reexport": _reexport, "replace": _replace, "diff": _unified}
+_KINDS: dict[str, Callable[[str, str, Any], Edit]] = {"reexport": _reexport, "replace": _replace, "diff": _unified}
 
 
-def _requirement(name: str, entry: Any) -> Tuple[str, str]:
+def _requirement(name: str, entry: Any) -> tuple[str, str]:
     found = _REQUIREMENT.match(_text(name, "requires", entry).strip())
     if not found:
         raise _wrong(name, "requires", "expected a distribution and specifiers, no markers, found %r" % entry)
@@ -179,14 +181,14 @@ def _specifiers(name: str, key: str, specifiers: str) -> None:
 
 
 def select(
-    names: Optional[Iterable[str]], definitions: Optional[Sequence[Any]], catalogue: Sequence[Any]
-) -> Tuple[List[Patch], List[Patch]]:
+    names: Iterable[str] | None, definitions: Sequence[Any] | None, catalogue: Sequence[Any]
+) -> tuple[list[Patch], list[Patch]]:
     """The patches that a task means, and all that it knows: ``name`` selects from the catalogue and ``definitions``.
 
     Without names all definitions are meant. Raises DefinitionError for an unknown name, for a definition named as
     another one or as a patch of the catalogue, and where nothing is left to select.
     """
-    known: Dict[str, Patch] = {}
+    known: dict[str, Patch] = {}
     for patch in map(load, catalogue):
         known[patch.name] = patch
     written = [load(definition) for definition in definitions or ()]
@@ -210,7 +212,7 @@ def _text(name: str, key: str, value: Any, blank: bool = False) -> str:
     return value
 
 
-def _list(name: str, key: str, value: Any, of: str) -> List[Any]:
+def _list(name: str, key: str, value: Any, of: str) -> list[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise _wrong(name, key, "expected a list of %s, found %s" % (of, _kind(value)))
     return list(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from . import _edits, _environment, _reexport, _versions
 from ._edits import Target
@@ -29,11 +29,11 @@ class Step(NamedTuple):
     action: str
     """none, apply, migrate, revert or skip; 'refuse' where the task must fail."""
     message: str
-    integrity: Optional[str] = None
-    version: Optional[str] = None
-    path: Optional[str] = None
+    integrity: str | None = None
+    version: str | None = None
+    path: str | None = None
 
-    def result(self) -> Dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """The step as a module returns it."""
         return {
             "name": self.patch.name,
@@ -59,11 +59,11 @@ class Change(NamedTuple):
 class Plan(NamedTuple):
     """All patches of one call."""
 
-    steps: Tuple[Step, ...]
-    changes: Tuple[Change, ...]
+    steps: tuple[Step, ...]
+    changes: tuple[Change, ...]
 
     @property
-    def refused(self) -> List[Step]:
+    def refused(self) -> list[Step]:
         return [step for step in self.steps if step.action == "refuse"]
 
 
@@ -72,9 +72,9 @@ class _Found(NamedTuple):
 
     state: str
     message: str
-    present: Optional[bytes] = None
+    present: bytes | None = None
     """The text with the patch, where it can be had."""
-    absent: Optional[bytes] = None
+    absent: bytes | None = None
     """The text without the patch, where it differs and can be proven."""
 
 
@@ -83,18 +83,18 @@ class _File(NamedTuple):
 
     path: str
     target: Target
-    outside: Optional[str]
+    outside: str | None
     """Why the environment does not admit the patch; None where it does."""
     upstream: bool
     """Whether upstream made the change in this version."""
-    recorded: Optional[Record]
-    others: Tuple[Patch, ...]
+    recorded: Record | None
+    others: tuple[Patch, ...]
     """Other known patches of the same file."""
 
 
 def plan(
     patches: Sequence[Patch],
-    path: Optional[str] = None,
+    path: str | None = None,
     present: bool = True,
     skip: Sequence[str] = (),
     known: Sequence[Patch] = (),
@@ -105,9 +105,9 @@ def plan(
     (unsupported, missing) that are passed over instead of refused; ``known`` are further patches that a file may
     carry. Raises SitePatchError only for what is wrong with the environment as a whole.
     """
-    original: Dict[str, bytes] = {}
-    texts: Dict[str, bytes] = {}
-    steps: List[Step] = []
+    original: dict[str, bytes] = {}
+    texts: dict[str, bytes] = {}
+    steps: list[Step] = []
     for patch in patches if present else reversed(patches):
         others = {other.name: other for other in (*known, *patches) if _same_file(patch, other)}
         step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts)
@@ -120,13 +120,13 @@ def plan(
 
 def _look(
     patch: Patch,
-    others: Tuple[Patch, ...],
-    path: Optional[str],
+    others: tuple[Patch, ...],
+    path: str | None,
     present: bool,
     skip: Sequence[str],
-    original: Dict[str, bytes],
-    texts: Dict[str, bytes],
-) -> Tuple[Step, Optional[bytes]]:
+    original: dict[str, bytes],
+    texts: dict[str, bytes],
+) -> tuple[Step, bytes | None]:
     where = path or "this environment"
     package = _environment.find(patch.package, path)
     if package is None:
@@ -189,13 +189,13 @@ def _below(directory: str, patch: Patch) -> str:
 
 
 def _contained(file: str, directory: str) -> None:
-    """Raise Conflict where a linked directory leads out of the package. (The file itself may be a link into a cache.)"""
+    """Raise Conflict where a linked directory leads out of the package; the file itself may be a link into a cache."""
     real, root = os.path.realpath(os.path.dirname(file)), os.path.realpath(directory)
     if real != root and not real.startswith(root + os.sep):
         raise Conflict("expected a file below %s, found that its directory is %s" % (root, real))
 
 
-def _decide(step: Step, found: Optional[_Found], present: bool, skip: Sequence[str]) -> Tuple[Step, Optional[bytes]]:
+def _decide(step: Step, found: _Found | None, present: bool, skip: Sequence[str]) -> tuple[Step, bytes | None]:
     """The step with its action, and the text that this action gives (the table of states in the documentation)."""
     if present:
         action = ACTIONS.get(step.state) or ("skip" if step.state in skip else "refuse")
@@ -220,7 +220,7 @@ def _find(patch: Patch, text: bytes, file: _File, pristine: bool) -> _Found:
     """Look for a patch in a text. Raises Unsupported and Conflict."""
     if b"\0" in text:
         raise Conflict("expected text in %s, found a binary file" % patch.file)
-    blocked: Optional[Unsupported] = None
+    blocked: Unsupported | None = None
     for revision in patch.revisions:
         try:
             base = _without(patch, revision, text, file)
@@ -269,7 +269,7 @@ def _found(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _Fi
 
 
 def _found_marks(
-    patch: Patch, marks: List[Tuple[int, int]], text: bytes, blocked: Optional[Unsupported], file: _File
+    patch: Patch, marks: list[tuple[int, int]], text: bytes, blocked: Unsupported | None, file: _File
 ) -> _Found:
     """The state of a text that has marks of the patch, but no revision of it as this collection would write it."""
     number, line = marks[0]
@@ -295,7 +295,7 @@ def _found_marks(
     )
 
 
-def _unmarked(patch: Patch, text: bytes, file: _File) -> Optional[_Found]:
+def _unmarked(patch: Patch, text: bytes, file: _File) -> _Found | None:
     """The state of a text with the unmarked block that the old stand-alone script wrote; None without one."""
     edit = patch.revisions[0].edits[0]
     unmarked = edit.unmarked(text) if isinstance(edit, Reexport) and len(patch.revisions[0].edits) == 1 else None
@@ -321,7 +321,7 @@ def _owner(patch: Patch, index: int) -> str:
     return patch.name if index == 0 else "%s/%d" % (patch.name, index + 1)
 
 
-def _marks(patch: Patch, revision: Revision, text: bytes) -> List[Tuple[int, int]]:
+def _marks(patch: Patch, revision: Revision, text: bytes) -> list[tuple[int, int]]:
     """Revision and line of each block in ``text`` that the patch marked as its own."""
     owners = [_owner(patch, index) for index, edit in enumerate(revision.edits) if isinstance(edit, Reexport)]
     found = [_reexport.marked(text, owner) for owner in owners]
@@ -335,15 +335,15 @@ def _with(patch: Patch, revision: Revision, text: bytes, file: _File) -> bytes:
     return text
 
 
-def _undo(patch: Patch, revision: Revision, text: bytes) -> Optional[bytes]:
+def _undo(patch: Patch, revision: Revision, text: bytes) -> bytes | None:
     """The text with all edits of a revision undone, whether or not it was that revision that did them."""
-    base: Optional[bytes] = text
+    base: bytes | None = text
     for index, edit in reversed(list(enumerate(revision.edits))):
         base = edit.undo(base, _owner(patch, index)) if base is not None else None
     return base
 
 
-def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> Optional[bytes]:
+def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> bytes | None:
     """The text with all edits of a revision undone; None unless doing them again would give the text."""
     base = _undo(patch, revision, text)
     if base is None or base == text:
@@ -354,7 +354,7 @@ def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> Opti
         return None
 
 
-def _undoable(patch: Patch, text: bytes, found: Optional[_Found], file: _File) -> bool:
+def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> bool:
     """Whether RECORD's bytes come out when all known patches, all marked blocks and the old script's are undone."""
     digest = file.recorded.hash if file.recorded else ""
     if found is not None and found.absent is not None and _environment.matches(found.absent, digest):
@@ -385,19 +385,21 @@ def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
 
 
 def _independent(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
-    """Raise Conflict unless every other patch that is there can be taken out before or after this one, to the same end."""
+    """Raise Conflict unless each other patch that is there can be taken out before or after this, to the same end."""
     for other in file.others:
         for revision in other.revisions:
             try:
                 base = _without(other, revision, before, file)
-                if base is None or _without(other, revision, after, file) == _with(patch, patch.revisions[0], base, file):
+                if base is None or _without(other, revision, after, file) == _with(
+                    patch, patch.revisions[0], base, file
+                ):
                     continue
             except (Conflict, Unsupported):
                 pass
             raise _claimed(patch, other)
 
 
-def _overlap(patch: Patch, text: bytes, file: _File) -> Optional[Conflict]:
+def _overlap(patch: Patch, text: bytes, file: _File) -> Conflict | None:
     """The conflict with another patch, where the patch would apply without that one."""
     for other in file.others:
         for revision in other.revisions:
@@ -418,9 +420,9 @@ def _claimed(patch: Patch, other: Patch) -> Conflict:
 
 
 def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes]) -> Target:
-    """What the edits may ask: modules of the package that the file belongs to, as earlier patches of the call left them."""
+    """What the edits may ask: modules of the file's package, as earlier patches of the call left them."""
 
-    def read(module: str) -> Optional[Tuple[str, bytes]]:
+    def read(module: str) -> tuple[str, bytes] | None:
         inside = module.split(".")[patch.package.count(".") + 1 :]
         if not module.startswith(patch.package + "."):
             return None
@@ -434,7 +436,7 @@ def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, byt
     return Target(patch.module_package, read)
 
 
-def _outside(specifiers: str, version: Optional[str]) -> Optional[str]:
+def _outside(specifiers: str, version: str | None) -> str | None:
     """Why a version is not what the specifiers ask for; None where it is."""
     if version is None:
         return "expected version %s, found no version: no RECORD, no __version__" % specifiers
@@ -445,7 +447,7 @@ def _outside(specifiers: str, version: Optional[str]) -> Optional[str]:
     return None if inside else "expected version %s, found %s" % (specifiers, version)
 
 
-def _lacking(patch: Patch, package: _environment.Package, file: str) -> Optional[str]:
+def _lacking(patch: Patch, package: _environment.Package, file: str) -> str | None:
     """Which requirement of the patch the environment does not meet; None where it meets all."""
     for name, specifiers in patch.requires:
         version = _environment.installed(name, package, file)
@@ -457,7 +459,7 @@ def _lacking(patch: Patch, package: _environment.Package, file: str) -> Optional
     return None
 
 
-def _integrity(recorded: Optional[Record]) -> str:
+def _integrity(recorded: Record | None) -> str:
     """The integrity of a file that is not what RECORD says, before anything is undone."""
     return "foreign" if recorded is not None and recorded.hash else "unknown"
 

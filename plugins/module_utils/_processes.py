@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from typing import IO, Any, List, Mapping, NamedTuple, Optional
+from typing import IO, Any, Mapping, NamedTuple
 
 
 class Answer(NamedTuple):
@@ -20,11 +20,11 @@ class Answer(NamedTuple):
 
 
 def run(
-    command: List[str],
+    command: list[str],
     request: bytes,
     limit: float,
-    output: Optional[IO[Any]] = None,
-    environment: Optional[Mapping[str, str]] = None,
+    output: IO[Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Answer:
     """Run ``command`` with ``request`` as its standard input, and end its whole process group after ``limit`` seconds.
 
@@ -61,19 +61,16 @@ def run(
         except ProcessLookupError:
             pass
         status = process.wait()
-    if status < 0:
-        ending = "signal %d (%s)" % (-status, signal.strsignal(-status))  # (real-time signals have no name)
-    else:
-        ending = "exit status %d" % status
-    return Answer(text, timed_out, ending)
+    died = "signal %d (%s)" % (-status, signal.strsignal(-status)) if status < 0 else None
+    return Answer(text, timed_out, died or "exit status %d" % status)
 
 
-def _read(reader: int, process: "subprocess.Popen[bytes]", limit: float) -> "tuple[bytes, bool]":
+def _read(reader: int, process: subprocess.Popen[bytes], limit: float) -> tuple[bytes, bool]:
     """All that comes until the child ends or time is up.
 
     The end of the child counts, not the end of the stream: a program that it left behind may hold that open.
     """
-    chunks: List[bytes] = []
+    chunks: list[bytes] = []
     deadline = time.monotonic() + limit
     while True:
         ended = process.poll() is not None

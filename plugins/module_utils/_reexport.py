@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Dict, List, Match, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Match, NamedTuple, Sequence
 
 from ._edits import NEWLINE, Target, line, parse
 from ._errors import Conflict, Unsupported
@@ -22,7 +22,7 @@ class Reexport(NamedTuple):
     """Bind names from another module of the same package: one marked ``from SOURCE import (...)``."""
 
     source: str
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
 
     def undo(self, text: bytes, owner: str) -> bytes:
         """Take the marked block of ``owner`` out again; the text itself where there is none.
@@ -57,18 +57,20 @@ class Reexport(NamedTuple):
         return _insert(text, _anchor(statements, source, target.package), owner, self._block(wanted, owner, revision))
 
     def prove(self, module: ast.Module, package: str) -> None:
-        """Raise Conflict unless the edited module binds every name. (A codec may make lines of its own.)"""
+        """Raise Conflict unless the edited module binds every name; a codec may make lines of its own."""
         lost = set(self.names) - set(_bound(module.body, package))
         if lost:
-            raise Conflict("the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost)))
+            raise Conflict(
+                "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
+            )
 
-    def _defined(self, source: str, target: Target) -> Set[str]:
+    def _defined(self, source: str, target: Target) -> set[str]:
         found = target.read(source)
         if found is None:
             raise Conflict("expected the module %s beside the file, found none" % source)
         return _defined(parse(found[1], found[0]))
 
-    def _block(self, names: Sequence[str], owner: str, revision: int) -> List[str]:
+    def _block(self, names: Sequence[str], owner: str, revision: int) -> list[str]:
         return [
             "# >>> %s: %s, revision %d >>>" % (MARK, owner, revision),
             "from %s import (  # noqa: F401" % self.source,
@@ -77,7 +79,7 @@ class Reexport(NamedTuple):
             "# <<< %s: %s <<<" % (MARK, owner),
         ]
 
-    def unmarked(self, text: bytes) -> Optional[Tuple[int, bytes]]:
+    def unmarked(self, text: bytes) -> tuple[int, bytes] | None:
         """The unmarked block that the first stand-alone script wrote: its line, and the text without it.
 
         That script put a blank line, the import of all names in this layout, and a blank line after an import.
@@ -102,7 +104,7 @@ def unpatched(text: bytes) -> bytes:
     return text
 
 
-def _without(text: bytes, block: "Match[bytes]") -> bytes:
+def _without(text: bytes, block: Match[bytes]) -> bytes:
     start, end = block.span()
     if not block[0].endswith((b"\r", b"\n")):  # the block ends the file and brought the newline before it
         newlines = list(NEWLINE.finditer(text, max(0, start - 2), start))
@@ -110,13 +112,13 @@ def _without(text: bytes, block: "Match[bytes]") -> bytes:
     return text[:start] + text[end:]
 
 
-def marked(text: bytes, owner: str) -> Optional[Tuple[int, int]]:
+def marked(text: bytes, owner: str) -> tuple[int, int] | None:
     """Revision and line of the block of ``owner``; None when there is none. Raises Conflict as ``undo`` does."""
     block = _find(text, owner)
     return None if block is None else (int(block["revision"]), line(text, block.start()))
 
 
-def _find(text: bytes, owner: str) -> "Optional[Match[bytes]]":
+def _find(text: bytes, owner: str) -> Match[bytes] | None:
     marks = (re.escape(MARK.encode()), re.escape(owner.encode()))
     found = [mark.start() for mark in re.finditer(rb"# (?:>>>|<<<) %s: %s(?=,| <<<)" % marks, text)]
     if not found:
@@ -145,9 +147,9 @@ def _import_source(node: ast.ImportFrom, package: str) -> str:
     return _absolute("." * node.level + (node.module or ""), package)
 
 
-def _bound(statements: Sequence[ast.stmt], package: str) -> Dict[str, Tuple[str, str]]:
+def _bound(statements: Sequence[ast.stmt], package: str) -> dict[str, tuple[str, str]]:
     """Names that unconditional top-level statements bind, each with (module it is imported from or '', name there)."""
-    bound: Dict[str, Tuple[str, str]] = {}
+    bound: dict[str, tuple[str, str]] = {}
     for node in statements:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -162,13 +164,13 @@ def _bound(statements: Sequence[ast.stmt], package: str) -> Dict[str, Tuple[str,
     return bound
 
 
-def _simple(node: ast.stmt) -> List[str]:
+def _simple(node: ast.stmt) -> list[str]:
     """Names that one statement binds, whatever it is nested in; not those of statements nested in it."""
     if isinstance(node, ast.Import):
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return [node.name]
-    targets: List[ast.expr] = []
+    targets: list[ast.expr] = []
     if isinstance(node, ast.Assign):
         targets = node.targets
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -177,10 +179,10 @@ def _simple(node: ast.stmt) -> List[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-def _defined(module: ast.Module) -> Set[str]:
+def _defined(module: ast.Module) -> set[str]:
     """Names that a module may define: top-level statements and those inside its ``if``, ``try`` and ``with``."""
-    names: Set[str] = set()
-    todo: List[ast.AST] = list(module.body)
+    names: set[str] = set()
+    todo: list[ast.AST] = list(module.body)
     while todo:
         node = todo.pop()
         if isinstance(node, ast.ImportFrom):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ._edits import Target, line
 from ._errors import Conflict
@@ -34,7 +34,7 @@ class Replace(NamedTuple):
             )
         return text.replace(before, after)
 
-    def undo(self, text: bytes, owner: str) -> Optional[bytes]:
+    def undo(self, text: bytes, owner: str) -> bytes | None:
         """The text with ``before`` again; None when ``after`` is not there exactly so often."""
         before, after = (_encode(part, text) for part in (self.before, self.after))
         return text.replace(after, before) if len(_find(text, after)) == self.occurrences else None
@@ -46,12 +46,12 @@ def _encode(part: str, text: bytes) -> bytes:
     return (part.replace("\n", "\r\n") if b"\r\n" in text else part).encode("utf-8")
 
 
-def _find(text: bytes, part: bytes) -> List[int]:
+def _find(text: bytes, part: bytes) -> list[int]:
     """Offsets of all occurrences, overlapping ones too: those leave no doubt only where there are none."""
     return [match.start() for match in re.finditer(b"(?=%s)" % re.escape(part), text)]
 
 
-def _lines(text: bytes, offsets: List[int]) -> str:
+def _lines(text: bytes, offsets: list[int]) -> str:
     numbers = [str(line(text, offset)) for offset in offsets[:10]]
     return " (line%s %s)" % ("s" if len(numbers) > 1 else "", ", ".join(numbers)) if numbers else ""
 

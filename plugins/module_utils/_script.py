@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _engine
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
 
 
-def main(patch: Mapping[str, Any], arguments: Optional[Sequence[str]] = None) -> int:
+def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> int:
     """Apply, check or revert one patch; returns the exit status that the help names."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # (a diff may hold what a C locale cannot say; exit 1 would mislead)
         sys.stdout.reconfigure(errors="backslashreplace")

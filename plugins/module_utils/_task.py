@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _child, _imports
-from ._errors import EnvironmentError_, SitePatchError
+from ._errors import NoEnvironment, SitePatchError
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -17,10 +17,12 @@ def run(module: AnsibleModule, operation: str, **more: Any) -> None:
     environment = request.get("import_environment") or {}
     request["import_environment"] = {str(name): _text(value) for name, value in environment.items()}
     # Ansible masks every occurrence of a value in the result: of a "1" it would leave no version number readable.
-    module.no_log_values.difference_update({value for value in module.no_log_values if len(value) < _imports.SHORTEST_SECRET})
+    module.no_log_values.difference_update(
+        {value for value in module.no_log_values if len(value) < _imports.SHORTEST_SECRET}
+    )
     try:
         if request.get("imports") and request["path"] and not request["python"]:
-            raise EnvironmentError_("imports need an interpreter: give python along with path %s" % request["path"])
+            raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])
         result = _child.call(request["python"], request)
     except SitePatchError as error:
         module.fail_json(msg=str(error), patches=[])

@@ -15,7 +15,8 @@ description:
   - Changes nothing, and fails when an import fails.
 options:
   imports:
-    description: Imports to be tried, each a module or an object reference C(package.module:name,name) as in entry points.
+    description:
+      - Imports to be tried, each a module or an object reference C(package.module:name,name) as in entry points.
     type: list
     elements: str
     required: true
@@ -74,11 +75,11 @@ imports:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.primus.patches.plugins.module_utils import _task
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec=dict(
             imports=dict(type="list", elements="str", required=True),

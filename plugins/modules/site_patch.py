@@ -116,7 +116,9 @@ msg:
   description: What was found, or why the task was refused, in one line.
   returned: always
   type: str
-  sample: "transformers_modeling_utils: pending: transformers 4.57.6 in /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current"
+  sample: >-
+    transformers_modeling_utils: pending: transformers 4.57.6 in
+    /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current
 environment:
   description: The environment that was looked at, less O(path) where none was given.
   returned: when its interpreter could be run
@@ -204,11 +206,11 @@ backup_file:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.primus.patches.plugins.module_utils import _task
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec=dict(
             name=dict(type="list", elements="str"),

@@ -59,11 +59,11 @@ patches:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.primus.patches.plugins.module_utils import _task
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec=dict(
             name=dict(type="list", elements="str"),

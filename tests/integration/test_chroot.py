@@ -49,7 +49,7 @@ def image(tmp_path: Path, system_python: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def collections(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a collections path with ours and the chroot connection of community.general, from the package ``ansible``."""
+    """Return a collections path with ours and the chroot connection plugin, from the package ``ansible``."""
 
     def extract(directory: Path) -> None:
         with zipfile.ZipFile(wheels.wheel("ansible", "12.3.0")) as archive:

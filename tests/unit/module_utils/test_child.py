@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, environments, interpreters, packages, snapshot
 from module_utils import _child, _engine
-from module_utils._errors import EnvironmentError_
+from module_utils._errors import NoEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def prefix(python: Path | str | None) -> str:
 
 
 def refused(python: Path | str, **parameters: Any) -> str:
-    with pytest.raises(EnvironmentError_) as caught:
+    with pytest.raises(NoEnvironment) as caught:
         engine.ask("info", python, definitions=[engine.PATCH], **parameters)
     return str(caught.value)
 

@@ -12,7 +12,7 @@ import pytest
 from lab import engine, environments, interpreters, packages
 from lab.run import run
 from module_utils import _environment
-from module_utils._errors import EnvironmentError_
+from module_utils._errors import NoEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,7 +359,7 @@ def test_path_that_is_no_directory(tmp_path: Path, kind: str) -> None:
         assert result["msg"] == (
             f"path {path}: expected a directory (site-packages, a package or a source checkout), found {kind}"
         )
-    with pytest.raises(EnvironmentError_):
+    with pytest.raises(NoEnvironment):
         _environment.roots(str(path), [])
 
 

@@ -191,7 +191,10 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
                 ([{"revision": 1, "edits": []}], ".edits: expected at least one edit, found none"),
                 ([{"revision": 1, "edits": [{"diff": DIFF}], "x": 1}], ".x: unknown key; known: revision, edits"),
                 ([{"revision": 3, "edits": [{"diff": DIFF}]}], ": expected revisions below 3, each once, found [3]"),
-                ([{"revision": 1, "edits": [{"diff": DIFF}]}] * 2, ": expected revisions below 3, each once, found [1, 1]"),
+                (
+                    [{"revision": 1, "edits": [{"diff": DIFF}]}] * 2,
+                    ": expected revisions below 3, each once, found [1, 1]",
+                ),
             )
         ),
         *(

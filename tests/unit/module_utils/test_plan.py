@@ -13,7 +13,7 @@ from lab import packages
 from lab.old_script import NAMES, old_script
 from module_utils import _environment, _patch, _plan
 from module_utils._catalogue.transformers_modeling_utils import PATCH
-from module_utils._errors import EnvironmentError_
+from module_utils._errors import NoEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -430,7 +430,7 @@ def test_a_result_has_the_documented_keys(tmp_path: Path, state: str) -> None:
 def test_what_is_missing_tells_what_was_expected_where(tmp_path: Path) -> None:
     assert look(tmp_path, definition())[1]["message"] == f"package pkg: expected it in {tmp_path}, found none"
     with pytest.raises(
-        EnvironmentError_, match=r"expected a directory \(site-packages, a package or a source checkout\), found "
+        NoEnvironment, match=r"expected a directory \(site-packages, a package or a source checkout\), found "
     ):
         look(tmp_path / "nothing", definition())
 

@@ -13,7 +13,7 @@ from module_utils import _patch, _plan
 if TYPE_CHECKING:
     from pathlib import Path
 
-API = '''import math
+API = """import math
 
 from .core import Thing
 
@@ -26,7 +26,7 @@ def area(radius):
 
 def length(radius):
     return 2 * math.pi * clip(radius, a_max=LIMIT)
-'''
+"""
 CORE = "class Thing: pass\nclass Other: pass\nclass More: pass\n"
 FILE = "acme/api.py"
 
@@ -55,9 +55,7 @@ def reexport(*names: str) -> dict[str, Any]:
 
 def install(site: Path, version: str = "2.3.0", **files: str) -> Path:
     """Install the package and return its patched file."""
-    packages.install(
-        site, "acme", version, {"acme/__init__.py": "", "acme/core.py": CORE, FILE: files.get("api", API)}
-    )
+    packages.install(site, "acme", version, {"acme/__init__.py": "", "acme/core.py": CORE, FILE: files.get("api", API)})
     return site / FILE
 
 
@@ -155,9 +153,7 @@ def test_two_patches_that_claim_the_same_text_are_a_conflict_that_names_both(
 def test_a_first_revision_is_found_by_its_text_migrated_and_reverted(tmp_path: Path) -> None:
     file = install(tmp_path)
     old = [replace("LIMIT = 10", "LIMIT = 20")]
-    new = definition(
-        "limit", replace("LIMIT = 10", "LIMIT = 30"), revision=2, previous=[{"revision": 1, "edits": old}]
-    )
+    new = definition("limit", replace("LIMIT = 10", "LIMIT = 30"), revision=2, previous=[{"revision": 1, "edits": old}])
     run(tmp_path, definition("limit", *old))
     at_one = file.read_bytes()
     (result,) = run(tmp_path, new)
