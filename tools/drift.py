@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # The drift check behind ./dev drift: tries each patch of the catalogue on the releases of the package index.
 """Says per release whether a patch applies, and writes docs/CATALOGUE.md.
 

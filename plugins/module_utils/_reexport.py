@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Match, NamedTuple, Sequence
+from typing import Iterator, Match, NamedTuple, Sequence
 
 from ._edits import NEWLINE, Target, line, parse
 from ._errors import Conflict, Unsupported
@@ -39,7 +39,7 @@ class Reexport(NamedTuple):
         place found by them would depend on which came first. Raises Unsupported when the source module does not
         define a name, Conflict when the file does not parse or has no place for the block.
         """
-        blocks = {line(text, block.start()) + 1 for block in _BLOCK.finditer(text)}
+        blocks = {line(text, block.start()) + 1 for block in _blocks(text)}
         statements = [node for node in parse(text, "the file").body if node.lineno not in blocks]
         source = _absolute(self.source, target.package)
         bound = _bound(statements, target.package)
@@ -97,11 +97,24 @@ def is_statement(text: bytes, line: int) -> bool:
 
 def unpatched(text: bytes) -> bytes:
     """The text without the blocks of all owners."""
-    block = _BLOCK.search(text)
-    while block is not None:
-        text = _without(text, block)
-        block = _BLOCK.search(text)
+    blocks = _blocks(text)
+    while blocks:
+        text = _without(text, blocks[0])
+        blocks = _blocks(text)
     return text
+
+
+def _offsets(text: bytes, part: bytes) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
+
+
+def _blocks(text: bytes) -> list[Match[bytes]]:
+    """All blocks, found by a plain search: the pattern alone would take a good part of the time that parsing takes."""
+    found = (_BLOCK.match(text, at) for at in _offsets(text, b"# >>> %s: " % MARK.encode()))
+    return [block for block in found if block is not None]
 
 
 def _without(text: bytes, block: Match[bytes]) -> bytes:
@@ -119,11 +132,11 @@ def marked(text: bytes, owner: str) -> tuple[int, int] | None:
 
 
 def _find(text: bytes, owner: str) -> Match[bytes] | None:
-    marks = (re.escape(MARK.encode()), re.escape(owner.encode()))
-    found = [mark.start() for mark in re.finditer(rb"# (?:>>>|<<<) %s: %s(?=,| <<<)" % marks, text)]
+    name = ("%s: %s" % (MARK, owner)).encode()
+    found = sorted([*_offsets(text, b"# >>> %s," % name), *_offsets(text, b"# <<< %s <<<" % name)])
     if not found:
         return None
-    blocks = [block for block in _BLOCK.finditer(text) if block["owner"] == owner.encode()]
+    blocks = [block for block in _blocks(text) if block["owner"] == owner.encode()]
     if len(found) != 2 or len(blocks) != 1:
         raise Conflict(
             "expected one block from '# >>> %s: %s, ...' to '# <<< ...' as it was written, found something else "
@@ -209,9 +222,12 @@ def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
 
 def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:
     """``text`` with the block after that line, in that line's own kind of newline."""
-    newlines = list(NEWLINE.finditer(text))
-    newline = newlines[min(after, len(newlines)) - 1].group() if newlines else b"\n"
-    cut = newlines[after - 1].end() if after <= len(newlines) else len(text)
+    newline, cut = b"\n", len(text)  # (what stays, with the last newline, where the last line has none)
+    for number, found in enumerate(NEWLINE.finditer(text), 1):
+        newline = found.group()
+        if number == after:
+            cut = found.end()
+            break
     while True:  # blocks of several edits in one place lie in the order of their owners, whichever came first
         other = _BLOCK.match(text, cut)
         if other is None or other["owner"] > owner.encode():

@@ -36,11 +36,11 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         }
     )
     if result.get("failed"):
-        print(result["msg"], file=sys.stderr)
+        sys.stderr.write(result["msg"] + "\n")
         return REFUSED
     if options.diff:
         sys.stdout.write(result["diff"]["prepared"])
     for found in result["patches"]:
         action = found["action"] + (" (not done: --check)" if options.check and result["changed"] else "")
-        print("%s: %s, action %s: %s" % (found["name"], found["state"], action, found["message"]))
+        sys.stdout.write("%s: %s, action %s: %s\n" % (found["name"], found["state"], action, found["message"]))
     return WOULD_CHANGE if options.check and result["changed"] else DONE

@@ -22,10 +22,10 @@ def main(catalogue: Sequence[Mapping[str, Any]]) -> int:
     known = [patch["name"] for patch in catalogue]
     unknown = [name for name in options.name if name not in known]
     if unknown:
-        print("unknown patch %s; known: %s" % (", ".join(unknown), ", ".join(known)), file=sys.stderr)
+        sys.stderr.write("unknown patch %s; known: %s\n" % (", ".join(unknown), ", ".join(known)))
         return 2
     chosen = [patch for patch in catalogue if not options.name or patch["name"] in options.name]
-    print(json.dumps(chosen, indent=2) if options.json else _table(chosen))
+    sys.stdout.write((json.dumps(chosen, indent=2) if options.json else _table(chosen)) + "\n")
     return 0
 
 
@@ -48,4 +48,4 @@ if __name__ == "__main__":
     sys.path[0] = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir)
     from module_utils._catalogue import CATALOGUE  # type: ignore[import-not-found]  # (found through the line above)
 
-    sys.exit(main(CATALOGUE))
+    raise SystemExit(main(CATALOGUE))

@@ -45,4 +45,4 @@ if __name__ == "__main__":
     sys.path[0] = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir)
     from module_utils._script import main  # type: ignore[import-not-found]  # (found through the line above)
 
-    sys.exit(main(PATCH))
+    raise SystemExit(main(PATCH))

@@ -196,10 +196,10 @@ def test_readers_never_see_a_torn_file(api: Path) -> None:
             if text not in texts:
                 torn.append(text)
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read) for _reader in range(3)]
     for reader in readers:
         reader.start()
-    for _ in range(60):
+    for _round in range(60):
         commit(api, after=AFTER * 500)
         commit(api, after=BEFORE)
     stop.set()

@@ -637,7 +637,7 @@ def together(site: Path, count: int, states: tuple[str, ...], prepare: str = "")
         subprocess.Popen(
             [sys.executable, "-B", "-c", code, plugins], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for _ in range(count)
+        for _process in range(count)
     ]
     for number, process in enumerate(processes):
         request = dict(
@@ -676,7 +676,7 @@ def test_nodes_that_want_different_things_leave_one_of_both_and_no_stale_bytecod
     """Without locks flock answers as a file system does that has none: the bytes never depend on them."""
     compiled(site)
     without = "def none(*_): raise OSError(37, 'No locks available')\n_commit.fcntl.flock = none"
-    for _ in range(3):
+    for _round in range(3):
         together(site, 10, ("present", "absent"), "" if locks else without)
         text = (site / "thing" / "api.py").read_text()
         assert run(site, check=True)["patches"][0]["state"] in ("applied", "pending")
