@@ -33,7 +33,7 @@ def checkout(destination: Path) -> Path:
 
 def test_the_guide_to_adding_a_patch_works_literally(tmp_path: Path, tree: Callable[[str], Path]) -> None:
     assert GUIDE
-    blocks = re.findall(r"^   ```(?:python|shell)\n(.*?)^   ```$", GUIDE[1], re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^   ```(?:python|text|shell)\n(.*?)^   ```$", GUIDE[1], re.MULTILINE | re.DOTALL)
     file, line, commands = (textwrap.dedent(block) for block in blocks)
     (name,) = re.findall(r"_catalogue/(transformers_meshgrid\.py)`", GUIDE[1])
     copy = checkout(tmp_path / "checkout")
@@ -47,6 +47,7 @@ def test_the_guide_to_adding_a_patch_works_literally(tmp_path: Path, tree: Calla
     exits = []
     for command in commands.replace("SITE_PACKAGES", shlex.quote(str(site))).splitlines():
         done = subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=copy, capture_output=True, check=False)
+        assert not done.stderr, done.stderr.decode()
         exits.append((done.returncode, b"meshgrid," in patched.read_bytes()))
     assert exits == [(1, False), (0, True), (0, False)]
     assert patched.read_bytes() == stock

@@ -352,3 +352,26 @@ def test_path_without_the_package(interpreter: Path, tmp_path: Path) -> None:
     result = engine.ask("patch", interpreter, name=["transformers_modeling_utils"], path=tmp_path)
     assert result["failed"]
     assert f"missing: package transformers: expected it in {tmp_path}, found none" in result["msg"]
+
+
+def test_ten_patches_on_ten_files_are_one_start_of_the_interpreter(tmp_path: Path, venv: Callable[[str], Path]) -> None:
+    environment = venv("3.11")
+    starts = tmp_path / "starts"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho start >> {starts}\nexec {environment}/bin/python "$@"\n')
+    python.chmod(0o755)
+    (site,) = environment.glob("lib/python3*/site-packages")
+    files = {f"pkg/m{number}.py": "LIMIT = 10\n" for number in range(10)}
+    packages.install(site, "pkg", "1.0", {"pkg/__init__.py": "", **files})
+    definitions = [
+        {
+            **dict(name=f"p{number}", package="pkg", versions=">=1", file=f"m{number}.py"),
+            **dict(reason="A test.", upstream="none", retire="Never."),
+            "edits": [{"replace": {"before": "LIMIT = 10", "after": "LIMIT = 20"}}],
+        }
+        for number in range(10)
+    ]
+    request = {"operation": "patch", "definitions": definitions, "path": None, "timeout": 60}
+    done = _child.call(str(python), request)
+    assert [patch["action"] for patch in done["patches"]] == ["apply"] * 10
+    assert starts.read_text() == "start\n"
