@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Tests of what runs on the controller import it as Ansible does: `ansible_collections.primus.patches.plugins.plugin_utils`.
+# What runs on the controller is imported as Ansible does: `ansible_collections.primus.patches.plugins.plugin_utils`.
 COLLECTIONS = str(controller.checkout_as_collection())
 sys.path.insert(0, COLLECTIONS)
 
