@@ -243,10 +243,10 @@ def _find(patch: Patch, text: bytes, file: _File, pristine: bool) -> _Found:
         if pristine and _without(patch, patch.revisions[0], text, file) is not None:
             return _Found("native", "upstream has it already")
         if file.outside:
-            raise Unsupported("%s; %s" % (file.outside, error)) from None
+            raise Unsupported(_reason(file, error)) from None
         raise _overlap(patch, text, file) or error from None
     except Unsupported as error:
-        raise Unsupported("%s; %s" % (file.outside, error) if file.outside else str(error)) from None
+        raise Unsupported(_reason(file, error)) from None
     if after == text:
         return _Found("native", "every name is there already")
     if file.outside:
@@ -282,7 +282,7 @@ def _found_marks(
     for index, edit in enumerate(patch.revisions[0].edits):
         base = edit.undo(base, _owner(patch, index)) if isinstance(edit, Reexport) else base
     if blocked is not None and _reexport.is_statement(text, line):
-        reason = "%s; %s" % (file.outside, blocked) if file.outside else str(blocked)
+        reason = _reason(file, blocked)
         note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, line)
         return _Found("unsupported", note, absent=base)
     only_blocks = all(isinstance(edit, Reexport) for edit in patch.revisions[0].edits)
@@ -307,13 +307,19 @@ def _unmarked(patch: Patch, text: bytes, file: _File) -> _Found | None:
     try:
         _with(patch, patch.revisions[0], text, file)
     except Unsupported as error:
+        reason = _reason(file, error)
         if not proven:
-            raise
-        return _Found("unsupported", "%s; by %s, which state absent takes out" % (error, block), absent=without)
+            raise Unsupported(reason) from None
+        return _Found("unsupported", "%s; by %s, which state absent takes out" % (reason, block), absent=without)
     message = "every name is there already, by " + block
     if proven:
         return _Found("native", message + " (state absent takes it out: RECORD proves the original)", absent=without)
     return _Found("native", message + " (state absent leaves it: no RECORD proves the original)")
+
+
+def _reason(file: _File, error: Exception) -> str:
+    """What keeps a patch out: the environment, where it does, and what the edit says."""
+    return "%s; %s" % (file.outside, error) if file.outside else str(error)
 
 
 def _owner(patch: Patch, index: int) -> str:

@@ -8,6 +8,8 @@ import base64
 import csv
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +148,18 @@ def test_entry_runs_as_a_script(
     assert f"{name}: applied, action none" in run(*script, tree, "--check")
     assert "action revert" in run(*script, tree, "--revert")
     assert contents(tree) == before
+
+
+@pytest.mark.parametrize("name", [*sorted(PATCHES), "__main__"])
+def test_a_script_leaves_no_bytecode_in_the_collection(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    script = tmp_path / "plugins" / FOLDER.relative_to(ROOT / "plugins") / f"{name}.py"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [sys.executable, script, *([] if name == "__main__" else [tmp_path, "--check"])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert name == "__main__" or "expected it in" in done.stderr
+    assert list(tmp_path.rglob("__pycache__")) == []
 
 
 @pytest.mark.parametrize("version", interpreters.PROMISED)

@@ -41,6 +41,7 @@ if __name__ == "__main__":
     import os
     import sys
 
+    sys.dont_write_bytecode = True
     sys.path[0] = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir)
     from module_utils._script import main  # type: ignore[import-not-found]  # (found through the line above)
 

@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 NONE = "expected a Python interpreter of version 3.8 or newer, found"
 
 
-@pytest.fixture
-def environment(venv: Venv) -> Path:
-    return venv("3.11")
-
-
-@pytest.fixture
-def interpreter(environment: Path) -> Path:
-    return environments.python_of(environment)
-
-
-@pytest.fixture
-def site(environment: Path) -> Path:
-    return environments.site_packages(environment)
-
-
 def script(path: Path, *lines: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(["#!/bin/sh", *lines, ""]))

@@ -24,21 +24,6 @@ UV = str(Path(sys.executable).parent / "uv")
 
 
 @pytest.fixture
-def environment(venv: Venv) -> Path:
-    return venv("3.11")
-
-
-@pytest.fixture
-def interpreter(environment: Path) -> Path:
-    return environments.python_of(environment)
-
-
-@pytest.fixture
-def site(environment: Path) -> Path:
-    return environments.site_packages(environment)
-
-
-@pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     """Return an installation of its own, as conda and system Pythons are: no virtual environment.
 

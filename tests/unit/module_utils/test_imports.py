@@ -430,16 +430,6 @@ SEES = (
 CHECK = ("thing.api:Thing", "sees")
 
 
-@pytest.fixture
-def environment(venv: Venv) -> Path:
-    return venv("3.11")
-
-
-@pytest.fixture
-def site(environment: Path) -> Path:
-    return environments.site_packages(environment)
-
-
 def preview(environment: Path, **parameters: Any) -> dict[str, Any]:
     """Preview ``thing``'s patch; the result, after a look that nothing at all was written."""
     before = snapshot.take(environment)
