@@ -10,13 +10,13 @@ options:
     description:
       - Interpreter of the environment, as a path or a name to be found on E(PATH).
       - It needs Python 3.8 or newer, and nothing of Ansible. All work is done by one child process of it.
-      - Without it, the interpreter that Ansible runs with on that node is meant.
+      - Without it, or when it is empty, the interpreter that Ansible runs with on that node is meant.
     type: str
   path:
     description:
       - Directory that holds the package (as C(site-packages) does), the package's own directory, or a source checkout.
       - It says where packages are looked for, and comes first on C(sys.path) where something is imported.
-      - Without it, packages are where the interpreter finds them.
+      - Without it, or when it is empty, packages are where the interpreter finds them.
     type: path
   definitions:
     description:

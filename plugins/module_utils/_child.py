@@ -9,25 +9,25 @@ import sys
 import tempfile
 from typing import Any, Mapping
 
-from . import _commit, _engine, _processes
+from . import _locks, _processes
 from ._errors import NoEnvironment
 
 _NEEDED = (3, 8)
-# Any Python must be able to read this, so that an old one can say that it is old. The collection's code is on
-# sys.path and in sys.modules only while it is loaded: nothing of it, or of the ansible package beside it, is in the
-# way of find_spec.
+# Any Python must be able to read this, so that an old one can say that it is old. The engine is a package of a name
+# that no other has, and not on sys.path: neither it nor the ansible package beside it is in the way of find_spec.
+# No garbage is collected: what is many here are the nodes of syntax trees, and there is no cycle among them.
 _BOOT = """
 import os, sys
 if sys.version_info < %r:
     os.write(int(sys.argv[-1]), ("old " + sys.version.split()[0]).encode("ascii"))
     sys.exit(0)
-sys.path[:] = [sys.argv[1]] + [entry for entry in sys.path if entry]
-import importlib
-engine = importlib.import_module(sys.argv[2])
-sys.path.remove(sys.argv[1])
-for name in [name for name in sys.modules if name.split(".")[0] == sys.argv[2].split(".")[0]]:
-    del sys.modules[name]
-engine.main(sys.argv)
+sys.path[:] = [entry for entry in sys.path if entry]
+import gc, importlib
+gc.disable()
+package = type(sys)("_primus_patches_engine")
+package.__path__ = [sys.argv[1]]
+sys.modules[package.__name__] = package
+importlib.import_module(package.__name__ + "._engine").main(sys.argv)
 """
 
 
@@ -40,18 +40,15 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
-    if python is None:
+    python = _resolve(python) if python is not None else None
+    if python is None or _is_this(python):
+        from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+
         return _engine.run(request)
-    python = _resolve(python)
-    if _is_this(python):
-        return _engine.run(request)
-    root = os.path.abspath(__file__)
-    for _part in __name__.split("."):
-        root = os.path.dirname(root)
     limit = request["timeout"] * (2 if request.get("imports") else 1) + 5.0
     if request.get("operation") == "patch" and not request.get("check_mode"):
-        limit += _commit.LOCK_SECONDS
-    command = [python, "-B", "-c", _BOOT % (_NEEDED,), root, _engine.__name__]
+        limit += _locks.SECONDS
+    command = [python, "-B", "-c", _BOOT % (_NEEDED,), os.path.dirname(os.path.abspath(__file__))]
     with tempfile.TemporaryFile() as output:
         try:
             answer = _processes.run(command, json.dumps(request).encode("utf-8"), limit, output)

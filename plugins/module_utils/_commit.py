@@ -8,19 +8,23 @@ import fcntl
 import importlib.util
 import marshal
 import os
+import re
 import stat
 import struct
 import sys
 import tempfile
 import time
 import warnings
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Iterator, NamedTuple, Sequence
+from contextlib import ExitStack, suppress
+from typing import NamedTuple, Sequence
 
+from . import _locks
 from ._errors import CommitError
 from ._plan import Change
 
-LOCK_SECONDS = 30.0  # how long one commit waits for the locks of its files, at most
+_HOST = re.sub(r"[^\w-]", "_", os.uname().nodename)  # (a part of the names of new files, which dots divide)
+_SUFFIX = ".primus-tmp"
+_DEAD_SECONDS = 3600.0  # no commit takes as long: a new file of that age was left by a run that was killed
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS (linux/fs.h, 64 bit)
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
 _UNCOPIED = (  # extended attributes that a file system or the kernel makes for each file (compare /etc/xattr.conf)
@@ -100,10 +104,10 @@ def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
     Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
     CommitError when a file could not be replaced; those replaced before it have been put back then.
     """
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + _locks.SECONDS
     with ExitStack() as stack:
         for change in sorted(changes):
-            stack.enter_context(_lock(change.path, deadline))
+            _sweep(change.path, stack.enter_context(_locks.hold(change.path, deadline)))
         if any(not _unchanged(change) for change in changes):
             return None
         staged: list[tuple[str, str]] = []
@@ -112,7 +116,7 @@ def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
         try:
             for change in changes:
                 staged.append((_stage(change.path, change.after), change.path))
-                stack.enter_context(_lock(staged[-1][0], deadline))  # (the next one to come finds this file)
+                stack.enter_context(_locks.hold(staged[-1][0], deadline))  # (the next one to come finds this file)
             for change in changes if backup else ():
                 kept[change.path] = _keep(change)
             if any(not _unchanged(change) for change in changes):  # (again: what was made so far took its time)
@@ -172,48 +176,39 @@ def _unchanged(change: Change) -> bool:
         return False
 
 
-@contextmanager
-def _lock(path: str, deadline: float) -> Iterator[None]:
-    """Hold an advisory lock on the file where its file system has one.
+def _sweep(path: str, held: bool) -> None:
+    """Remove the new files of ``path`` and of its bytecode that runs which were killed have left.
 
-    Only a courtesy among runs of our own: what makes the result right is that the file is read again and renamed.
-    So a lock that somebody still holds at ``deadline`` (of time.monotonic()) is done without. (NFS grants an exclusive
-    flock only on a descriptor open for writing, and none on a directory.)
+    Under the lock of the file itself (``held``), one that this host made is dead when nobody has locked it. Of other
+    hosts, which a lock may not reach (NFS with nolock, Lustre with localflock), and without locks, only age tells.
     """
-    descriptor = -1
-    modes = [os.O_RDONLY, os.O_RDWR]
-    try:
-        while modes:
-            try:
-                if descriptor < 0:
-                    descriptor = os.open(path, modes[0] | os.O_CLOEXEC)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)) or time.monotonic() > deadline:
-                    break
-                os.close(descriptor)  # who had the lock has put another file there
-                descriptor = -1
-            except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EINTR) and time.monotonic() < deadline:
-                    time.sleep(0.02)
+    directory, name = os.path.split(path)
+    stem = name[: -len(".py")] if name.endswith(".py") else name
+    names = (re.escape(name), re.escape(stem), re.escape(_SUFFIX))
+    pattern = re.compile(r"\.(?:%s|%s\..*\.pyc)\.([\w-]+)\.\w+%s" % names)
+    for where in (directory, os.path.join(directory, "__pycache__")):
+        with suppress(OSError), os.scandir(where) as entries:
+            for entry in entries:
+                match = pattern.fullmatch(entry.name)
+                if match is None or not entry.is_file(follow_symlinks=False):
                     continue
-                if descriptor >= 0:
-                    os.close(descriptor)
-                    descriptor = -1
-                if error.errno != errno.EBADF:
-                    break
-                modes.pop(0)
-        yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+                with suppress(OSError), _locks.hold(entry.path, 0.0) as free:
+                    dead = held and free and match.group(1) == _HOST
+                    if dead or time.time() - entry.stat().st_mtime > _DEAD_SECONDS:
+                        os.unlink(entry.path)
+
+
+def _new(path: str) -> tuple[int, str]:
+    """A hidden file beside ``path`` for what is to be put there: its descriptor and its name, which tells the host."""
+    directory, name = os.path.split(path)
+    return tempfile.mkstemp(prefix=".%s.%s." % (name, _HOST), suffix=_SUFFIX, dir=directory)
 
 
 def _stage(path: str, data: bytes) -> str:
     """A complete new file beside ``path`` with everything that belongs to it, safe on the disk; its name."""
-    directory, name = os.path.split(path)
     like = os.stat(path)
     owner = os.lstat(path)  # (a link into a cache: the environment's owner, the cached file's mode)
-    descriptor, temporary = tempfile.mkstemp(prefix=".%s." % name, suffix=".primus-tmp", dir=directory)
+    descriptor, temporary = _new(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -336,7 +331,7 @@ def _write_bytecode(path: str, data: bytes, source: str) -> None:
 def _stage_new(path: str, data: bytes, source: str) -> str:
     """A new file beside ``path`` with the owner of ``source`` and its mode less the execute bits."""
     like = os.stat(source)
-    descriptor, temporary = tempfile.mkstemp(prefix=".primus.", suffix=".primus-tmp", dir=os.path.dirname(path))
+    descriptor, temporary = _new(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

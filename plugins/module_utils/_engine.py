@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from typing import Any, Mapping, Sequence
 
-from . import _catalogue, _commit, _environment, _imports, _patch, _plan
+# What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
+# do, and of a payload everything that is imported is compiled every time.
+from . import _catalogue, _environment, _patch, _plan
 from ._errors import CommitError, SitePatchError
 
 _TRIES = 5  # how often a file may change under a call before it gives up
@@ -23,7 +24,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         "changed": False,
         "environment": {
             "python": sys.executable,
-            "python_version": platform.python_version(),
+            "python_version": sys.version.split()[0],
             "prefix": sys.prefix,
             "path": request.get("path"),
         },
@@ -38,17 +39,23 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """What is there, without the will to change."""
+    from . import _storage
+
     names, definitions = request.get("name"), request.get("definitions")
     if not names and not definitions:
         names = [patch["name"] for patch in _catalogue.CATALOGUE]
     patches, known = _patch.select(names, definitions, _catalogue.CATALOGUE)
     steps = _plan.plan(patches, request.get("path"), known=known).steps
-    result["patches"] = [step.result() for step in steps]
+    result["patches"] = [
+        {**step.result(), "copy": _storage.copy(os.path.dirname(step.path)) if step.path else None} for step in steps
+    ]
     result["msg"] = _said(steps)
 
 
 def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Imports as they are, or as they would be with patches previewed."""
+    from . import _imports
+
     _imports.check(request["imports"])
     changes: Sequence[_plan.Change] = ()
     patches: Sequence[_patch.Patch] = ()
@@ -69,14 +76,20 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     imports = request.get("imports") or []
     verify = request.get("verify", "always")
     present = request.get("state", "present") == "present"
-    _imports.check(imports)
+    if imports:
+        from . import _imports
+
+        _imports.check(imports)
     patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
     skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
     for _try in range(_TRIES):
         plan = _plan.plan(patches, request.get("path"), present, skip, known)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
-        _commit.preflight(plan.changes, bool(request.get("backup")))
+        if plan.changes:
+            from . import _commit
+
+            _commit.preflight(plan.changes, bool(request.get("backup")))
         wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
         proven = any(done["proven"] for done in result["imports"])
         if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
@@ -106,6 +119,8 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 def _prove(
     request: Mapping[str, Any], patches: Sequence[_patch.Patch], changes: Sequence[_plan.Change]
 ) -> list[dict[str, Any]]:
+    from . import _imports
+
     path = request.get("path")
     names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
     return _imports.prove(

@@ -131,6 +131,7 @@ def _attempt(
             left + 2.0,  # (at `left` it ends itself, and says where it was)
             output=output,
             environment=variables,
+            for_parent=True,  # (nobody is to wait for minutes until an import ends that nobody asks for any more)
         )
         seconds = round(time.monotonic() - start, 3)
     results = [json.loads(line) for line in answer.text.split(b"\n") if line.endswith(b"}")]

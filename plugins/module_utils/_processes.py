@@ -25,12 +25,15 @@ def run(
     limit: float,
     output: IO[Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    for_parent: bool = False,
 ) -> Answer:
     """Run ``command`` with ``request`` as its standard input, and end its whole process group after ``limit`` seconds.
 
     The number of the descriptor that it is to answer on is added to its arguments. What it prints goes to ``output``,
-    or nowhere. Its working directory is ``/``. Raises OSError when it cannot be started.
+    or nowhere. Its working directory is ``/``. Raises OSError when it cannot be started and, with
+    ``for_parent``, SystemExit when this process has lost its parent, so that nobody waits for the answer any more.
     """
+    parent = os.getppid() if for_parent else None
     reader, writer = os.pipe()
     with tempfile.TemporaryFile() as stdin:  # (a file: a child that does not read cannot block us)
         stdin.write(request)
@@ -53,7 +56,7 @@ def run(
             os.close(writer)
     timed_out = False
     try:
-        text, timed_out = _read(reader, process, limit)
+        text, timed_out = _read(reader, process, limit, parent)
     finally:
         os.close(reader)
         try:
@@ -65,7 +68,7 @@ def run(
     return Answer(text, timed_out, died or "exit status %d" % status)
 
 
-def _read(reader: int, process: subprocess.Popen[bytes], limit: float) -> tuple[bytes, bool]:
+def _read(reader: int, process: subprocess.Popen[bytes], limit: float, parent: int | None) -> tuple[bytes, bool]:
     """All that comes until the child ends or time is up.
 
     The end of the child counts, not the end of the stream: a program that it left behind may hold that open.
@@ -73,6 +76,8 @@ def _read(reader: int, process: subprocess.Popen[bytes], limit: float) -> tuple[
     chunks: list[bytes] = []
     deadline = time.monotonic() + limit
     while True:
+        if parent not in (None, os.getppid()):
+            raise SystemExit("the process that asked for this has ended")
         ended = process.poll() is not None
         left = deadline - time.monotonic()
         if left <= 0 and not ended:
@@ -84,6 +89,6 @@ def _read(reader: int, process: subprocess.Popen[bytes], limit: float) -> tuple[
             return b"".join(chunks), False
         if ready and not chunk:  # nobody holds the stream any more: only the end is to be waited for
             try:
-                process.wait(max(0.0, left))
+                process.wait(max(0.0, min(left, 0.05)))
             except subprocess.TimeoutExpired:
-                return b"".join(chunks), True
+                pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _child, _imports
+from . import _child
 from ._errors import NoEnvironment, SitePatchError
 
 if TYPE_CHECKING:
@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 def run(module: AnsibleModule, operation: str, **more: Any) -> None:
     """Carry out the operation with the module's parameters (and ``more``), and end the module."""
     request = {**module.params, **more, "operation": operation, "check_mode": module.check_mode, "diff": module._diff}
+    for option in ("python", "path"):  # (a template cannot leave an option out as cheaply as it can leave it empty)
+        request[option] = request[option] or None
     environment = request.get("import_environment") or {}
     request["import_environment"] = {str(name): _text(value) for name, value in environment.items()}
     # Ansible masks every occurrence of a value in the result: of a "1" it would leave no version number readable.
-    module.no_log_values.difference_update(
-        {value for value in module.no_log_values if len(value) < _imports.SHORTEST_SECRET}
-    )
+    if module.no_log_values:
+        from ._imports import SHORTEST_SECRET
+
+        module.no_log_values.difference_update(
+            {value for value in module.no_log_values if len(value) < SHORTEST_SECRET}
+        )
     try:
         if request.get("imports") and request["path"] and not request["python"]:
             raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])

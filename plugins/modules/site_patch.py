@@ -59,6 +59,16 @@ options:
     type: str
     choices: [always, changed, never]
     default: always
+  shared:
+    description:
+      - Whether the environment may be on storage that nodes share, such as NFS or Lustre.
+      - Then of all nodes that see the same physical copy one does the work and proves O(validate), once in a run of a
+        playbook. The others take its verdict over, and look at the file for themselves.
+      - A node that is lost meanwhile leaves no verdict, and another one takes its place.
+      - Only nodes whose task has the same arguments count, and tasks that are not asynchronous.
+      - Each node costs one more call of a module.
+    type: bool
+    default: false
 attributes:
   diff_mode:
     support: full
@@ -223,6 +233,7 @@ def main() -> None:
             backup=dict(type="bool", default=False),
             validate=dict(type="list", elements="str", default=[]),
             verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
+            shared=dict(type="bool", default=False),  # (the action plugin's)
             timeout=dict(type="float", default=300),
             import_environment=dict(type="dict", default={}, no_log=True),
         ),

@@ -56,6 +56,15 @@ patches:
   returned: always
   type: list
   elements: dict
+  contains:
+    copy:
+      description:
+        - Identity of the physical copy that the file belongs to. Where it is the same on two nodes, they see the same
+          directory, by a file system that they share.
+        - On a network file system it is made of the source of the mount, the id of the file system and the inode of
+          the directory, on any other one of the boot of the node, the device and that inode.
+      type: str
+      sample: "nfs4 storage:/export/envs 0 1835021"
 """
 
 from ansible.module_utils.basic import AnsibleModule

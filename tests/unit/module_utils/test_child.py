@@ -237,6 +237,22 @@ def test_a_daemon_that_a_pth_file_starts_does_not_hold_the_answer(interpreter: P
     assert time.monotonic() - start < 6
 
 
+def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
+    interpreter: Path, site: Path, tmp_path: Path
+) -> None:
+    """Every node pays for it every time: of what Ansible sends, all that is imported is compiled anew."""
+    engine.thing(site)
+    assert engine.ask("patch", interpreter, definitions=[engine.PATCH])["changed"]
+    note = f"open({str(tmp_path / 'loaded')!r}, 'w').write(' '.join(sys.modules))"
+    packages.write(site, {"sitecustomize.py": f"import atexit, sys\natexit.register(lambda: {note})\n"})
+    assert not engine.ask("patch", interpreter, definitions=[engine.PATCH], diff=True)["changed"]
+    loaded = (tmp_path / "loaded").read_text().split()
+    own = {name.rpartition(".")[2] for name in loaded if name.startswith("_primus_patches_engine.")}
+    assert {"_engine", "_plan", "_catalogue"} <= own
+    assert not own & {"_child", "_commit", "_importer", "_imports", "_locks", "_processes"}
+    assert not set(loaded) & {"difflib", "importlib.metadata", "inspect", "platform", "subprocess", "tempfile"}
+
+
 # --- what is no interpreter
 
 

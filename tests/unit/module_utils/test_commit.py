@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_mounts, needs_root
-from module_utils import _commit
+from module_utils import _commit, _engine, _locks
 from module_utils._errors import CommitError
 from module_utils._plan import Change
 
@@ -433,6 +434,16 @@ def test_an_edit_of_the_same_size_in_the_same_second_is_not_hidden_by_old_byteco
         assert imported(package.parent)[0] == which
 
 
+def only_bytecode(path: Path) -> importlib.machinery.SourceFileLoader:
+    """Return the loader that imports use, but for one thing: it does not compile."""
+
+    class OnlyBytecode(importlib.machinery.SourceFileLoader):
+        def source_to_code(self, *_arguments: Any, **_options: Any) -> Any:
+            raise AssertionError("it was compiled")
+
+    return OnlyBytecode(path.stem, str(path))
+
+
 @needs_root
 def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> None:
     compile_as(api)
@@ -442,13 +453,9 @@ def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> No
     finally:
         os.umask(umask)
 
-    class OnlyBytecode(importlib.machinery.SourceFileLoader):
-        def source_to_code(self, *_arguments: Any, **_options: Any) -> Any:
-            raise AssertionError("it was compiled")
-
     def load() -> str:
         names: dict[str, Any] = {}
-        code = OnlyBytecode("api", str(api)).get_code("api")
+        code = only_bytecode(api).get_code("api")
         assert code is not None
         exec(code, names)  # noqa: S102 (the module of this test)
         return str(names["which"]())
@@ -457,6 +464,34 @@ def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> No
     cached(api).unlink()
     with pytest.raises(AssertionError, match="it was compiled"):
         sandbox.child(load, user=USER)
+
+
+@needs_root
+def test_who_cannot_write_to_site_packages_imports_the_patched_transformers_from_bytecode(
+    tree: Callable[[str], Path],
+) -> None:
+    """Patched by root in a site-packages of root's, whose bytecode an installer compiled for all."""
+    with tempfile.TemporaryDirectory(prefix="primus-commit-") as top:
+        site = Path(shutil.move(tree("4.57.6"), Path(top) / "site"))
+        Path(top).chmod(0o755)
+        give(site, 0, 0)
+        file = site / "transformers" / "modeling_utils.py"
+        compile_as(file)
+        request = {"operation": "patch", "name": ["transformers_modeling_utils"], "path": str(site)}
+        assert _engine.run(request)["changed"]
+
+        def load() -> tuple[str, ...]:
+            assert not os.access(site / "transformers" / "__pycache__", os.W_OK)
+            code = only_bytecode(file).get_code(file.stem)
+            assert code is not None
+            return code.co_names
+
+        before = snapshot.take(site)
+        assert {"prune_layer", "Conv1D"} <= set(sandbox.child(load, user=USER))
+        assert snapshot.take(site) == before
+        cached(file).unlink()
+        with pytest.raises(AssertionError, match="it was compiled"):
+            sandbox.child(load, user=USER)
 
 
 @pytest.mark.parametrize("step", ["rename", "_sync_directory", "_recompile"])
@@ -715,7 +750,7 @@ def test_who_waited_for_a_file_that_was_replaced_meanwhile_locks_the_new_one(api
             fcntl.flock(holder, fcntl.LOCK_UN)
 
         threading.Timer(0.2, replace).start()
-        with _commit._lock(str(api), time.monotonic() + 10), api.open("rb") as other:
+        with _locks.hold(str(api), time.monotonic() + 10), api.open("rb") as other:
             assert os.fstat(other.fileno()).st_ino != os.fstat(holder.fileno()).st_ino
             with pytest.raises(BlockingIOError):
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -725,7 +760,7 @@ def test_locks_that_others_hold_on_to_are_not_waited_for_for_ever(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = several(package)
-    monkeypatch.setattr(_commit, "LOCK_SECONDS", 0.4)
+    monkeypatch.setattr(_locks, "SECONDS", 0.4)
     holders = [path.open("rb") for path in paths]
     for holder in holders:
         fcntl.flock(holder, fcntl.LOCK_EX)
@@ -822,6 +857,144 @@ def test_where_a_lock_needs_a_descriptor_for_writing_it_gets_one(api: Path, monk
     assert got[0] == str(api)
     assert (api.parent.parent / "other").stat().st_mtime_ns == old, "opened for writing, not written to"
     assert api.read_bytes() == AFTER
+
+
+# -- what a killed run leaves ----------------------------------------------------------------------------------------
+
+
+def leftovers(package: Path) -> list[Path]:
+    return sorted(path for path in package.rglob(".*") if path.suffix == ".primus-tmp")
+
+
+def kill_at(step: Callable[[Callable[[], None]], None], api: Path, after: bytes = AFTER) -> None:
+    """Let a child commit, and be killed where ``step`` has put the call that it is given."""
+    changes = [change(api, after)]
+
+    def run() -> None:
+        step(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        _commit.commit(changes, backup=False)
+
+    with pytest.raises(AssertionError, match="the child died"):
+        sandbox.child(run)
+
+
+def in_stage(kill: Callable[[], None]) -> None:
+    _commit._copy_attributes = lambda *_arguments: kill()
+
+
+def before_rename(kill: Callable[[], None]) -> None:
+    _commit.os.rename = lambda *_arguments: kill()
+
+
+def in_bytecode(kill: Callable[[], None]) -> None:
+    rename = os.rename
+    _commit.os.rename = lambda source, target: kill() if target.endswith(".pyc") else rename(source, target)
+
+
+@pytest.mark.parametrize("step", [in_stage, before_rename, in_bytecode])
+def test_the_next_commit_removes_what_a_killed_one_left(package: Path, api: Path, step: Callable[..., None]) -> None:
+    compile_as(api, levels=(0,))
+    kill_at(step, api)
+    (left,) = leftovers(package)
+    assert left.parent == (package / "__pycache__" if step is in_bytecode else package)
+    commit(api, after=AFTER + b"# again\n")
+    assert leftovers(package) == []
+    assert imported(package.parent)[0] == "after, and longer"
+
+
+def test_wherever_runs_are_killed_the_next_one_converges_and_nothing_is_left(package: Path, api: Path) -> None:
+    """Killed at 40 moments, half a millisecond apart, of a child that does one commit after the other."""
+    compile_as(api, levels=(0,))
+    seen = set()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _commit; from module_utils._plan import "
+        "Change\npath, one, two = sys.argv[2], *(text.encode() for text in sys.argv[3:])\n"
+        "now = open(path, 'rb').read()\nprint(flush=True)\n"
+        "while True:\n then = two if now == one else one\n"
+        " assert _commit.commit([Change(path, now, then)], False) == {}\n now = then\n"
+    )
+    plugins = str(Path(_commit.__file__).parents[1])
+    command = [sys.executable, "-B", "-c", code, plugins, str(api), BEFORE.decode(), AFTER.decode()]
+    for moment in range(40):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd="/") as process:
+            assert process.stdout
+            assert process.stdout.readline(), "it has begun"
+            time.sleep(moment / 2000)
+            process.kill()
+        found = api.read_bytes()
+        assert found in (BEFORE, AFTER)
+        seen.update(path.parent.name for path in leftovers(package))
+        compile_as(api, levels=(0,))
+        start = time.monotonic()
+        commit(api, after=BEFORE if found == AFTER else AFTER)
+        assert time.monotonic() - start < 5, "no lock is left"
+        assert leftovers(package) == []
+    assert imported(package.parent) == (
+        "before" if api.read_bytes() == BEFORE else "after, and longer",
+        str(cached(api)),
+    )
+    assert seen, "some were killed between the new file and its rename"
+
+
+def old(path: Path, seconds: float) -> Path:
+    path.touch()
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def test_a_new_file_that_a_live_run_has_locked_is_left_alone(package: Path, api: Path) -> None:
+    """As of a run that went on without the lock of the file, which was not to be had in time."""
+    left = old(package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp", 100)
+    with left.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        commit(api)
+        assert left.exists()
+    commit(api, after=BEFORE)
+    assert not left.exists()
+
+
+def no_locks(*_arguments: Any) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+@pytest.mark.parametrize("locks", ["of another host", "none"])
+def test_what_locks_cannot_tell_age_does(package: Path, api: Path, monkeypatch: pytest.MonkeyPatch, locks: str) -> None:
+    host = _commit._HOST
+    if locks == "none":
+        monkeypatch.setattr(_locks.fcntl, "flock", no_locks)
+    else:
+        host = "node_2"
+    (package / "__pycache__").mkdir()
+    names = [f".api.py.{host}.%s.primus-tmp", f"__pycache__/.api.cpython-38.pyc.{host}.%s.primus-tmp"]
+    young = [old(package / (name % "abcdefgh"), 3500) for name in names]
+    dead = [old(package / (name % "abcdefg_"), 3700) for name in names]
+    commit(api)
+    assert [path.exists() for path in young + dead] == [True, True, False, False]
+
+
+def test_new_files_of_others_are_left_alone(package: Path, api: Path) -> None:
+    (package / "__pycache__").mkdir()
+    end = f"{_commit._HOST}.abcdefgh.primus-tmp"
+    names = (f".api.pyx.{end}", f".api2.py.{end}", f".__init__.py.{end}", f".api.{end}", f"api.py.{end}", ".api.py.x")
+    files = [old(package / name, 9999) for name in (*names, f"__pycache__/.api2.cpython-311.pyc.{end}")]
+    (package / f".api.py.{end}").symlink_to(package / "__init__.py")
+    os.mkfifo(package / f".api.py.{_commit._HOST}.fifo.primus-tmp")
+    (package / f".api.py.{_commit._HOST}.directory.primus-tmp").mkdir()
+    before = sorted(package.rglob("*"))
+    commit(api)
+    assert sorted(package.rglob("*")) == before
+    assert all(path.exists() for path in files)
+
+
+def test_what_cannot_be_removed_is_no_failure(package: Path, api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = old(package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp", 0)
+
+    def unlink(path: str) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    monkeypatch.setattr(_commit.os, "unlink", unlink)
+    commit(api)
+    assert (api.read_bytes(), left.exists()) == (AFTER, True)
 
 
 # -- told before anything is written ---------------------------------------------------------------------------------
@@ -952,6 +1125,7 @@ def test_a_file_system_without_inodes_left_and_one_without_limits(package: Path)
 
 def test_a_refusal_before_the_write_leaves_no_trace(package: Path, api: Path) -> None:
     compile_as(api)
+    (package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp").touch()
     before = snapshot.take(package)
     _commit.preflight([change(api)], backup=True)
     assert snapshot.take(package) == before

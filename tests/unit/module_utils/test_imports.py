@@ -1,7 +1,9 @@
 # Import checks: what they say of each way to fail, what they leave behind, and previews served from memory.
 from __future__ import annotations
 
+import os
 import py_compile
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -244,6 +246,41 @@ def test_time_limit_ends_programs_that_the_import_started(here: Path, tmp_path: 
     stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
     time.sleep(0.2)
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_an_import_ends_soon_after_who_asked_for_it_was_killed(
+    here: Path, interpreter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ansible may be killed on a node (its SSH session ends); engine and import are in sessions of their own."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    file = tmp_path / "processes"
+    note = f"open({str(file)!r}, 'w').write('%d %d\\n' % (os.getpid(), os.getppid()))"
+    module(here, f"import os, time\n{note}\nos.closerange(3, 99)\ntime.sleep(100)\n")
+    request = {"operation": "check", "imports": ["mod", "mod"], "path": str(here), "timeout": 60.0}
+    code = f"from module_utils import _child; _child.call({str(interpreter)!r}, {request!r})"
+    plugins = Path(_imports.__file__).parents[1]
+    with subprocess.Popen([sys.executable, "-B", "-c", code], cwd=plugins) as asking:
+        until(lambda: file.exists() and file.read_text().endswith("\n"))
+        assert os.listdir(tmp_path / "temporary"), "the private caches"
+        asking.kill()
+    until(lambda: not any(map(alive, file.read_text().split())))
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: str) -> bool:
+    """Return whether a process still does something (an unreaped one does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 # --- what libraries do when they are imported

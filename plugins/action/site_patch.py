@@ -1,0 +1,92 @@
+# The controller's part of site_patch: of nodes that share storage, one works on a copy, the others take its verdict.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes are worked on in processes of their own, at the same time, in any order.
+
+The first one that asks for a *copy* (a directory as it lies on the storage, whichever nodes see it) holds a lock until
+its node came to a verdict; the others wait for that. A node that is lost leaves no verdict, and the next one goes on.
+Verdicts are files in Ansible's temporary directory, and are gone with the playbook: later batches find them, too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import typing as t
+from contextlib import contextmanager
+
+from ansible import constants
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action.normal import ActionModule as Normal
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Result = dict[str, t.Any]
+
+_LOOK = ("name", "definitions", "python", "path", "timeout")
+
+
+class Verdict(t.TypedDict):
+    """What became of a copy."""
+
+    node: str
+    changed: bool
+    failure: str  # empty where there was none
+
+
+class ActionModule(Normal):
+    """Runs the module on the node, or takes over what became of the same copy elsewhere."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        """Return the module's result."""
+        arguments = self._task.args
+        if not boolean(arguments.get("shared", False)) or self._task.async_val:
+            return super().run(tmp, task_vars)
+        asked = {key: arguments[key] for key in _LOOK if key in arguments}
+        look = self._execute_module("primus.patches.site_patch_info", asked, task_vars=task_vars)
+        copies = [patch["copy"] for patch in look.get("patches", ())]
+        if look.get("failed") or not copies or not all(copies):
+            return super().run(tmp, task_vars)  # (which tells what is wrong as without `shared`)
+        node = str((task_vars or {}).get("inventory_hostname", ""))
+        with _verdict(copies, arguments, check_mode=self._task.check_mode) as file:
+            verdict: Verdict | None = json.loads(file.read() or "null")
+            if verdict is None:
+                result = super().run(tmp, task_vars)
+                failure = str(result.get("msg") or "failed") if result.get("failed") else ""
+                json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
+                return result
+        if verdict["failure"]:
+            taken = {key: look[key] for key in ("environment", "patches") if key in look}
+            msg = f"{verdict['node']}, which stands for this copy: {verdict['failure']}"
+            return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
+        # The module looks at the file here as well: if it is another one after all, it is patched, too.
+        self._task.args = {**arguments, "verify": "never"}
+        result = super().run(tmp, task_vars)
+        if self._task.check_mode and verdict["changed"] and result.get("changed"):
+            return _left(result, verdict["node"])
+        return result
+
+
+def _left(result: Result, node: str) -> Result:
+    """Return what check mode says of a node where nothing is to be done once the other one is through."""
+    patches = [
+        patch if patch["action"] == "none" else {**patch, "action": "none", "message": f"left to {node}"}
+        for patch in result["patches"]
+    ]
+    kept = {key: value for key, value in result.items() if key != "diff"}
+    return {**kept, "changed": False, "patches": patches}
+
+
+@contextmanager
+def _verdict(copies: list[str], arguments: Mapping[str, t.Any], *, check_mode: bool) -> Iterator[t.IO[str]]:
+    """Yield the file for the verdict on these copies under these arguments, locked against other nodes' processes."""
+    named = json.dumps([sorted(copies), arguments, check_mode], sort_keys=True, default=str)
+    name = hashlib.sha256(named.encode()).hexdigest()
+    with open(os.path.join(constants.DEFAULT_LOCAL_TMP, f"primus-{name}"), "a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield file

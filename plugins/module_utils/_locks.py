@@ -1,0 +1,49 @@
+# Locks: a courtesy among runs of our own on the file that they replace, where its file system has any.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from contextlib import contextmanager
+from typing import Iterator
+
+SECONDS = 30.0  # how long one commit waits for the locks of its files, at most
+
+
+@contextmanager
+def hold(path: str, deadline: float) -> Iterator[bool]:
+    """Hold an advisory lock on the file where its file system has one, and tell whether it is held.
+
+    Only a courtesy among runs of our own: what makes the result right is that the file is read again and renamed.
+    So a lock that somebody still holds at ``deadline`` (of time.monotonic()) is done without. (NFS grants an exclusive
+    flock only on a descriptor open for writing, and none on a directory.)
+    """
+    descriptor, held = -1, False
+    modes = [os.O_RDONLY, os.O_RDWR]
+    try:
+        while modes:
+            try:
+                if descriptor < 0:
+                    descriptor = os.open(path, modes[0] | os.O_CLOEXEC)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = os.path.samestat(os.fstat(descriptor), os.stat(path))
+                if held or time.monotonic() > deadline:
+                    break
+                os.close(descriptor)  # who had the lock has put another file there
+                descriptor = -1
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EINTR) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                if descriptor >= 0:
+                    os.close(descriptor)
+                    descriptor = -1
+                if error.errno != errno.EBADF:
+                    break
+                modes.pop(0)
+        yield held
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
