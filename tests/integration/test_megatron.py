@@ -157,7 +157,7 @@ def test_a_check_that_is_killed_half_way_leaves_no_lock(
         },
     )
     result = engine.ask(
-        "check", python, imports=["half_way"], timeout=25.0, import_environment={"PYTHONPATH": str(slow)}
+        "check", python, imports=["half_way"], timeout=60.0, import_environment={"PYTHONPATH": str(slow)}
     )
     assert result["imports"][0]["cause"] == "timeout", result["imports"]
     assert "half_way.py" in result["imports"][0]["traceback"].splitlines()[2]

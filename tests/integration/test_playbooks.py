@@ -1,13 +1,13 @@
 # The playbooks on real controllers: setup, audit and revert, the summary and exit status, whatever becomes of nodes.
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import environments
+from lab.report import states, stats, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,29 +58,6 @@ def paths(*directories: Path) -> dict[str, Any]:
 def fingerprint(site: Path) -> dict[str, tuple[int, int]]:
     """Return what tells whether anything below a directory was written."""
     return {str(path): (path.stat().st_ino, path.stat().st_ctime_ns) for path in (site, *site.rglob("*"))}
-
-
-def summary(run: Run) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """Return the summary's lines: (node, environment) -> (state, action, reason)."""
-    text = run.stdout.partition("PRIMUS PATCHES")[2]
-    assert text, f"no summary\n{run}"
-    assert "PRIMUS PATCHES" not in text, f"two summaries\n{run}"
-    rows = [re.split(r" {2,}", line, maxsplit=5) for line in text.splitlines()[2:] if "  " in line]
-    return {(row[0], row[1]): (row[3], row[4], row[5]) for row in rows}
-
-
-def states(run: Run) -> dict[str, tuple[str, str]]:
-    """Return the summary by node, for nodes with one line: (state, action)."""
-    return {node: (state, action) for (node, _environment), (state, action, _reason) in summary(run).items()}
-
-
-def stats(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """Return what went to AWX, over all batches."""
-    return {
-        node: records
-        for task in run.of("set_stats")
-        for node, records in task.result["ansible_stats"]["data"]["primus_patches"].items()
-    }
 
 
 def test_setup_predicts_then_changes_then_has_nothing_to_do(playbook: Playbook, tree: Tree, fleet: Any) -> None:

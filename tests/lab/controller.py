@@ -1,20 +1,23 @@
 # A real Ansible controller: builds and installs the collection, and runs ansible-playbook in a home of its own.
 from __future__ import annotations
 
+import configparser
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lab import cache, interpreters
 from lab.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,13 +140,60 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Started:
+    """An ansible-playbook that runs. As a context manager it is gone at the end, with its workers."""
+
+    process: subprocess.Popen[str]
+    record: Path
+
+    def tasks(self) -> list[Task]:
+        """Return the results that have come in so far."""
+        lines = self.record.read_text().rpartition("\n")[0]
+        return [Task(**json.loads(line)) for line in lines.splitlines()]
+
+    def end(self, timeout: float = 600) -> Run:
+        """Wait for the end; a TimeoutExpired is raised when it takes more than ``timeout`` seconds."""
+        stdout, stderr = self.process.communicate(timeout=timeout)
+        return Run(self.process.returncode, stdout, stderr, self.tasks())
+
+    def kill(self) -> None:
+        """End it and its workers at once, as a controller that loses power."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End what still runs."""
+        self.kill()
+        self.process.communicate()
+
+
+@dataclass(frozen=True)
 class Controller:
     """A controller: its configuration, home and logs are in ``directory``, its collections in ``collections``."""
 
     directory: Path
     collections: Path
+    enter: Callable[[Path, Sequence[str]], Sequence[str]] = lambda _directory, command: command
+    """Turns a command to be run in a directory into one that runs it there from the place where the controller is."""
+    base: Path | None = None
+    """An ansible.cfg whose settings come before those of a run; default: no pipelining, no ControlPersist."""
 
     def playbook(
+        self,
+        playbook: str | Path | list[dict[str, Any]],
+        *arguments: str,
+        timeout: float = 600,
+        **options: Any,
+    ) -> Run:
+        """Run the real ansible-playbook to its end (see :meth:`start`; ``timeout``: seconds for the run)."""
+        with self.start(playbook, *arguments, **options) as started:
+            return started.end(timeout)
+
+    def start(
         self,
         playbook: str | Path | list[dict[str, Any]],
         *arguments: str,
@@ -153,9 +203,8 @@ class Controller:
         variables: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
-        timeout: float = 600,
-    ) -> Run:
-        """Run the real ansible-playbook.
+    ) -> Started:
+        """Start the real ansible-playbook.
 
         :param playbook: a file, a name (``primus.patches.setup_primus``), or the plays themselves as data.
         :param arguments: more arguments of the command line.
@@ -164,7 +213,6 @@ class Controller:
         :param variables: extra variables.
         :param environment: variables of the environment on top of the controller's clean one.
         :param settings: settings of the ``[defaults]`` section of ansible.cfg on top of the controller's.
-        :param timeout: seconds after which the run is ended and a TimeoutExpired raised.
         """
         number = len(list(self.directory.glob("run-*")))
         directory = self.directory / f"run-{number}"
@@ -183,8 +231,8 @@ class Controller:
             command += ["--connection", "local"]
         command.append(str(playbook if isinstance(playbook, str) else _file(directory, "playbook", playbook)))
         self._configure(directory / "ansible.cfg", dict(settings or {}))
-        done = subprocess.run(
-            command,
+        process = subprocess.Popen(
+            self.enter(directory, command),
             cwd=directory,
             env=clean_environment(
                 self.directory / "home",
@@ -193,14 +241,13 @@ class Controller:
                 **(environment or {}),
             ),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
-            check=False,
+            start_new_session=True,
         )
-        tasks = [Task(**json.loads(line)) for line in record.read_text().splitlines()]
-        return Run(done.returncode, done.stdout, done.stderr, tasks)
+        return Started(process, record)
 
     def _configure(self, path: Path, settings: dict[str, str]) -> None:
         """Write the controller's own ansible.cfg."""
@@ -214,13 +261,14 @@ class Controller:
             "retry_files_enabled": "false",
             **settings,
         }
-        path.write_text(
-            "[defaults]\n"
-            + "".join(f"{name} = {value}\n" for name, value in merged.items())
-            # -F: the developer's own configuration has no say. No ControlPersist: its master would outlive the test,
-            # and below pytest's directories its socket's path would exceed the 108 bytes that are allowed.
-            + "[ssh_connection]\nssh_args = -F /dev/null\n"
-        )
+        config = configparser.RawConfigParser()
+        # -F: the developer's own configuration has no say. No ControlPersist: its master would outlive the test, and
+        # below pytest's directories its socket's path would exceed the 108 bytes that are allowed.
+        config.read_dict({"ssh_connection": {"ssh_args": "-F /dev/null"}})
+        config.read(self.base or ())
+        config.read_dict({"defaults": merged})
+        with path.open("w") as file:
+            config.write(file)
 
 
 def _file(directory: Path, name: str, content: Any) -> Path:

@@ -1,0 +1,106 @@
+# The CPU of a call with nothing to do, and imports after a patch: ./dev bench tests/benchmark/test_node.py
+from __future__ import annotations
+
+import py_compile
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lab import engine, environments
+from module_utils import _child, _patch, _plan
+from module_utils._catalogue.transformers_modeling_utils import PATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+ROUNDS = 40
+NOTHING_TO_DO = "patched 300 KB file, nothing to do: CPU seconds, user and system"
+IMPORT = "code of the 300 KB module for an import"
+
+
+def of_children() -> float:
+    """Return the CPU seconds of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def patch(site: Path) -> None:
+    assert engine.ask("patch", name=[PATCH["name"]], path=site)["changed"]
+
+
+@pytest.fixture
+def patched(tree: Callable[[str], Path]) -> Path:
+    """Return a site-packages with the real, patched Transformers 4.57.6."""
+    site = tree("4.57.6")
+    patch(site)
+    return site
+
+
+@pytest.fixture
+def interpreter(venv: Callable[[str], Path]) -> Path:
+    """Return the interpreter of an environment without anything that would make its start slower."""
+    return environments.python_of(venv("3.11"))
+
+
+def start(benchmark: BenchmarkFixture, interpreter: Path, code: str) -> None:
+    command = [interpreter, "-I", "-c", code]
+    benchmark.pedantic(subprocess.run, [command], {"check": True}, rounds=ROUNDS, warmup_rounds=2)
+
+
+@pytest.mark.benchmark(group=NOTHING_TO_DO, timer=of_children)
+def test_1_start_the_interpreter(benchmark: BenchmarkFixture, interpreter: Path) -> None:
+    start(benchmark, interpreter, "pass")
+
+
+@pytest.mark.benchmark(group=NOTHING_TO_DO, timer=of_children)
+def test_2_start_it_and_parse_the_file(benchmark: BenchmarkFixture, interpreter: Path, patched: Path) -> None:
+    file = str(patched / "transformers" / "modeling_utils.py")
+    start(benchmark, interpreter, f"import ast; ast.parse(open({file!r}, 'rb').read())")
+
+
+@pytest.mark.benchmark(group=NOTHING_TO_DO, timer=time.process_time)
+def test_3_plan_in_this_process(benchmark: BenchmarkFixture, patched: Path) -> None:
+    patches = [_patch.load(PATCH)]
+    plan = benchmark.pedantic(_plan.plan, [patches, str(patched)], rounds=ROUNDS, warmup_rounds=2)
+    assert [step.state for step in plan.steps] == ["applied"]
+
+
+@pytest.mark.benchmark(group=NOTHING_TO_DO, timer=of_children)
+def test_4_the_whole_child_out_of_a_payload(
+    benchmark: BenchmarkFixture, interpreter: Path, patched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ansible has it: from a zip archive, of which Python compiles anew whatever it imports."""
+    sources = Path(_child.__file__).parent
+    with zipfile.ZipFile(tmp_path / "payload.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in sources.rglob("*.py"):
+            archive.write(source, source.relative_to(sources))
+    monkeypatch.setattr(_child, "__file__", str(tmp_path / "payload.zip" / "_child.py"))
+    request = {"operation": "patch", "name": [PATCH["name"]], "path": str(patched), "timeout": 60.0}
+    done = benchmark.pedantic(_child.call, [str(interpreter), request], rounds=ROUNDS, warmup_rounds=2)
+    assert [found["state"] for found in done["patches"]] == ["applied"]
+
+
+@pytest.mark.benchmark(group=IMPORT)
+@pytest.mark.parametrize("which", ["before the patch", "after the patch", "without bytecode"])
+def test_load_the_code(
+    benchmark: BenchmarkFixture, tree: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    site = tree("4.57.6")
+    file = site / "transformers" / "modeling_utils.py"
+    bytecode = Path(py_compile.compile(str(file), doraise=True))
+    if which == "after the patch":
+        patch(site)
+    if which == "without bytecode":
+        bytecode.unlink()
+    code = benchmark(SourceFileLoader(file.stem, str(file)).get_code, file.stem)
+    assert code is not None
+    assert ("Conv1D" in code.co_names) == (which == "after the patch")

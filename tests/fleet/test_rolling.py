@@ -1,0 +1,463 @@
+# Rolling out: the canary first, then batches, a stop at a share of failures, and going on from there; as any user.
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import environments, fleet, snapshot, wheels
+from lab.fleet import Layer, Node
+from lab.report import states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
+
+    from lab.controller import Controller, Run, Task
+
+    Start = Callable[..., fleet.Fleet]
+    Control = Callable[[fleet.Fleet], Controller]
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fleet")]
+
+SETUP, REVERT = "primus.patches.setup_primus", "primus.patches.revert_primus"
+VENV = "/opt/venv"
+CANARY_FIRST = {"primus_serial": [1, "10%", "100%"]}
+ONE_THEN_ALL = {"primus_serial": [1, "100%"]}
+SUMMARY = {"callbacks_enabled": "lab_record, primus.patches.fleet_summary"}
+# Says which node imported it and when (the nodes have one clock, as they have one kernel).
+WITNESS = """import os, socket, time
+with open(os.path.join(os.path.dirname(__file__), "log"), "a") as log:
+    log.write("%s %d\\n" % (socket.gethostname(), time.time_ns()))
+"""
+
+
+def names(first: int, last: int) -> list[str]:
+    return [f"n{number:03d}" for number in range(first, last + 1)]
+
+
+def inside(base: Path) -> str:
+    """Return where nodes see the site-packages of an environment that is at /opt/venv."""
+    return f"{VENV}/{environments.site_packages(base).relative_to(base)}"
+
+
+def variables(**more: Any) -> dict[str, Any]:
+    return {"megatron_bridge_pythons": [f"{VENV}/bin/python"], "megatron_bridge_imports": [], **more}
+
+
+def file_of(nodes: fleet.Fleet, name: str) -> Path:
+    (path,) = nodes.nodes[name].path(VENV).glob("lib/python3*/site-packages/transformers/modeling_utils.py")
+    return path
+
+
+def sums(nodes: fleet.Fleet, of: Iterable[str]) -> set[str]:
+    return {hashlib.sha256(file_of(nodes, name).read_bytes()).hexdigest() for name in of}
+
+
+def original() -> str:
+    file = wheels.unpacked("transformers", "4.57.6") / "transformers" / "modeling_utils.py"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def disks(nodes: fleet.Fleet, of: Iterable[str]) -> dict[str, Any]:
+    """Return all that is known about what these nodes have written to their environments."""
+    return snapshot.take(*map(nodes.written, of))
+
+
+def looked_at(run: Run) -> list[str]:
+    """Return the nodes on which the patches were tried, in the order in which they were through."""
+    return [task.host for task in run.of("site_patch")]
+
+
+def told(run: Run) -> dict[str, Any]:
+    """Return what the operator was told of each node, less what may differ from run to run."""
+    return {task.host: (task.status, list(map(_item, _items(task)))) for task in run.of("site_patch")}
+
+
+def _items(task: Task) -> list[dict[str, Any]]:
+    return task.result.get("results", [])
+
+
+def _item(item: dict[str, Any]) -> Any:
+    imports = [(done["name"], done["ok"], done["proven"], done["error"]) for done in item.get("imports", [])]
+    return item["changed"], item.get("failed", False), item["msg"], item.get("diff"), item.get("patches"), imports
+
+
+def actions(run: Run) -> dict[str, tuple[str, str]]:
+    """Return (state, action) of the only patch in the only environment of each node that told it."""
+    return {
+        task.host: (item["patches"][0]["state"], item["patches"][0]["action"])
+        for task in run.of("site_patch")
+        for item in _items(task)
+        if item.get("patches")
+    }
+
+
+def step(control: Controller, nodes: fleet.Fleet, *arguments: str, play: Any = SETUP, **options: Any) -> Run:
+    """Return the run, after its prediction: that touched no node and told the same."""
+    before = disks(nodes, nodes.nodes)
+    predicted = control.playbook(play, *arguments, check=True, diff=True, **options)
+    assert disks(nodes, nodes.nodes) == before, predicted
+    run = control.playbook(play, *arguments, diff=True, **options)
+    assert predicted.rc == run.rc, f"{predicted}\n{run}"
+    assert told(predicted) == told(run), f"{predicted}\n{run}"
+    would = {node: (state, action.removeprefix("would ")) for node, (state, action) in states(predicted).items()}
+    assert would == states(run), f"{predicted}\n{run}"
+    return run
+
+
+def batches(order: list[str], *sizes: int) -> list[set[str]]:
+    """Cut a list of nodes into batches."""
+    ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
+    assert len(order) == ends[-1], order
+    return [set(order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    """Return a package whose imports are logged, in one file for all nodes."""
+    (package := tmp_path / "witness").mkdir()
+    (package / "__init__.py").write_text(WITNESS)
+    return package
+
+
+def started(witness: Path) -> list[tuple[str, int]]:
+    """Return when the imports began on which node, in that order; and forget it."""
+    log = witness / "log"
+    lines = [line.split() for line in log.read_text().splitlines()]
+    log.unlink()
+    return [(name, int(time)) for name, time in lines]
+
+
+def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
+    start_fleet: Start, control: Control, witness: Path
+) -> None:
+    base = fleet.base("4.57.6")
+    layers = (Layer(base, VENV), Layer(witness, f"{inside(base)}/witness", "shared"))
+    nodes = start_fleet(Node(name, layers) for name in names(1, 20))
+    options = {
+        "inventory": nodes.inventory(**variables(megatron_bridge_imports=["witness"])),
+        "variables": CANARY_FIRST,
+    }
+    expected = [{"n001"}, {"n002", "n003"}, set(names(4, 20))]
+
+    def in_batches(run: Run, imported: list[tuple[str, int]]) -> None:
+        assert batches(looked_at(run), 1, 2, 17) == expected, run
+        assert batches([name for name, _time in imported], 1, 2, 17) == expected
+
+    before = disks(nodes, nodes.nodes)
+    predicted = control(nodes).playbook(SETUP, check=True, diff=True, **options).exits(0)
+    assert disks(nodes, nodes.nodes) == before
+    assert set(states(predicted).values()) == {("pending", "would apply")}
+    in_batches(predicted, started(witness))
+
+    run = control(nodes).playbook(SETUP, diff=True, **options).exits(0)
+    imported = started(witness)
+    in_batches(run, imported)
+    assert told(run) == told(predicted)
+    assert states(run) == dict.fromkeys(names(1, 20), ("pending", "apply"))
+    proofs = [_item(item)[-1] for task in run.of("site_patch") for item in _items(task)]
+    assert proofs == [[("witness", True, True, None)]] * 20
+    for earlier, later in itertools.pairwise(expected):
+        written = max(file_of(nodes, name).stat().st_ctime_ns for name in earlier)
+        assert written < min(time for name, time in imported if name in later)
+    assert len(sums(nodes, nodes.nodes)) == 1
+    assert original() not in sums(nodes, nodes.nodes)
+
+    again = step(control(nodes), nodes, **options)
+    assert (again.rc, again.changed) == (0, False), again
+    assert states(again) == dict.fromkeys(names(1, 20), ("applied", "none"))
+
+
+@pytest.mark.parametrize("cause", ["import", "unsupported", "interpreter", "unreachable"])
+def test_a_canary_that_fails_keeps_all_others_as_they_were(start_fleet: Start, control: Control, cause: str) -> None:
+    """Also with the default primus_max_fail_percentage, which lets every batch fail."""
+    good, five = Layer(fleet.base("4.57.6"), VENV), Layer(fleet.base("5.0.0"), VENV)
+    broken: dict[str, Any] = {
+        "import": {"megatron_bridge_imports": ["json", "no_such_module"]},
+        "interpreter": {"megatron_bridge_pythons": ["/no/such/python"]},
+    }
+    canary = Node("n001", (five if cause == "unsupported" else good,), variables=broken.get(cause, {}))
+    nodes = start_fleet([canary, *(Node(name, (good,)) for name in names(2, 4))])
+    if cause == "unreachable":
+        nodes.unplug("n001")
+    inventory = nodes.inventory(**variables())
+    options = {"inventory": inventory, "variables": CANARY_FIRST, "settings": {"timeout": "2"}}
+
+    before = disks(nodes, nodes.nodes)
+    run = step(control(nodes), nodes, **options)
+    assert run.rc == (4 if cause == "unreachable" else 2), run
+    assert disks(nodes, nodes.nodes) == before
+    assert {task.host for task in run.tasks if not task.action.endswith("set_stats")} == {"n001"}, run
+    assert set(states(run)) == {"n001"}, run
+
+    inventory["gpu_nodes"]["hosts"]["n001"].update(variables())
+    nodes.heal("n001")
+    limit = ["--limit", "!n001"] if cause == "unsupported" else []
+    done = step(control(nodes), nodes, *limit, **options).exits(0)
+    assert states(done) == dict.fromkeys(names(2 if limit else 1, 4), ("pending", "apply"))
+    assert looked_at(done)[0] == ("n002" if limit else "n001")
+
+
+@pytest.mark.skipif(os.environ.get("CI") != "true" and bool(fleet.why_not()), reason=fleet.why_not())
+def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_touched(
+    control: Control, megatron_env: Path
+) -> None:
+    layer = Layer(megatron_env, VENV)
+    seen = fleet.seen(environments.python_of(megatron_env))
+    with fleet.Fleet((Node(name, (layer,)) for name in names(1, 4)), **seen) as nodes:
+        # No megatron_bridge_imports: the role's own are meant.
+        inventory = nodes.inventory(megatron_bridge_pythons=[f"{VENV}/bin/python"])
+        options = {"inventory": inventory, "variables": CANARY_FIRST}
+        real = ["megatron.bridge", "transformers.modeling_utils"]
+
+        def imported(run: Run) -> dict[str, list[tuple[str, bool, bool]]]:
+            return {
+                task.host: [(done["name"].partition(":")[0], done["ok"], done["proven"]) for done in item["imports"]]
+                for task in run.of("site_patch")
+                for item in _items(task)
+            }
+
+        before = disks(nodes, nodes.nodes)
+        inventory["gpu_nodes"]["hosts"]["n001"]["megatron_bridge_imports"] = ["megatron.bridge", "megatron.no_such"]
+        stopped = step(control(nodes), nodes, **options).exits(2)
+        assert disks(nodes, nodes.nodes) == before
+        assert imported(stopped) == {"n001": [("megatron.bridge", True, True), ("megatron.no_such", False, True)]}
+        assert states(stopped) == {"n001": ("pending", "failed")}
+
+        del inventory["gpu_nodes"]["hosts"]["n001"]["megatron_bridge_imports"]
+        run = step(control(nodes), nodes, **options).exits(0)
+        assert batches(looked_at(run), 1, 1, 2) == [{"n001"}, {"n002"}, {"n003", "n004"}]
+        assert imported(run) == {node: [(name, True, True) for name in real] for node in nodes.nodes}
+        assert states(run) == dict.fromkeys(names(1, 4), ("pending", "apply"))
+        times = {name: file_of(nodes, name).stat().st_ctime_ns for name in nodes.nodes}
+        assert times["n001"] < times["n002"] < min(times["n003"], times["n004"])
+        # The nodes' own interpreters, without any preview, now find what the wheel had lost.
+        for name in ("n001", "n004"):
+            code = "from transformers.modeling_utils import Conv1D, prune_linear_layer; print(Conv1D.__name__)"
+            assert nodes.run(name, f"{VENV}/bin/python", "-B", "-c", code) == "Conv1D\n"
+
+
+def some_broken(*five: str, last: int) -> list[Node]:
+    """Return nodes n001 to ``last``, these with a Transformers that the patch does not admit."""
+    good, bad = Layer(fleet.base("4.57.6"), VENV), Layer(fleet.base("5.0.0"), VENV)
+    return [Node(name, (bad if name in five else good,)) for name in names(1, last)]
+
+
+def test_the_share_of_failures_stops_and_a_second_run_goes_on_from_there(start_fleet: Start, control: Control) -> None:
+    nodes = start_fleet(some_broken("n003", last=12))
+    nodes.run("n004", "mv", f"{VENV}/bin", f"{VENV}/away")  # a broken environment
+
+    def rolled(*arguments: str, **more: Any) -> Run:
+        given = {"primus_serial": [1, 4, "100%"], **more}
+        return step(control(nodes), nodes, *arguments, inventory=nodes.inventory(**variables()), variables=given)
+
+    untried = disks(nodes, names(6, 12))
+    stopped = rolled(primus_max_fail_percentage=49).exits(2)
+    assert "2 of 4 nodes of this batch failed, more than primus_max_fail_percentage=49 allows" in stopped.stdout
+    done = dict.fromkeys(["n001", "n002", "n005"], ("pending", "apply"))
+    assert states(stopped) == {**done, "n003": ("unsupported", "failed"), "n004": ("failed", "failed")}, stopped
+    assert batches(looked_at(stopped), 1, 4) == [{"n001"}, set(names(2, 5))]
+    assert disks(nodes, names(6, 12)) == untried
+
+    # Not mended, it stops where it stopped, and what was done stays as it is.
+    kept = disks(nodes, done)
+    again = rolled(primus_max_fail_percentage=49).exits(2)
+    assert {name: states(again)[name] for name in done} == dict.fromkeys(done, ("applied", "none")), again
+    assert set(states(again)) == set(names(1, 5))
+    assert disks(nodes, names(6, 12)) == untried
+
+    # One is mended, the other left out.
+    nodes.run("n004", "mv", f"{VENV}/away", f"{VENV}/bin")
+    resumed = rolled("--limit", "!n003", primus_max_fail_percentage=0).exits(0)
+    pending = dict.fromkeys(["n004", *names(6, 12)], ("pending", "apply"))
+    assert states(resumed) == {**pending, **dict.fromkeys(done, ("applied", "none"))}
+    assert disks(nodes, done) == kept
+    assert {task.host for task in resumed.tasks if task.status == "changed"} == set(pending)
+
+    # Put up with, the other one is passed by.
+    last = rolled(primus_max_fail_percentage=25).exits(2)
+    assert set(states(last)) == set(names(1, 12))
+    assert states(last)["n003"] == ("unsupported", "failed")
+    assert rolled(primus_max_fail_percentage=0, megatron_bridge_unsupported="skip").exits(0).changed is False
+
+
+def test_the_share_is_of_each_batch_and_of_nodes_that_could_be_reached(start_fleet: Start, control: Control) -> None:
+    nodes = start_fleet(some_broken("n003", "n007", last=10))
+    inventory = nodes.inventory(**variables())
+
+    def reached(share: int) -> tuple[int, set[str]]:
+        given = {"primus_serial": [1, 4], "primus_max_fail_percentage": share}
+        settings = {"timeout": "2"}
+        run = control(nodes).playbook(SETUP, inventory=inventory, variables=given, check=True, settings=settings)
+        return run.rc, set(states(run))
+
+    # 1 of 4, and 1 of 4 again: nobody adds that up.
+    assert reached(25) == (2, set(names(1, 10)))
+    assert reached(24) == (2, set(names(1, 5)))
+    nodes.unplug("n002")
+    assert reached(34) == (4, set(names(1, 10)))  # 1 of 3
+    assert reached(25) == (4, set(names(1, 5)))
+
+
+def test_limit_and_forks_change_which_nodes_and_how_many_at_once_and_nothing_else(
+    start_fleet: Start, control: Control
+) -> None:
+    nodes = start_fleet(some_broken("n007", last=8))
+    # (The last one may stay behind.)
+    inventory = nodes.inventory(**variables(megatron_bridge_unsupported="skip"))
+    options = {"inventory": inventory, "variables": CANARY_FIRST}
+    chosen = ["n002", "n005", "n006"]
+    others = [name for name in nodes.nodes if name not in chosen]
+
+    before = disks(nodes, others)
+    limited = step(control(nodes), nodes, "--limit", "~n00[256]", **options).exits(0)
+    assert states(limited) == dict.fromkeys(chosen, ("pending", "apply")), limited
+    assert looked_at(limited)[0] == "n002"
+    assert disks(nodes, others) == before
+    assert sums(nodes, chosen).isdisjoint(sums(nodes, others))
+    step(control(nodes), nodes, "--limit", ",".join(chosen), play=REVERT, **options).exits(0)
+    assert sums(nodes, chosen) == {original()}
+
+    found, contents = {}, {}
+    for forks in ("1", "32"):
+        run = step(control(nodes), nodes, "--forks", forks, **options).exits(0)
+        found[forks], contents[forks] = told(run), [file_of(nodes, name).read_bytes() for name in nodes.nodes]
+        assert looked_at(run)[:1] == ["n001"]
+        if forks == "1":
+            assert looked_at(run) == names(1, 8)
+        back = control(nodes).playbook(REVERT, "--forks", forks, **options).exits(0)
+        assert states(back)["n007"] == ("unsupported", "none")
+        assert sums(nodes, set(nodes.nodes) - {"n007"}) == {original()}
+    assert found["1"] == found["32"]
+    assert contents["1"] == contents["32"]
+    assert {name: state for name, (state, *_rest) in found["1"].items()} == {
+        **dict.fromkeys(names(1, 8), "changed"),
+        "n007": "ok",
+    }
+
+
+@pytest.mark.parametrize("how", ["roles", "import_role", "include_role"])
+def test_the_role_in_a_play_with_strategy_free(start_fleet: Start, control: Control, how: str) -> None:
+    role = "primus.patches.megatron_bridge"
+    work = {"roles": [role]} if how == "roles" else {"tasks": [{f"ansible.builtin.{how}": {"name": role}}]}
+    play = [{"hosts": "gpu_nodes", "gather_facts": False, "strategy": "ansible.builtin.free", **work}]
+    nodes = start_fleet(some_broken("n003", last=8))
+    nodes.unplug("n006")
+    inventory = nodes.inventory(**variables())
+    options = {"play": play, "inventory": inventory, "settings": {"timeout": "2", **SUMMARY}}
+
+    run = step(control(nodes), nodes, **options).exits(4)
+    good = [name for name in nodes.nodes if name not in {"n003", "n006"}]
+    bad = {"n003": ("unsupported", "failed"), "n006": ("unreachable", "none")}
+    assert states(run) == {**dict.fromkeys(good, ("pending", "apply")), **bad}, run
+    assert len(sums(nodes, good)) == 1
+    nodes.heal("n006")
+    again = step(control(nodes), nodes, **options).exits(2)
+    fine = dict.fromkeys(good, ("applied", "none"))
+    assert states(again) == {**fine, "n003": bad["n003"], "n006": ("pending", "apply")}, again
+    assert len(sums(nodes, [*good, "n006"])) == 1
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Return an environment with the top of Transformers only, of which chown in a node makes a copy."""
+    base = environments.bare(fleet.python(), tmp_path / "small")
+    site = wheels.modeling_tree("4.57.6", tmp_path / "tree")
+    for path in site.iterdir():
+        path.rename(environments.site_packages(base) / path.name)
+    return base
+
+
+TRAINER = fleet.USERS["trainer"]
+
+
+def own(nodes: fleet.Fleet, base: Path, owner: str, *only: str) -> None:
+    """Give the environment of all nodes (or ``only`` these paths below transformers) to an owner."""
+    below = f"{inside(base)}/transformers"
+    for name in nodes.nodes:
+        nodes.run(name, "chown", "-R", owner, *([f"{below}/{path}" for path in only] or [VENV]))
+
+
+def belongings(nodes: fleet.Fleet) -> set[tuple[int, int, str]]:
+    """Return owner, group and mode of the file on all nodes."""
+    found = [file_of(nodes, name).stat() for name in nodes.nodes]
+    return {(file.st_uid, file.st_gid, oct(file.st_mode & 0o7777)) for file in found}
+
+
+def compiled(nodes: fleet.Fleet, base: Path, owner: str) -> None:
+    """Compile the file on all nodes, as the first import does."""
+    for name in nodes.nodes:
+        file = f"{inside(base)}/transformers/modeling_utils.py"
+        nodes.run(name, f"{VENV}/bin/python", "-m", "compileall", "-q", file)
+        nodes.run(name, "chown", "-R", owner, f"{inside(base)}/transformers/__pycache__")
+
+
+@pytest.mark.parametrize("how", ["become", "become in the role", "login", "root"])
+def test_a_user_who_owns_the_environment(start_fleet: Start, control: Control, small: Path, how: str) -> None:
+    nodes = start_fleet(Node(name, (Layer(small, VENV),)) for name in names(1, 3))
+    own(nodes, small, "trainer:trainer")
+    compiled(nodes, small, "trainer:trainer")
+    for name in nodes.nodes:
+        file_of(nodes, name).chmod(0o640)
+        nodes.run(name, "chmod", "644", "/run/lab/authorized_keys")  # (sshd reads it as the user who logs in)
+    more: dict[str, Any] = {"ansible_user": "trainer"} if how == "login" else {"ansible_become_method": "su"}
+    inventory = nodes.inventory(**variables(**more, megatron_bridge_imports=["json"]))
+    arguments = ("--become", "--become-user", "trainer") if how == "become" else ()
+    role = {"role": "primus.patches.megatron_bridge", "become": True, "become_user": "trainer"}
+    plays = {
+        state: [{"hosts": "all", "gather_facts": False, "vars": {"megatron_bridge_state": state}, "roles": [role]}]
+        for state in ("present", "absent")
+    }
+    kept = belongings(nodes)
+    assert kept == {(TRAINER, TRAINER, "0o640")}
+    (cache,) = {file_of(nodes, name).parent / "__pycache__" for name in ["n001"]}
+
+    def go(state: str, playbook: str) -> Run:
+        play: Any = plays[state] if how == "become in the role" else playbook
+        options = {"play": play, "inventory": inventory, "variables": ONE_THEN_ALL, "settings": SUMMARY}
+        return step(control(nodes), nodes, *arguments, **options).exits(0)
+
+    applied = go("present", SETUP)
+    assert states(applied) == dict.fromkeys(names(1, 3), ("pending", "apply"))
+    assert original() not in sums(nodes, nodes.nodes)
+    assert belongings(nodes) == kept
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in cache.iterdir()} == {(TRAINER, TRAINER)}
+    assert not go("present", SETUP).changed
+    assert states(go("absent", REVERT)) == dict.fromkeys(names(1, 3), ("applied", "revert"))
+    assert sums(nodes, nodes.nodes) == {original()}
+    assert belongings(nodes) == kept
+
+
+@pytest.mark.parametrize(
+    "foreign", [("root:root",), ("root:root", "modeling_utils.py"), ("trainer:daemon", "modeling_utils.py")]
+)
+@pytest.mark.parametrize("how", ["become", "login"])
+def test_a_user_who_does_not_own_it_changes_nothing_and_is_told_so_by_the_prediction(
+    start_fleet: Start, control: Control, small: Path, how: str, foreign: Collection[str]
+) -> None:
+    nodes = start_fleet(Node(name, (Layer(small, VENV),)) for name in names(1, 2))
+    own(nodes, small, "trainer:trainer")
+    own(nodes, small, *foreign)
+    for name in nodes.nodes:
+        nodes.run(name, "chmod", "644", "/run/lab/authorized_keys")
+    more: dict[str, Any] = {"ansible_user": "trainer"} if how == "login" else {"ansible_become_method": "su"}
+    arguments = ("--become", "--become-user", "trainer") if how == "become" else ()
+    before = disks(nodes, nodes.nodes)
+
+    inventory = nodes.inventory(**variables(**more))
+    run = step(control(nodes), nodes, *arguments, inventory=inventory, variables=ONE_THEN_ALL).exits(2)
+    assert states(run) == {"n001": ("pending", "failed")}, run
+    (item,) = _items(run.one("site_patch"))
+    assert "run as its owner (become_user)" in item["msg"], run
+    assert "Traceback" not in str(run)
+    assert disks(nodes, nodes.nodes) == before
+    # Whether a node is as it should be, it may ask all the same.
+    audit = control(nodes).playbook("primus.patches.audit_primus", *arguments, inventory=inventory).exits(2)
+    assert states(audit) == dict.fromkeys(names(1, 2), ("pending", "would apply"))
+
+    root = step(control(nodes), nodes, inventory=nodes.inventory(**variables())).exits(0)
+    assert states(root) == dict.fromkeys(names(1, 2), ("pending", "apply"))
+    assert before != disks(nodes, nodes.nodes)

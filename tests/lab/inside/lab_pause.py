@@ -1,0 +1,46 @@
+# Stops the engine on a node at a moment of its work, so that tests can interrupt it just there.
+"""Loaded by a .pth file of the environment. What a file /run/pause-MOMENT names waits there until that is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+
+def at(moment: str) -> None:
+    """Wait while this moment is to be waited at, having said so."""
+    if os.path.exists(f"/run/pause-{moment}"):
+        with open(f"/run/reached-{moment}", "w"):
+            pass
+    while os.path.exists(f"/run/pause-{moment}"):
+        time.sleep(0.02)
+
+
+def install() -> None:
+    """Pause around what a commit does: created, written, rename, renamed, bytecode, compiled."""
+    import tempfile  # noqa: PLC0415 (every start of the interpreter would pay)
+
+    make, sync, move = tempfile.mkstemp, os.fsync, os.rename
+
+    def mkstemp(*arguments: Any, **options: Any) -> Any:
+        made = make(*arguments, **options)
+        if made[1].endswith("primus-tmp"):
+            at("created")
+        return made
+
+    def fsync(descriptor: Any) -> None:
+        at("written")
+        sync(descriptor)
+
+    def rename(source: Any, target: Any) -> None:
+        before, after = ("bytecode", "compiled") if str(target).endswith(".pyc") else ("rename", "renamed")
+        at(before)
+        move(source, target)
+        at(after)
+
+    tempfile.mkstemp, os.fsync, os.rename = mkstemp, fsync, rename
+
+
+if any(name.startswith("pause-") for name in os.listdir("/run")):
+    install()
