@@ -1,6 +1,7 @@
 # The fleet itself: what the other tests take for granted about nodes, their network and what is left of them.
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -65,17 +66,35 @@ def test_a_node_is_unplugged_plugged_in_again_and_rebooted(start_fleet: Start, c
 
 @pytest.mark.skipif(os.environ.get("CI") != "true" and bool(fleet.why_not()), reason=fleet.why_not())
 def test_nothing_is_left_of_a_fleet(control: Control) -> None:
-    def things() -> tuple[set[str], str, str]:
-        processes = subprocess.check_output(["ps", "-eo", "pid,args"], text=True).splitlines()
-        lab = {line for line in processes if "node.py" in line or "sshd -D" in line or "ControlPersist" in line}
-        links = subprocess.check_output(["ip", "-o", "link"], text=True)
-        return lab, "\n".join(line.split(":")[1] for line in links.splitlines()), Path("/proc/mounts").read_text()
+    # (Only of this fleet: others may run on the machine at the same time.)
+    def started(pid: str) -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
-    before = things()
-    with fleet.Fleet([Node("n001"), Node("n002")], **fleet.seen()) as nodes:
+    def alive(pid: str, since: str) -> bool:
+        try:
+            return started(pid) == since
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def traces(directory: Path) -> list[str]:
+        links = subprocess.check_output(["ip", "-o", "link"], text=True).splitlines()
+        mounts = Path("/proc/mounts").read_text().splitlines()
+        return [line for line in (*links, *mounts) if "left-over" in line or str(directory) in line]
+
+    with fleet.Fleet([Node("left-over-1"), Node("left-over-2")], **fleet.seen()) as nodes:
         run = control(nodes).playbook(command("sleep 300 > /dev/null 2>&1 &"), inventory=nodes.inventory()).exits(0)
         assert len(run.tasks) == 2
-        assert len(things()[0]) > len(before[0])
-        directory = nodes.directory
-    assert things() == before
-    assert not directory.exists()
+        firsts = (nodes._hub_first, *(node.first for node in nodes.nodes.values()))
+        networks = {os.readlink(f"/proc/{first}/ns/net") for first in firsts}
+        own = {}
+        for process in Path("/proc").glob("[1-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(process / "ns" / "net") in networks:
+                    own[process.name] = started(process.name)
+        lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in own]
+        for part, least in ((b"node.py", 3), (b"sshd", 2), (b"mux", 2), (b"sleep", 2)):
+            assert sum(part in line for line in lines) >= least, (part, lines)
+        assert nodes.directory.exists()
+    assert [pid for pid, since in own.items() if alive(pid, since)] == []
+    assert traces(nodes.directory) == []
+    assert not nodes.directory.exists()
