@@ -355,9 +355,21 @@ def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> byte
     if base is None or base == text:
         return None
     try:
-        return base if _with(patch, revision, base, file) == text else None
+        if _stands(patch, revision, text, base, file) or _with(patch, revision, base, file) == text:
+            return base
     except Conflict:
-        return None
+        pass
+    return None
+
+
+def _stands(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _File) -> bool:
+    """Whether the one block of a revision is in the wheel's own file as it would be written; False is no answer."""
+    edit = revision.edits[0]
+    if len(revision.edits) > 1 or not isinstance(edit, Reexport) or file.recorded is None:
+        return False
+    if not _environment.matches(base, file.recorded.hash):
+        return False
+    return edit.stands(text, _owner(patch, 0), revision.number, file.target)
 
 
 def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> bool:

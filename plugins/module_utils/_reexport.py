@@ -56,6 +56,30 @@ class Reexport(NamedTuple):
             return text
         return _insert(text, _anchor(statements, source, target.package), owner, self._block(wanted, owner, revision))
 
+    def stands(self, text: bytes, owner: str, revision: int, target: Target) -> bool:
+        """Whether ``do`` made the block of ``text``, which parses, told from the lines up to it; False is no answer.
+
+        To parse the whole of a large file is most of what a look at it costs. What comes behind the block has no say
+        where it mentions neither the source nor a name of the block, and deletes nothing.
+        """
+        block = _find(text, owner)
+        module = self.source.rpartition(".")[2]
+        if block is None or not module or _BLOCK.match(text, block.end()):
+            return False
+        before, behind = text[: block.start()], b"\n" + text[block.end() :]
+        words = (module.encode(), *re.findall(rb"    (\w+),", block[0]))
+        if any(word in behind and re.search(rb"\b%s\b" % word, behind) for word in words):
+            return False
+        if b"\ndel" in behind or b"\rdel" in behind or re.search(rb";[\s\\]*del", behind):
+            return False
+        try:
+            statements = parse(before, "the file up to the block").body
+            source = _absolute(self.source, target.package)
+            anchored = bool(_imports_of(statements, source, target.package))
+            return anchored and self.do(before, owner, revision, target) == text[: block.end()]
+        except Conflict:  # (a statement begins before the block and ends behind it)
+            return False
+
     def prove(self, module: ast.Module, package: str) -> None:
         """Raise Conflict unless the edited module binds every name; a codec may make lines of its own."""
         lost = set(self.names) - set(_bound(module.body, package))
@@ -212,12 +236,16 @@ def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
     imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     if not imports:
         raise Conflict("expected a top-level import statement to put the block after, found none")
-    same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]
-    last = _end((same or imports)[-1])
+    last = _end((_imports_of(imports, source, package) or imports)[-1])
     for node in statements:  # a statement may begin behind a semicolon on that line, and end further down
         if node.lineno <= last < _end(node):
             last = _end(node)
     return last
+
+
+def _imports_of(statements: Sequence[ast.stmt], source: str, package: str) -> list[ast.ImportFrom]:
+    found = [node for node in statements if isinstance(node, ast.ImportFrom)]
+    return [node for node in found if _import_source(node, package) == source]
 
 
 def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:

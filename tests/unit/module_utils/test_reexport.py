@@ -542,6 +542,21 @@ def test_the_real_file_gets_six_names_after_its_one_import_and_comes_back(versio
     assert undone.text == before
 
 
+def test_the_real_file_is_told_from_its_first_lines() -> None:
+    before, pytorch_utils = stock_files("4.57.6")
+    after = changed(SEVEN, before, "p", 1, transformers(pytorch_utils))
+    assert after is not None
+    assert SEVEN.stands(after, "p", 1, transformers(pytorch_utils))
+    start, end = after.index(b"# >>> primus"), after.index(b"# <<< primus.patches: p <<<\n") + 28
+    moved = before + after[start:end]
+    shorter = after.replace(b"    prune_layer,\n", b"")
+    elsewhere = after.replace(b"import id_tensor_storage\n", b"import id_tensor_storage\n\n")
+    used_below = after + b"Conv1D = None\n"
+    for text in (before, moved, shorter, elsewhere, used_below):
+        assert not SEVEN.stands(text, "p", 1, transformers(pytorch_utils))
+    assert not SEVEN.stands(after, "p", 2, transformers(pytorch_utils))
+
+
 # --- properties
 
 
@@ -677,6 +692,27 @@ def test_any_module_gets_a_block_that_binds_every_name_and_comes_out_again(text:
     names_added = [line.decode("ascii").strip(" ,") for line in lines[undone.line + 1 :][: length - 4]]
     assert names_added
     assert names_added == [name for name in EDIT.names if name in names_added]
+
+
+@EXAMPLES
+@given(modules(), st.integers(0, 40), st.sampled_from([("Thing",), ("other",), EDIT.names]), st.booleans())
+def test_what_stands_by_its_first_lines_is_what_would_be_made_of_the_whole(
+    text: bytes, place: int, names: tuple[str, ...], as_made: bool
+) -> None:
+    try:
+        now = do(text) if as_made else None
+    except Conflict:
+        return
+    if now is None:  # a block, well formed, that nobody knows to be in its place
+        ends = [0, *(found.end() for found in re.finditer(rb"\r\n|\r|\n", text))]
+        at = ends[place % len(ends)]
+        now = text[:at] + block(*names).encode() + text[at:]
+    if compiled(now) is None or compiled(text) is None:
+        return
+    stands = EDIT.stands(now, OWNER, 1, target())
+    event(f"stands: {stands}, as made: {as_made}")
+    if stands:
+        assert do(text) == now
 
 
 @EXAMPLES
