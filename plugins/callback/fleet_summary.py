@@ -11,29 +11,39 @@ name: fleet_summary
 type: aggregate
 author: The primus.patches contributors (@primus-patches)
 version_added: 0.1.0
-short_description: One line per node, environment and patch at the end of a playbook
+short_description: What became of the patches on a fleet, in a few lines and as a report
 description:
   - Collects the results of M(primus.patches.site_patch), M(primus.patches.site_patch_info) and
-    M(primus.patches.import_check), and prints a table and the number of lines per state after the play recap.
+    M(primus.patches.import_check). After the play recap it prints a line per state and action with the nodes, and the
+    reason of whatever failed.
+  - With C(-v), prints a line for each node, environment and patch.
   - Nodes that failed or could not be reached are in it as what they are, also when every node is one of these.
   - Prints nothing when no task of these modules ran.
-  - Reasons are cut to the width of a terminal. They are whole where something failed, with C(-v), and where the
-    output is no terminal.
+  - Where the variable C(megatron_bridge_report_dir) names a directory on the controller, writes C(report.json),
+    C(report.html) and C(report.prom) there, in check mode, too. Nodes that the playbook did not get to are in it as
+    skipped.
   - It is active in the playbooks of this collection without being enabled.
 requirements:
   - To have it in your own playbooks, enable it in C(ansible.cfg) with
     C(callbacks_enabled = primus.patches.fleet_summary).
 """
 
+import datetime as dt
+import os
 import sys
+import tempfile
 import typing as t
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
+from ansible_collections.primus.patches.plugins.plugin_utils._report import Observation, build
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     MODULES,
     Record,
+    brief,
     counts,
+    is_trouble,
     merge,
     records,
     table,
@@ -41,12 +51,16 @@ from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
 
 if t.TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
 
 _NAME = "primus.patches.fleet_summary"
+_DIRECTORY = "megatron_bridge_report_dir"
+_FAIL_STATES = "megatron_bridge_audit_fail_states"
 
 
 class CallbackModule(CallbackBase):
-    """Collects records as results come in and prints them once, when the playbook ends."""
+    """Collects what nodes tell as it comes in, and tells it once, when the playbook ends."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -55,16 +69,50 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         """Step aside where the user enabled this callback: Ansible loads the copy beside the playbook as well."""
         super().__init__()
-        self._found: list[Record] = []
+        self._afresh()
         self.disabled = self.ansible_name != _NAME and _NAME in (constants.CALLBACKS_ENABLED or ())
+
+    def _afresh(self) -> None:
+        self._found: list[Observation] = []
+        self._play: Play | None = None
+        self._ours = False  # whether a task of ours was started in it
+        self._nodes: dict[str, None] = {}
+        self._title = ""
+        self._settings: dict[str, t.Any] = {}
+
+    def v2_playbook_on_play_start(self, play: Play) -> None:
+        """Keep the play, or the next batch of it."""
+        self._play, self._ours = play, False
+
+    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:  # noqa: ARG002, FBT001 (Ansible's)
+        """Remember whom a play with a task of ours is for: some of them may never tell anything."""
+        if task.resolved_action in MODULES and self._play and not self._ours:
+            self._ours = True
+            self._title = self._title or self._play.get_name()
+            variables = self._play.get_variable_manager().get_vars(play=self._play, include_hostvars=False)
+            self._nodes.update(dict.fromkeys(map(str, variables["ansible_play_hosts_all"])))
 
     def _collect(self, result: CallbackTaskResult, status: str) -> None:
         # Items of a loop have had events of their own, which alone tell whether they failed: from ansible-core 2.21
         # on, callbacks do not find that in the list of results.
         if result.task.resolved_action in MODULES and not result.result.get("results"):
+            self._set(result)
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            self._found += records(self.host_label(result), result.result, predicted=predicted, status=status)
+            node = result.host.get_name()
+            self._found.append(Observation(node, result.result, status, predicted))
+
+    def _set(self, result: CallbackTaskResult) -> None:
+        """Read the variables that say what to write, once: those of the first node that tells something."""
+        if self._settings:
+            return
+        task = result.task
+        variables = task.get_variable_manager().get_vars(play=self._play, host=result.host, task=task)
+        templar = Templar(loader=task.get_loader(), variables=variables)
+        self._settings = {
+            name: templar.template(variables[name]) for name in (_DIRECTORY, _FAIL_STATES) if name in variables
+        }
+        self._settings.setdefault(_DIRECTORY, "")
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Collect the result of a node on which the task did not fail."""
@@ -87,22 +135,76 @@ class CallbackModule(CallbackBase):
         self._collect(result, "unreachable" if result.result.get("unreachable") else "failed")
 
     def v2_playbook_on_stats(self, _stats: object) -> None:
-        """Print what was collected; a further playbook of the same command starts afresh."""
-        lines, self._found = merge(self._found), []
-        if not lines:
-            return
-        cut = sys.stdout.isatty() and not self._display.verbosity
-        heading, *rows = table(lines, self._display.columns if cut else None)
-        self._display.banner("PRIMUS PATCHES (state as found)")
+        """Tell what was collected; a further playbook of the same command starts afresh."""
+        lines = merge(
+            record
+            for node, result, status, predicted in self._found
+            for record in records(node, result, predicted=predicted, status=status)
+        )
+        if lines:
+            self._display.banner("PRIMUS PATCHES (state as found)")
+            if self._display.verbosity:
+                self._print_table(lines)
+            else:
+                self._print_brief(lines)
+        if self._settings.get(_DIRECTORY):
+            self._report(os.path.abspath(os.path.expanduser(self._settings[_DIRECTORY])))
+        self._afresh()
+
+    def _print_table(self, lines: list[Record]) -> None:
+        heading, *rows = table(lines)
         self._display.display(heading)
         for record, row in zip(lines, rows):
             self._display.display(row, color=_color(record))
         self._display.display(counts(lines))
 
+    def _print_brief(self, lines: list[Record]) -> None:
+        columns = self._display.columns if sys.stdout.isatty() else None
+        for text, record in brief(lines, columns):
+            self._display.display(text, color=_color(record) if record else None)
+
+    def _report(self, directory: str) -> None:
+        """Write the report; a directory that cannot be written costs nothing but the report."""
+        # (Most runs write none, and need not wait for what pages are made with.)
+        from ansible_collections.primus.patches.plugins.plugin_utils import (  # noqa: PLC0415
+            _metrics,
+            _page,
+            _report,
+        )
+
+        generated = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
+        states = self._settings.get(_FAIL_STATES) or _report.FAIL_STATES
+        report = build(self._found, self._nodes, states, generated, self._title)
+        try:
+            os.makedirs(directory, exist_ok=True)
+            for name, text in (
+                ("report.json", _report.text(report)),
+                ("report.html", _page.html(report)),
+                ("report.prom", _metrics.text(report)),
+            ):
+                _replace(os.path.join(directory, name), text)
+        except OSError as error:
+            self._display.error(f"the report could not be written: {error}")
+            return
+        self._display.display(f"Report: {os.path.join(directory, 'report.html')}")
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a file so that whoever reads it finds the old or the new one whole."""
+    descriptor, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            os.fchmod(descriptor, 0o644)  # (it is for others to read: a web server, node_exporter)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+
 
 def _color(record: Record) -> str:
     if record["state"] == "unreachable":
         return constants.COLOR_UNREACHABLE
-    if record["action"] == "failed":
+    if is_trouble(record):
         return constants.COLOR_ERROR
     return {"none": constants.COLOR_OK, "skip": constants.COLOR_SKIP}.get(record["action"], constants.COLOR_CHANGED)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 
+from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import Record, merge, problems, records
 
 if t.TYPE_CHECKING:
@@ -32,9 +34,25 @@ def fleet_records(
     return fleet
 
 
+def node_metrics(result: Mapping[str, t.Any], node: str, fail_states: Sequence[str]) -> str:
+    """Return the metrics of one node, from the result of `site_patch_info` there, looped or not."""
+    results = result.get("results", [result])
+    observations = [
+        _report.Observation(
+            str(node),
+            each,
+            "unreachable" if each.get("unreachable") else "failed" if each.get("failed") else "ok",
+            True,
+        )
+        for each in results
+    ]
+    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
+    return _metrics.text(_report.build(observations, [str(node)], fail_states, now, ""))
+
+
 class FilterModule:
     """Entry point of Ansible's filter loader."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         """Return the filters by name."""
-        return {"fleet_records": fleet_records, "audit_problems": problems}
+        return {"fleet_records": fleet_records, "audit_problems": problems, "node_metrics": node_metrics}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -39,16 +40,25 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """What is there, without the will to change."""
-    from . import _storage
+    # By name: of the modules' payloads, only that of site_patch_info has to bring it.
+    survey = importlib.import_module("._survey", __package__)
 
+    imports = request.get("imports") or []
+    if imports:
+        from . import _imports
+
+        _imports.check(imports)
     names, definitions = request.get("name"), request.get("definitions")
     if not names and not definitions:
         names = [patch["name"] for patch in _catalogue.CATALOGUE]
     patches, known = _patch.select(names, definitions, _catalogue.CATALOGUE)
     steps = _plan.plan(patches, request.get("path"), known=known).steps
-    result["patches"] = [
-        {**step.result(), "copy": _storage.copy(os.path.dirname(step.path)) if step.path else None} for step in steps
-    ]
+    result["patches"] = [{**step.result(), "copy": survey.copy(step)} for step in steps]
+    if request.get("details"):
+        for found, step in zip(result["patches"], steps):
+            found.update(survey.details(step, request.get("path")))
+        result["processes"] = None if request.get("path") else survey.old_processes(steps)
+    result["imports"] = _prove(request, patches, ()) if imports else []
     result["msg"] = _said(steps)
 
 

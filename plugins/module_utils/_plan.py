@@ -32,12 +32,15 @@ class Step(NamedTuple):
     integrity: str | None = None
     version: str | None = None
     path: str | None = None
+    revision: int | None = None
+    """The one that is there."""
 
     def result(self) -> dict[str, Any]:
         """The step as a module returns it."""
         return {
             "name": self.patch.name,
             "revision": self.patch.revision,
+            "revision_found": self.revision,
             "state": self.state,
             "action": "none" if self.action == "refuse" else self.action,
             "integrity": self.integrity,
@@ -76,6 +79,8 @@ class _Found(NamedTuple):
     """The text with the patch, where it can be had."""
     absent: bytes | None = None
     """The text without the patch, where it differs and can be proven."""
+    revision: int | None = None
+    """The one that is there."""
 
 
 class _File(NamedTuple):
@@ -176,7 +181,7 @@ def _look(
         directory or package.directories[0],
         message,
     )
-    step = Step(patch, state, "", message, integrity, version, location)
+    step = Step(patch, state, "", message, integrity, version, location, found.revision if found else None)
     return _decide(step, found, present, skip)
 
 
@@ -260,12 +265,12 @@ def _found(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _Fi
     _independent(patch, base, text, file)
     where = "".join(" at line %d" % line for _number, line in _marks(patch, revision, text)[:1])
     if revision.number == patch.revision:
-        return _Found("applied", "revision %d%s" % (revision.number, where), text, base)
+        return _Found("applied", "revision %d%s" % (revision.number, where), text, base, revision.number)
     after = _with(patch, patch.revisions[0], base, file)
     if after != base:
         _prove(patch, base, after, file)
     message = "revision %d%s, revision %d is current" % (revision.number, where, patch.revision)
-    return _Found("outdated", message, after, base)
+    return _Found("outdated", message, after, base, revision.number)
 
 
 def _found_marks(
@@ -284,7 +289,7 @@ def _found_marks(
     if blocked is not None and _reexport.is_statement(text, line):
         reason = _reason(file, blocked)
         note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, line)
-        return _Found("unsupported", note, absent=base)
+        return _Found("unsupported", note, absent=base, revision=number)
     only_blocks = all(isinstance(edit, Reexport) for edit in patch.revisions[0].edits)
     unlisted = number < patch.revision and number not in {each.number for each in patch.revisions}
     if unlisted and only_blocks and _reexport.is_statement(text, line):

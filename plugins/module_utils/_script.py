@@ -10,6 +10,7 @@ from typing import Any, Mapping, Sequence
 from . import _engine
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
+HEALTHY, DRIFTED, UNKNOWN = 0, 1, 2
 
 
 def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> int:
@@ -18,23 +19,29 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         description="%s: %s" % (patch["name"], patch["reason"]),
-        epilog="Exit status: 0 done or nothing to do, 1 would change (--check), 2 refused or error.",
+        epilog="Exit status: 0 done or nothing to do, 1 would change (--check), 2 refused or error. "
+        "With --health: 0 applied or native, 1 any other state, 2 it cannot be told.",
     )
     parser.add_argument("path", help="a source checkout, the package's directory, or a site-packages")
     parser.add_argument("--check", action="store_true", help="say what would be done; write nothing")
     parser.add_argument("--diff", action="store_true", help="print what is changed")
     parser.add_argument("--revert", action="store_true", help="take the patch out again")
+    parser.add_argument("--health", action="store_true", help="say in one line whether it is there; write nothing")
     options = parser.parse_args(arguments)
+    if options.health and (options.check or options.diff or options.revert):
+        parser.error("--health goes with no other option")
     result = _engine.run(
         {
             "operation": "patch",
             "name": [patch["name"]],
             "path": options.path,
             "state": "absent" if options.revert else "present",
-            "check_mode": options.check,
+            "check_mode": options.check or options.health,
             "diff": options.diff,
         }
     )
+    if options.health:
+        return _health(patch["name"], result)
     if result.get("failed"):
         sys.stderr.write(result["msg"] + "\n")
         return REFUSED
@@ -44,3 +51,15 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         action = found["action"] + (" (not done: --check)" if options.check and result["changed"] else "")
         sys.stdout.write("%s: %s, action %s: %s\n" % (found["name"], found["state"], action, found["message"]))
     return WOULD_CHANGE if options.check and result["changed"] else DONE
+
+
+def _health(name: str, result: Mapping[str, Any]) -> int:
+    """Print name, state and reason in one line; the exit status that the help names.
+
+    These are the statuses of node-problem-detector's plugins (OK, NonOK, Unknown), which keep 80 characters of it.
+    """
+    for found in result["patches"]:
+        sys.stdout.write("%s %s: %s\n" % (name, found["state"], " ".join(found["message"].split())))
+        return HEALTHY if found["state"] in ("applied", "native") else DRIFTED
+    sys.stdout.write("%s unknown: %s\n" % (name, " ".join(result["msg"].split())))
+    return UNKNOWN

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import _child
 from ._errors import NoEnvironment, SitePatchError
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
-def run(module: AnsibleModule, operation: str, **more: Any) -> None:
-    """Carry out the operation with the module's parameters (and ``more``), and end the module."""
+def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any]] = _child.call, **more: Any) -> None:
+    """Carry out the operation with the module's parameters (and ``more``), by ``call``, and end the module."""
     request = {**module.params, **more, "operation": operation, "check_mode": module.check_mode, "diff": module._diff}
     for option in ("python", "path"):  # (a template cannot leave an option out as cheaply as it can leave it empty)
         request[option] = request[option] or None
@@ -28,7 +28,7 @@ def run(module: AnsibleModule, operation: str, **more: Any) -> None:
     try:
         if request.get("imports") and request["path"] and not request["python"]:
             raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])
-        result = _child.call(request["python"], request)
+        result = call(request["python"], request)
     except SitePatchError as error:
         module.fail_json(msg=str(error), patches=[])
     if result.pop("failed", False):

@@ -146,6 +146,9 @@ patches:
     revision:
       description: Its current revision.
       type: int
+    revision_found:
+      description: The revision that is there, if any.
+      type: int
     state:
       description: >-
         State as found. V(native) where upstream needs no patch, V(applied), V(pending), V(outdated) where an earlier

@@ -11,7 +11,9 @@ short_description: Tell which source patches an environment carries
 version_added: 0.1.0
 description:
   - Tells the state of patches in an environment, as M(primus.patches.site_patch) would find them.
-  - Changes nothing, never fails because of a state, and works on read-only images and for unprivileged users.
+  - Changes nothing, never fails because of a state or an import, and works on read-only images and for unprivileged
+    users.
+  - One call can look at several environments, and on request tells all that an audit wants to know.
 options:
   name:
     description:
@@ -19,8 +21,36 @@ options:
       - Without it, all O(definitions) are meant and, without those either, the whole catalogue.
     type: list
     elements: str
+  python:
+    description:
+      - May be a pattern, such as V(/opt/conda/envs/*/bin/python). Then each environment that matches is looked at.
+  path:
+    description:
+      - May be a pattern, too.
+  roots:
+    description:
+      - Directories below which every copy of the patches' packages is looked for, and looked at.
+      - Interpreters that are found there are not started, and nothing is imported. Symbolic links are not followed.
+      - With it and neither O(python) nor O(path), nothing else is looked at.
+    type: list
+    elements: path
+    default: []
+  imports:
+    description:
+      - Imports to be tried as the files are, each a module or an object reference C(package.module:name,name).
+      - Needs O(python) when O(path) is given.
+    type: list
+    elements: str
+    default: []
+  details:
+    description:
+      - Whether to tell also who owns the files, their bytecode, other copies of the packages, and processes that
+        started before a file was patched.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - primus.patches._environment
+  - primus.patches._environment.imports
   - primus.patches._environment.attributes
 seealso:
   - module: primus.patches.site_patch
@@ -37,6 +67,17 @@ EXAMPLES = r"""
 - name: Name the patches that are to be applied
   ansible.builtin.debug:
     msg: "{{ patches.patches | selectattr('state', 'equalto', 'pending') | map(attribute='name') }}"
+
+- name: Look at every conda environment, with all that an audit wants to know
+  primus.patches.site_patch_info:
+    python: /opt/conda/envs/*/bin/python
+    imports: [megatron.bridge]
+    details: true
+
+- name: Find every copy of Transformers that users have
+  primus.patches.site_patch_info:
+    name: transformers_modeling_utils
+    roots: [/home, /opt]
 """
 
 RETURN = r"""
@@ -65,10 +106,67 @@ patches:
           the directory, on any other one of the boot of the node, the device and that inode.
       type: str
       sample: "nfs4 storage:/export/envs 0 1835021"
+    file:
+      description: >-
+        What the file is like, its C(owner), C(group), C(mode), number of hard C(links), kind of C(filesystem), what a
+        symbolic C(link) leads to, and when its bytes may last have C(changed), in seconds since the epoch.
+      returned: with O(details), where there is a file
+      type: dict
+    bytecode:
+      description: >-
+        One entry for each of its C(.pyc) files, with C(path), C(mode) (timestamp, checked-hash, unchecked-hash or
+        unknown), whether it is C(fresh), and whether it is C(ours), this interpreter's. Python runs a file of the mode
+        unchecked-hash without a look at the source.
+      returned: with O(details)
+      type: list
+      elements: dict
+    others:
+      description: >-
+        Other copies of the package on C(sys.path), with C(path), C(version) and C(where), user site or sys.path. The
+        first one on the path shadows the others.
+      returned: with O(details)
+      type: list
+      elements: dict
+    distributions:
+      description: Distributions beside the package that claim to be it. More than one tell of an interrupted upgrade.
+      returned: with O(details)
+      type: list
+      elements: str
+imports:
+  description: One entry for each import that was tried, with the keys that M(primus.patches.site_patch) returns.
+  returned: when one environment is looked at
+  type: list
+  elements: dict
+processes:
+  description:
+    - Processes of the environment's interpreter that started before a patched file changed, and so may still run what
+      was there before. They are not touched.
+    - Null where packages were looked for in a O(path).
+  returned: with O(details), when one environment is looked at
+  type: dict
+  contains:
+    candidates:
+      description: >-
+        One entry for each, with C(pid), C(user), C(age) in seconds, C(command) (at most 200 characters), and the
+        C(patches) that came after it.
+      type: list
+      elements: dict
+    unreadable:
+      description: Number of processes that this user may not look at.
+      type: int
+environments:
+  description: The result in each environment, where several are looked at. One that cannot be looked at is C(failed).
+  returned: when O(python) or O(path) is a pattern, or with O(roots)
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _task
+from ansible_collections.primus.patches.plugins.module_utils import (
+    _discovery,
+    _survey,  # noqa: F401 (sent along for the engine)
+    _task,
+)
 
 
 def main() -> None:
@@ -79,11 +177,15 @@ def main() -> None:
             definitions=dict(type="list", elements="dict"),
             python=dict(type="str"),
             path=dict(type="path"),
+            roots=dict(type="list", elements="path", default=[]),
+            imports=dict(type="list", elements="str", default=[]),
+            details=dict(type="bool", default=False),
             timeout=dict(type="float", default=300),
+            import_environment=dict(type="dict", default={}, no_log=True),
         ),
         supports_check_mode=True,
     )
-    _task.run(module, "info")
+    _task.run(module, "info", _discovery.call)
 
 
 if __name__ == "__main__":

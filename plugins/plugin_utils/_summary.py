@@ -25,9 +25,6 @@ MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_pa
 #: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
 _REFUSED = ("unsupported", "conflict", "missing")
 
-#: The reason is never squeezed below this many columns, however narrow the terminal.
-_LEAST_REASON = 24
-
 _COLUMNS = ("node", "environment", "patch", "state", "action", "reason")
 
 
@@ -50,8 +47,9 @@ def records(node: str, result: Result, *, predicted: bool, status: str = "") -> 
     :param status: "ok", "failed" or "unreachable", where the caller knows it, else the result tells. (A callback
         knows; Ansible strips it from the results that it hands to callbacks.)
     """
-    if isinstance(result.get("results"), list):
-        items = [item for item in result["results"] if hasattr(item, "get")]
+    several = result.get("results", result.get("environments"))
+    if isinstance(several, list):
+        items = [item for item in several if hasattr(item, "get")]
         return [record for item in items for record in records(node, item, predicted=predicted)]
     if result.get("skipped"):
         return []
@@ -85,8 +83,10 @@ def records(node: str, result: Result, *, predicted: bool, status: str = "") -> 
 def _status(result: Result, known: str = "") -> str:
     status = known or ("unreachable" if result.get("unreachable") else "failed" if result.get("failed") else "ok")
     # Where failed_when had its say, "failed" is no longer the module's own word. Only site_patch_info surely did not
-    # fail when it tells patches; it is the one that returns no imports.
-    judged = "failed_when_result" in result and result.get("patches") and "imports" not in result
+    # fail when it tells patches; it is the one that tells copies, or several environments.
+    judged = "failed_when_result" in result and (
+        "environments" in result or any("copy" in patch for patch in result.get("patches") or ())
+    )
     return "ok" if status == "failed" and judged else status
 
 
@@ -108,6 +108,12 @@ def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[
 
 def _joined(*parts: str) -> str:
     return "; ".join(filter(None, parts))
+
+
+def environments_of(result: Result) -> Sequence[Result]:
+    """Return the results of which this one is made: site_patch_info may have looked at several environments."""
+    several = result.get("environments")
+    return [result] if several is None else several
 
 
 def environment_of(result: Result) -> str:
@@ -155,27 +161,29 @@ def merge(found: Iterable[Record]) -> list[Record]:
             lines.append(Record({**record, "action": "failed" if failed else record["action"], "reason": reason}))
         elif about or (node, environment) not in patched:
             lines.append(record)
-    return sorted(lines, key=lambda line: _natural(line["node"]))
+    return sorted(lines, key=lambda line: natural(line["node"]))
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key under which gpu-2 comes before gpu-10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def problems(patches: Result, imports: Result, fail_states: Sequence[str]) -> list[str]:
-    """Return why an audited environment is not as it should be; empty when it is.
+def problems(result: Result, fail_states: Sequence[str]) -> list[str]:
+    """Return why what `site_patch_info` looked at is not as it should be; empty when it is.
 
-    :param patches: the result of `site_patch_info` in that environment.
-    :param imports: the result of `import_check` there; empty when no import was asked for.
+    :param result: its result in one environment, or in several.
     :param fail_states: the states that count as wrong: a list, or one string that holds them, as `-e` gives.
     """
-    if _status(patches) == "failed":
-        return [printable(str(patches.get("msg") or "the patches could not be looked at"))]
-    wrong = [f"{patch['name']} is {patch['state']}" for patch in patches["patches"] if patch["state"] in fail_states]
-    if imports and "imports" not in imports:
-        wrong.append(str(imports.get("msg") or "the imports could not be tried"))
-    broken = _broken(imports.get("imports") or [])
+    if result.get("environments") is not None:
+        several = environments_of(result)
+        return [f"{environment_of(each)}: {problem}" for each in several for problem in problems(each, fail_states)]
+    if _status(result) in ("failed", "unreachable"):
+        return [printable(str(result.get("msg") or "the patches could not be looked at"))]
+    wrong = [
+        f"{patch['name']} is {patch['state']}" for patch in result.get("patches") or () if patch["state"] in fail_states
+    ]
+    broken = _broken(result.get("imports") or [])
     return [printable(problem) for problem in (*wrong, broken) if problem]
 
 
@@ -215,23 +223,78 @@ def did(record: Record) -> str:
     return f"would {record['action']}" if acts and record["predicted"] else record["action"]
 
 
-def table(lines: Sequence[Record], columns: int | None = None) -> list[str]:
-    """Return a heading and one aligned line per record.
-
-    :param columns: the terminal's width, to which reasons are cut unless something failed; None cuts nothing.
-    """
+def table(lines: Sequence[Record]) -> list[str]:
+    """Return a heading and one aligned line per record."""
     rows = [[name.upper() for name in _COLUMNS]]
     for record in lines:
         cells = (record["node"], record["environment"], record["patch"], record["state"], did(record), record["reason"])
         rows.append([printable(cell) or "-" for cell in cells])
     widths = [max(width(row[column]) for row in rows) for column in range(len(_COLUMNS) - 1)]
-    room = None if columns is None else max(_LEAST_REASON, columns - sum(widths) - 2 * len(widths))
-    trouble = [False, *(record["action"] == "failed" or record["state"] == "unreachable" for record in lines)]
     text = []
-    for row, whole in zip(rows, trouble):
+    for row in rows:
         padded = [cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths)]
-        text.append("  ".join([*padded, row[-1] if whole or room is None else shorten(row[-1], room)]))
+        text.append("  ".join([*padded, row[-1]]))
     return text
+
+
+def brief(lines: Sequence[Record], columns: int | None = None, most: int = 20) -> list[tuple[str, Record | None]]:
+    """Return a heading, a line per state and action with its nodes, and one per trouble; each with a record like it.
+
+    :param columns: the terminal's width, to which lists of nodes are cut; None cuts nothing.
+    :param most: how many troubles are told; nodes with the same one share a line.
+    """
+    kinds: dict[tuple[str, str], list[Record]] = {}
+    troubles: dict[tuple[str, ...], list[Record]] = {}
+    for record in lines:
+        kinds.setdefault((record["state"], did(record)), []).append(record)
+        if is_trouble(record):
+            about = (record["state"], record["environment"], record["patch"], record["reason"])
+            troubles.setdefault(about, []).append(record)
+    rows = [("STATE", "ACTION", "NODES", "")]
+    alike: list[Record | None] = [None]
+    for (state, action), found in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
+        names = {record["node"] for record in found}
+        rows.append((state, "-" if action == state else action, str(len(names)), fold(names)))
+        alike.append(found[0])
+    first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+    texts = [f"{row[0]:{first}}  {row[1]:{second}}  {row[2]:>{third}}  {row[3]}".rstrip() for row in rows]
+    told = [(text if columns is None else shorten(text, columns), record) for text, record in zip(texts, alike)]
+    for (state, environment, patch, reason), found in [*troubles.items()][:most]:
+        parts = (fold(record["node"] for record in found), printable(environment), patch, state, printable(reason))
+        told.append((": ".join(filter(None, parts)), found[0]))
+    if len(troubles) > most:
+        told.append((f"... and {len(troubles) - most} more, which -v shows", None))
+    return told
+
+
+def is_trouble(record: Record) -> bool:
+    """Tell whether a record says that something did not work, and not only that something is to be done."""
+    return record["action"] == "failed" or record["state"] == "unreachable"
+
+
+def fold(nodes: Iterable[str]) -> str:
+    """Return names of nodes as cluster tools write them: gpu[001-003,007]."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    plain = set()
+    for node in map(printable, nodes):
+        found = re.fullmatch(r"(.*?)([0-9]{1,18})([^0-9]*)", node)
+        if found:
+            groups.setdefault((found[1], found[3]), []).append(found[2])
+        else:
+            plain.add(node)
+    for (before, after), found in groups.items():
+        padded = any(number.startswith("0") and number != "0" for number in found)
+        for size in sorted({len(number) for number in found}) if padded else [0]:
+            numbers = sorted({int(number) for number in found if size in (0, len(number))})
+            spans: list[list[int]] = []
+            for number in numbers:
+                if spans and spans[-1][1] == number - 1:
+                    spans[-1][1] = number
+                else:
+                    spans.append([number, number])
+            inside = ",".join("-".join(f"{end:0{size}d}" for end in dict.fromkeys(span)) for span in spans)
+            plain.add(f"{before}[{inside}]{after}" if len(numbers) > 1 else f"{before}{inside}{after}")
+    return ",".join(sorted(plain, key=natural))
 
 
 def counts(lines: Sequence[Record]) -> str:

@@ -238,6 +238,8 @@ class Controller:
                 self.directory / "home",
                 ANSIBLE_CONFIG=str(directory / "ansible.cfg"),
                 LAB_RECORD=str(record),
+                # Then the summary has a line for each node, environment and patch (see lab.report).
+                ANSIBLE_VERBOSITY="1",
                 **(environment or {}),
             ),
             stdin=subprocess.DEVNULL,

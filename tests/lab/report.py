@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def summary(run: Run) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """Return the summary's lines: (node, environment) -> (state, action, reason)."""
+    """Return the lines of the summary that -v brings: (node, environment) -> (state, action, reason)."""
     text = run.stdout.partition("PRIMUS PATCHES")[2]
     assert text, f"no summary\n{run}"
     assert "PRIMUS PATCHES" not in text, f"two summaries\n{run}"

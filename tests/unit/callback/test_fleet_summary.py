@@ -15,7 +15,7 @@ class Screen:
     """Stands for Ansible's Display: keeps lines and their colours."""
 
     columns = 79
-    verbosity = 0
+    verbosity = 1  # (a line for each node, environment and patch)
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str | None]] = []
@@ -28,7 +28,9 @@ class Screen:
 
 
 def outcome(action: str = "primus.patches.site_patch", *, check: bool = False, **result: Any) -> Any:
+    variables = SimpleNamespace(get_vars=lambda **_about: {})
     task = SimpleNamespace(resolved_action=action, check_mode=check, delegate_to=None)
+    task.get_variable_manager, task.get_loader = lambda: variables, lambda: None
     return SimpleNamespace(task=task, host=SimpleNamespace(get_name=lambda: "gpu-1"), result=result)
 
 
@@ -87,6 +89,21 @@ def test_a_second_playbook_of_one_command_starts_afresh(callback: CallbackModule
     before = len(callback._display.lines)
     callback.v2_playbook_on_stats(None)
     assert len(callback._display.lines) == before
+
+
+def test_without_v_there_is_a_line_for_a_state_and_not_for_each_node(callback: CallbackModule) -> None:
+    callback._display.verbosity = 0
+    for _number in range(64):
+        callback.v2_runner_on_ok(outcome(check=True, patches=[PATCH]))
+    callback.v2_runner_on_failed(outcome(msg="boom", item="/opt/b"))
+    callback.v2_playbook_on_stats(None)
+    assert [text for text, _color in callback._display.lines[1:]] == [
+        "STATE    ACTION       NODES",
+        "pending  would apply      1  gpu-1",
+        "failed   -                1  gpu-1",
+        "gpu-1: /opt/b: failed: boom",
+    ]
+    assert callback._display.lines[-1][1] == constants.COLOR_ERROR
 
 
 @pytest.mark.parametrize(

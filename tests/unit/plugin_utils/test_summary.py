@@ -1,11 +1,14 @@
 # The records and lines of the summary: what each kind of result becomes, and that no text can break a line.
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    brief,
     counts,
+    fold,
     merge,
     printable,
     problems,
@@ -100,7 +103,8 @@ def test_a_result_hidden_by_no_log_is_a_line_all_the_same() -> None:
 
 
 def test_a_state_that_only_failed_when_objected_to_keeps_its_planned_action() -> None:
-    ((*_others, state, action, _reason),) = told(result(patch(), failed=True, failed_when_result=True), predicted=True)
+    judged = result({**patch(), "copy": None}, imports=[], failed=True, failed_when_result=True)
+    ((*_others, state, action, _reason),) = told(judged, predicted=True)
     assert (state, action) == ("pending", "apply")
 
 
@@ -128,18 +132,45 @@ def test_the_last_task_has_the_word_and_nodes_come_in_natural_order() -> None:
 
 def test_an_audit_objects_to_states_imports_and_what_could_not_be_looked_at() -> None:
     wanted = ["pending", "conflict"]
-    assert problems(result(patch("applied", "none")), {}, wanted) == []
-    assert problems(result(patch("native", "none")), result(imports=[imported()]), wanted) == []
-    assert problems(result(patch()), {}, wanted) == ["a_patch is pending"]
-    assert problems(result(patch()), {}, "conflict,pending") == ["a_patch is pending"]
-    assert problems(result(patch()), {}, "conflict") == []
-    assert problems(result(patch("applied", "none")), result(imports=[imported(ok=False)]), wanted) == [
-        "import megatron.bridge: No module named 'x'"
-    ]
-    assert problems({"failed": True, "msg": "no Python", "patches": []}, {}, wanted) == ["no Python"]
-    assert problems(result(patch("applied", "none")), {"msg": "boom"}, wanted) == ["boom"]
+    assert problems(result(patch("applied", "none")), wanted) == []
+    assert problems(result(patch("native", "none"), imports=[imported()]), wanted) == []
+    assert problems(result(patch()), wanted) == ["a_patch is pending"]
+    assert problems(result(patch()), "conflict,pending") == ["a_patch is pending"]
+    assert problems(result(patch()), "conflict") == []
+    broken = ["import megatron.bridge: No module named 'x'"]
+    assert problems(result(patch("applied", "none"), imports=[imported(ok=False)]), wanted) == broken
+    assert problems({"failed": True, "msg": "no Python", "patches": []}, wanted) == ["no Python"]
+    assert problems({"unreachable": True, "msg": "no route"}, wanted) == ["no route"]
     # Ansible asks once more, for the label, when failed_when has set "failed" itself.
-    assert problems(result(patch(), failed=True, failed_when_result=True), {}, wanted) == ["a_patch is pending"]
+    judged = result({**patch(), "copy": None}, failed=True, failed_when_result=True)
+    assert problems(judged, wanted) == ["a_patch is pending"]
+
+
+SEVERAL = {
+    "environments": [
+        result(patch("applied", "none")),
+        result(patch(), environment={"python": "/opt/b/bin/python", "path": None}),
+        {
+            "environment": {"python": "/opt/c/bin/python", "path": None},
+            "failed": True,
+            "msg": "no Python",
+            "patches": [],
+        },
+    ],
+    "patches": [],
+}
+
+
+@pytest.mark.parametrize("judged", [{}, {"failed": True, "failed_when_result": True}])
+def test_several_environments_of_one_call_are_told_and_judged_one_by_one(judged: dict[str, Any]) -> None:
+    found = {**SEVERAL, **judged}
+    assert [line[:3] for line in told(found)] == [
+        ("/opt/venv/bin/python", "a_patch", "applied"),
+        ("/opt/b/bin/python", "a_patch", "pending"),
+        ("/opt/c/bin/python", "", "failed"),
+    ]
+    assert problems(found, ["pending"]) == ["/opt/b/bin/python: a_patch is pending", "/opt/c/bin/python: no Python"]
+    assert told({"environments": [], "patches": []}) == []
 
 
 def test_lines_are_aligned_also_with_wide_characters() -> None:
@@ -150,17 +181,75 @@ def test_lines_are_aligned_also_with_wide_characters() -> None:
     assert all("would apply" in row for row in rows)
 
 
-def test_reasons_are_cut_to_a_terminal_but_for_failures() -> None:
-    long = {**patch(), "message": "long " * 100}
-    found = [
-        *records("ok", result(long), predicted=False),
-        *records("no", {"unreachable": True, "msg": "x" * 500}, predicted=False),
+def fleet() -> list[Any]:
+    found = [line for number in range(1, 65) for line in records(f"gpu{number:03d}", result(patch()), predicted=True)]
+    for name in ("gpu7", "gpu9"):
+        found += records(name, {"unreachable": True, "msg": "no route"}, predicted=True)
+    return merge([*found, *records("web", result(patch("conflict", "none"), failed=True), predicted=False)])
+
+
+def test_a_fleet_is_told_in_a_line_for_each_state_and_one_for_each_trouble() -> None:
+    assert [text for text, _record in brief(fleet())] == [
+        "STATE        ACTION       NODES",
+        "pending      would apply     64  gpu[001-064]",
+        "unreachable  none             2  gpu[7,9]",
+        "conflict     failed           1  web",
+        "gpu[7,9]: unreachable: no route",
+        "web: /opt/venv/bin/python: a_patch: conflict: a_patch was found conflict",
     ]
-    _heading, fine, trouble = table(found, columns=120)
-    assert width(fine) <= 120
+
+
+def test_lists_of_nodes_are_cut_to_a_terminal_and_troubles_are_not() -> None:
+    many = [line for number in range(1, 200, 2) for line in records(f"n{number}", result(patch()), predicted=True)]
+    lost = records("no", {"unreachable": True, "msg": "x" * 500}, predicted=False)
+    _heading, fine, _lost, trouble = [text for text, _record in brief([*many, *lost], columns=79)]
+    assert width(fine) <= 79
     assert fine.endswith("...")
     assert trouble.endswith("x" * 500)
-    assert all("..." not in row for row in table(found))
+
+
+def test_a_wall_of_troubles_is_cut() -> None:
+    lost = [
+        line for each in range(30) for line in records(f"n{each}", {"failed": True, "msg": f"{each}"}, predicted=True)
+    ]
+    told = [text for text, _record in brief(lost)]
+    assert len(told) == 1 + 1 + 20 + 1
+    assert told[-1] == "... and 10 more, which -v shows"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (["gpu-1"], "gpu-1"),
+        (["gpu3", "gpu1", "gpu2", "gpu2"], "gpu[1-3]"),
+        ([f"gpu{number:02d}" for number in (8, 9, 10, 12)], "gpu[08-10,12]"),
+        (["n9", "n10", "n11"], "n[9-11]"),
+        (["n09", "n10", "n100"], "n100,n[09-10]"),
+        (["n0", "n1"], "n[0-1]"),
+        (["rack1-gpu2.local", "rack1-gpu3.local", "web"], "rack1-gpu[2-3].local,web"),
+        (["a\nb1", "a\nb2"], "a b[1-2]"),
+        ([], ""),
+    ],
+)
+def test_nodes_are_folded_as_cluster_tools_do(nodes: list[str], expected: str) -> None:
+    assert fold(nodes) == expected
+
+
+@given(st.sets(st.from_regex(r"[a-c]?(0|[1-9][0-9]?|0[0-9]{1,2})(\.x)?", fullmatch=True), max_size=30))
+def test_folded_nodes_can_be_unfolded(nodes: set[str]) -> None:
+    found = set()
+    for part in re.findall(r"[^,\[]*(?:\[[^\]]*\])?[^,\[]*", fold(nodes)):
+        match = re.fullmatch(r"([^\[]*)\[([^\]]*)\](.*)", part)
+        if not match:
+            found.add(part)
+            continue
+        for span in match[2].split(","):
+            first, _dash, last = span.partition("-")
+            numbers = range(int(first), int(last or first) + 1)
+            found.update(f"{match[1]}{number:0{len(first) if first[0] == '0' else 0}d}{match[3]}" for number in numbers)
+    padded = {name for name in found - nodes - {""} if name}
+    assert nodes <= found | padded
+    assert len(found - {""}) == len(nodes)
 
 
 def test_the_count_tells_states_and_actions() -> None:

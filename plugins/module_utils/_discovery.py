@@ -1,0 +1,110 @@
+# Looks that cover several environments: patterns of paths, and every copy of a package below given roots. Reads only.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+from . import _catalogue, _child
+from ._errors import NoEnvironment, SitePatchError
+
+_NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
+_INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*t?\Z")
+_SKIPPED = ("__pycache__", "node_modules", ".git")
+
+
+def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
+    """As ``_child.call``, for a request whose ``python`` or ``path`` may be a pattern, and which may name ``roots``.
+
+    Then the result has ``environments``: the result in each. One that cannot be looked at is among them as failed; a
+    pattern that nothing matches as one in which every patch is missing.
+    """
+    path, roots = request.get("path"), request.get("roots") or []
+    if not roots and not _is_pattern(python) and not _is_pattern(path):
+        return _child.call(python, request)
+    results: list[dict[str, Any]] = []
+    if python or path:
+        pythons = _interpreters(python) if python and _is_pattern(python) else [python]
+        paths = _directories(path) if path and _is_pattern(path) else [path]
+        results += [_look(interpreter, directory, request) for interpreter in pythons for directory in paths]
+        if not results:
+            results.append(_nothing(request, {"python": python, "path": path}, "path" if pythons else "python"))
+    for root in roots:
+        # Interpreters that are found are not started: whoever may write below a root would run code as this user.
+        results += [_look(None, directory, {**request, "imports": []}) for directory in _copies(root, request)]
+    return {
+        "changed": False,
+        "msg": "looked at %d environments" % len(results),
+        "environments": results,
+        "patches": [patch for result in results for patch in result["patches"]],
+    }
+
+
+def _look(python: str | None, path: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return _child.call(python, {**request, "python": python, "path": path})
+    except SitePatchError as error:
+        where = {"python": python, "path": path}
+        return {"changed": False, "failed": True, "msg": str(error), "environment": where, "patches": []}
+
+
+def _nothing(request: Mapping[str, Any], where: dict[str, str | None], option: str) -> dict[str, Any]:
+    """The result for a pattern that matches nothing, maybe for want of a mount: every patch is missing there."""
+    what = {"python": "interpreter", "path": "directory"}[option]
+    message = "%s %s: expected one %s or more that match, found none" % (option, where[option], what)
+    definitions = request.get("definitions") or []
+    names = request.get("name") or [patch.get("name") for patch in definitions or _catalogue.CATALOGUE]
+    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "path", "copy"))
+    patches = [{**unknown, "name": name, "state": "missing", "action": "none", "message": message} for name in names]
+    return {"changed": False, "msg": message, "environment": where, "patches": patches, "imports": []}
+
+
+def _is_pattern(path: str | None) -> bool:
+    return path is not None and glob.escape(path) != path
+
+
+def _interpreters(pattern: str | None) -> list[str]:
+    """What matches, once for each environment: ``bin/python*`` is one, whatever its links are called."""
+    found: dict[tuple[str, str], str] = {}
+    any_name = not _is_pattern(os.path.basename(pattern or ""))
+    for path in sorted(glob.glob(os.path.expanduser(pattern or ""))):
+        named = any_name or _INTERPRETER.match(os.path.basename(path))  # (no python3-config, no python3.11-gdb.py)
+        if named and os.path.isfile(path) and os.access(path, os.X_OK):
+            found.setdefault((os.path.realpath(os.path.dirname(path)), os.path.realpath(path)), path)
+    return list(found.values())
+
+
+def _directories(pattern: str) -> list[str]:
+    return [path for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path)]
+
+
+def _copies(root: str, request: Mapping[str, Any]) -> list[str]:
+    """The directories below ``root`` in which one of the request's packages lies.
+
+    Links are not followed, and what lies inside of a site-packages or of a package is part of that. Raises
+    NoEnvironment where ``root`` is no directory.
+    """
+    from . import _patch
+
+    root = os.path.abspath(os.path.expanduser(root))
+    if not os.path.isdir(root):
+        raise NoEnvironment("roots: expected a directory, found %s" % root)
+    names, definitions = request.get("name"), request.get("definitions")
+    if not names and not definitions:
+        names = [patch["name"] for patch in _catalogue.CATALOGUE]
+    patches, _known = _patch.select(names, definitions, _catalogue.CATALOGUE)
+    packages = {tuple(patch.package.split(".")) for patch in patches}
+    return sorted(_walk(root, packages))
+
+
+def _walk(root: str, packages: Iterable[Sequence[str]]) -> Iterator[str]:
+    for directory, names, files in os.walk(root):
+        if "__init__.py" in files:
+            names.clear()
+        elif any(os.path.isfile(os.path.join(directory, *package, "__init__.py")) for package in packages):
+            yield directory
+        if any(name.endswith(".dist-info") for name in names):
+            names.clear()
+        names[:] = [name for name in names if name not in _SKIPPED and os.path.join(directory, name) not in _NOT_WALKED]

@@ -1,0 +1,268 @@
+# What an audit asks of a patched file besides its state: owner, bytecode, other copies, old processes. Reads only.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import grp
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import site
+import stat
+import struct
+import sys
+import sysconfig
+import time
+from typing import Any, Callable, Mapping, Sequence
+
+from . import _environment, _plan, _storage
+
+_MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
+_COMMAND = 200  # characters
+
+
+def copy(step: _plan.Step) -> str | None:
+    """The identity of the physical copy that a patch was looked for in; see ``_storage.copy``."""
+    return _storage.copy(os.path.dirname(step.path)) if step.path else None
+
+
+def details(step: _plan.Step, path: str | None) -> dict[str, Any]:
+    """What site_patch_info tells besides of a patch that was looked for at ``path``, as for ``_environment.find``."""
+    package = _environment.find(step.patch.package, path) if step.path else None
+    if step.path is None or package is None:
+        return {"file": None, "bytecode": [], "others": [], "distributions": []}
+    return {
+        "file": file(step.path),
+        "bytecode": bytecode(step.path),
+        "others": others(package, step.patch.distribution),
+        "distributions": distributions(package, step.path, step.patch.distribution),
+    }
+
+
+def old_processes(steps: Sequence[_plan.Step]) -> dict[str, Any]:
+    """Processes that started before one of these patches came; see ``processes``."""
+    there = {step.patch.name: file(step.path) for step in steps if step.path and step.revision is not None}
+    return processes({name: found["changed"] for name, found in there.items() if found is not None})
+
+
+def file(path: str) -> dict[str, Any] | None:
+    """What the file is like, links followed; None where there is none, or none that this user can reach.
+
+    ``owner`` and ``group`` (names, else numbers as text), ``mode`` (octal text), ``links`` (how many hard links),
+    ``filesystem`` (its kind), ``link`` (what a symbolic link finally leads to) and ``changed``: the seconds since the
+    epoch at which its bytes may last have changed. That is the ctime, which nobody can set back (inode(7)), but for a
+    file with several hard links the mtime, as a package cache renews the ctime with each further link.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    try:
+        mount = _storage.find(os.path.dirname(path))
+    except OSError:
+        mount = None
+    return {
+        "owner": _name(pwd.getpwuid, found.st_uid),
+        "group": _name(grp.getgrgid, found.st_gid),
+        "mode": "%04o" % stat.S_IMODE(found.st_mode),
+        "links": found.st_nlink,
+        "filesystem": mount.kind if mount else None,
+        "changed": found.st_mtime if found.st_nlink > 1 else max(found.st_mtime, found.st_ctime),
+        "link": os.path.realpath(path) if os.path.islink(path) else None,
+    }
+
+
+def bytecode(path: str) -> list[dict[str, Any]]:
+    """The .pyc files beside a module, of all interpreters and optimisation levels (PEP 3147, PEP 488), by path.
+
+    Each: ``path``, ``ours`` (whether it is this interpreter's), ``mode`` (timestamp, checked-hash, unchecked-hash as in
+    PEP 552, or unknown) and ``fresh``: whether it was made of the source as it is; None where that cannot be told.
+    """
+    directory, name = os.path.split(path)
+    stem, extension = os.path.splitext(name)
+    cache = os.path.join(directory, "__pycache__")
+    try:
+        names = sorted(os.listdir(cache)) if extension == ".py" else []
+    except OSError:
+        names = []
+    found: list[dict[str, Any]] = []
+    for name in names:
+        match = re.fullmatch(r"%s\.([^.]+)(?:\..+)?\.pyc" % re.escape(stem), name)
+        if match is not None:
+            mode, fresh = _made_of(os.path.join(cache, name), path)
+            ours = match[1] == sys.implementation.cache_tag
+            found.append({"path": os.path.join(cache, name), "mode": mode, "fresh": fresh, "ours": ours})
+    return found
+
+
+def others(package: _environment.Package, distribution: str | None) -> list[dict[str, Any]]:
+    """Further copies of the package on this interpreter's ``sys.path``, in its order: they shadow, or are shadowed.
+
+    Each: ``path`` (the package's directory there), ``version`` (None where nothing tells) and ``where`` (user site or
+    sys.path). Of a package that was looked for in a directory, or whose parts may lie in several (a namespace package,
+    PEP 420), there are none.
+    """
+    if package.local or not package.regular:
+        return []
+    seen = {os.path.realpath(package.directories[0])}
+    user_site = os.path.realpath(site.getusersitepackages())
+    found: list[dict[str, Any]] = []
+    for entry in map(os.path.abspath, sys.path):
+        directory = os.path.join(entry, *package.name.split("."))
+        real, init = os.path.realpath(directory), os.path.join(directory, "__init__.py")
+        if real in seen or not os.path.isfile(init):
+            continue
+        seen.add(real)
+        # (local: the interpreter's own metadata tell of the copy that comes first)
+        copy = _environment.Package(package.name, (directory,), regular=True, local=True)
+        try:
+            version = _environment.version(copy, init, distribution)
+        except Exception:  # noqa: BLE001 (whatever is wrong with another copy, this one can be told of all the same)
+            version = None
+        below = (os.path.realpath(entry) + os.sep).startswith(user_site + os.sep)
+        found.append({"path": directory, "version": version, "where": "user site" if below else "sys.path"})
+    return found
+
+
+def distributions(package: _environment.Package, file: str, distribution: str | None) -> list[str]:
+    """Names and versions of the dist-infos beside the package that claim to be it: several tell of a broken upgrade.
+
+    ``file`` is one of the package's (an absolute path). Without ``distribution``, the package's own name counts.
+    """
+    wanted = _environment._normal(distribution or package.name.split(".")[0])
+    root = _environment._root(package, _environment._holder(package, file))
+    return sorted(
+        " ".join(_environment._metadata(path, name))
+        for name, path in _environment._dist_infos(root)
+        if _environment._normal(name.split("-")[0]) == wanted
+    )
+
+
+def processes(changed: Mapping[str, float], proc: str = "/proc") -> dict[str, Any]:
+    """Processes of this environment that started before a patched file changed: they may run what was there before.
+
+    ``changed``: names of patches, and when the file of each changed (seconds since the epoch). Returns ``candidates``,
+    by pid, each with ``pid``, ``user``, ``age`` (seconds), ``command`` and ``patches`` (those that came after it); and
+    ``unreadable``: how many older processes this user may not look at (ptrace(2), PTRACE_MODE_READ). This process and
+    its ancestors are left out; a process counts from its fork on, as an older one's child that came later does.
+    Nothing is done to a process but to read of it in ``proc``.
+    """
+    candidates: list[dict[str, Any]] = []
+    unreadable = 0
+    now = time.time()
+    boot = now - time.clock_gettime(time.CLOCK_BOOTTIME)
+    binary = os.path.realpath(sys.executable or "/")
+    try:
+        own = os.stat(binary)
+        pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit()) if changed else []
+    except OSError:
+        pids = []
+    lineage = _lineage(proc, boot) if pids else set()
+    for pid in pids:
+        where = "%s/%d" % (proc, pid)
+        try:
+            comm, runs, _parent, started = _process(where, boot)
+            patches = [name for name, when in changed.items() if started < when]
+            if not patches or not runs or pid in lineage:
+                continue
+            found = os.stat(where + "/exe")  # (the file itself, in whatever container: proc_pid_exe(5))
+            replaced = found.st_dev == own.st_dev and os.readlink(where + "/exe") == binary + " (deleted)"
+            if not os.path.samestat(found, own) and not replaced:
+                continue
+            command = _read(where + "/cmdline").rstrip(b"\0")
+            user = _name(pwd.getpwuid, os.stat(where).st_uid)
+        except (FileNotFoundError, ProcessLookupError):  # (it has ended meanwhile)
+            continue
+        except OSError:
+            unreadable += 1
+            continue
+        if _is_ours(where, os.fsdecode(command.split(b"\0")[0]), own):
+            text = (command.replace(b"\0", b" ") or b"[%s]" % comm).decode("utf-8", "backslashreplace")[:_COMMAND]
+            age = round(now - started)
+            candidates.append({"pid": pid, "user": user, "age": age, "command": text, "patches": patches})
+    return {"candidates": candidates, "unreadable": unreadable}
+
+
+def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
+    """The invalidation mode of a .pyc file, and whether the source is as it was then."""
+    mode = "unknown"
+    try:
+        header = _read(compiled, 16)  # magic number, flags, and mtime and size of the source or its hash (PEP 552)
+        if len(header) == 16:
+            mode = _MODES.get(int.from_bytes(header[4:8], "little"), "unknown")
+        if mode == "timestamp":
+            made = os.stat(source)
+            key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
+        elif mode != "unknown" and header[:4] == importlib.util.MAGIC_NUMBER:  # (which is the key of the hash, too)
+            key = importlib.util.source_hash(_read(source))
+        else:
+            return mode, None
+    except OSError:
+        return mode, None
+    return mode, header[8:] == key
+
+
+def _process(where: str, boot: float) -> tuple[bytes, bool, int, float]:
+    """Name, whether it is a program (no kernel thread, no zombie), parent, start (epoch): proc_pid_stat(5)."""
+    before, _paren, after = _read(where + "/stat").rpartition(b")")  # (the name may hold parentheses and spaces)
+    fields = after.split()  # from the third one on
+    runs = fields[0] not in (b"Z", b"X") and not int(fields[6]) & _KERNEL_THREAD
+    return before.partition(b"(")[2], runs, int(fields[1]), boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _lineage(proc: str, boot: float) -> set[int]:
+    """This process and its ancestors, as far as they can be seen."""
+    found: set[int] = set()
+    pid = os.getpid()
+    while pid and pid not in found:
+        found.add(pid)
+        try:
+            pid = _process("%s/%d" % (proc, pid), boot)[2]
+        except OSError:
+            break
+    return found
+
+
+def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
+    """Whether a process with this interpreter's binary runs in this environment; several may share the binary."""
+    from . import _child
+
+    python = _python(where, started_as, own)
+    if python is not None:
+        return _child._is_this(python)
+    # Its title was changed (ray, vllm): modules that are no text are mapped files.
+    try:
+        maps = _read(where + "/maps")
+    except OSError:
+        return True
+    libraries = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return any(os.fsencode(" %s/" % library) in maps for library in libraries)
+
+
+def _python(where: str, started_as: str, own: os.stat_result) -> str | None:
+    """The path of the interpreter that a process was started as, where its first argument still tells."""
+    try:
+        cwd = os.readlink(where + "/cwd")
+        path: str | None = os.path.abspath(os.path.join(cwd, started_as))
+        if os.sep not in started_as:
+            environment = dict(item.partition(b"=")[::2] for item in _read(where + "/environ").split(b"\0"))
+            entries = os.fsdecode(environment.get(b"PATH", b"")).split(os.pathsep)
+            path = shutil.which(started_as, path=os.pathsep.join(os.path.join(cwd, entry) for entry in entries))
+        return path if path and os.path.samestat(os.stat(path), own) else None
+    except OSError:
+        return None
+
+
+def _read(path: str, size: int = -1) -> bytes:
+    """The beginning of a file; nothing of a pipe, which must not hold its reader up. Raises OSError."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+        return stream.read(size) or b""
+
+
+def _name(look_up: Callable[[int], Sequence[Any]], number: int) -> str:
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)

@@ -1,0 +1,81 @@
+# A report as metrics: text that node_exporter's textfile collector, a push gateway and OpenMetrics parsers read. Pure.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Only gauges, whose lines are the same in Prometheus' text format 0.0.4 and in OpenMetrics 1.0."""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Data = dict[str, t.Any]
+    Sample = tuple[dict[str, str], float]
+
+SERIES = {  # name -> help; docs/REPORT.md tells the same
+    "nodes": "Nodes of the last report by status.",
+    "node_status": "1 for the status that the node has in the last report.",
+    "patch_state": "1 for the state in which the patch was found.",
+    "patch_wanted": "Whether the environment of the patch is as it should be.",
+    "package_info": "Version of the package that is patched, and integrity of the file.",
+    "import_ok": "Whether the import worked.",
+    "import_duration_seconds": "How long the import took.",
+    "old_processes": "Processes that started before the file was patched.",
+    "report_timestamp_seconds": "When the report was made, in seconds since the epoch.",
+}
+
+
+def text(report: Data) -> str:
+    """Return the metrics of a report."""
+    lines = []
+    found: dict[str, list[Sample]] = {name: [] for name in SERIES}
+    for name, labels, value in _samples(report):
+        found[name].append((labels, value))
+    for name, samples in found.items():
+        lines += [f"# HELP primus_patches_{name} {SERIES[name]}", f"# TYPE primus_patches_{name} gauge"]
+        lines += [f"primus_patches_{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
+    for status in STATUSES:
+        yield "nodes", {"status": status}, report["summary"]["nodes"][status]
+    for node in report["nodes"]:
+        yield "node_status", {"node": node["name"], "status": node["status"]}, 1
+        for environment in node["environments"]:
+            where = {"node": node["name"], "environment": environment["environment"]}
+            modules: dict[str, list[Data]] = {}  # (several references may lead into one module)
+            for entry in environment["imports"]:
+                modules.setdefault(entry["name"].partition(":")[0], []).append(entry)
+            for module, entries in modules.items():
+                labels = {**where, "import": module}
+                yield "import_ok", labels, all(entry["ok"] for entry in entries)
+                yield "import_duration_seconds", labels, sum(entry["seconds"] or 0.0 for entry in entries)
+            if environment["processes"]:
+                yield "old_processes", where, len(environment["processes"]["candidates"])
+    for node, environment, patch in patches_of(report):
+        about = {"node": node["name"], "environment": environment["environment"], "patch": patch["name"]}
+        yield "patch_state", {**about, "state": patch["state"]}, 1
+        yield "patch_wanted", about, environment["status"] == "ok"
+        info = {key: str(patch[key] or "") for key in ("package", "version", "integrity")}
+        yield "package_info", {**about, **info}, 1
+    yield "report_timestamp_seconds", {}, dt.datetime.fromisoformat(report["generated"]).timestamp()
+
+
+def _labels(labels: dict[str, str]) -> str:
+    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{inside}}}" if inside else ""
+
+
+def _escaped(value: str) -> str:
+    plain = value.encode("utf-8", "backslashreplace").decode()  # (a lone surrogate is in no encoding)
+    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,170 @@
+# A report as one HTML page that needs nothing else: no network, no script to be read, any text shown as text.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page's looks are in ``_page.html.j2`` beside this file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import typing as t
+from pathlib import Path
+
+import jinja2
+from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, fold, printable
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Data = dict[str, t.Any]
+
+_TEMPLATE = Path(__file__).with_name("_page.html.j2")
+# What a node or a patch may be found to be, the worst first -> letter in the picture of the fleet, and meaning.
+KINDS = {
+    "unreachable": ("X", "could not be reached"),
+    "failed": ("F", "could not be looked at, or changed"),
+    "conflict": ("C", "the text does not match"),
+    "broken": ("I", "an import fails"),
+    "unsupported": ("U", "this version does not admit the patch"),
+    "missing": ("M", "the package is not installed"),
+    "outdated": ("O", "an earlier revision is there"),
+    "pending": ("P", "not applied yet"),
+    "skipped": ("S", "the playbook did not get there"),
+    "applied": ("A", "in place, byte by byte"),
+    "native": ("N", "upstream needs no patch"),
+    "empty": ("E", "no package there"),
+}
+_LETTERS = {kind: letter for kind, (letter, _meaning) in KINDS.items()}
+
+
+def html(report: Data) -> str:
+    """Return the page of a report."""
+    source = _TEMPLATE.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    # (The template's own script runs; should a text ever get out of its place, what it brings does not.)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src " + " ".join(f"'sha256-{h}'" for h in hashes)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    numbers = {node["name"]: number for number, node in enumerate(report["nodes"])}
+    page = environment.from_string(source).render(
+        report=report,
+        kinds=KINDS,
+        states=STATES,
+        statuses=STATUSES,
+        policy=policy,
+        grids=_grids(report, numbers),
+        rows=list(_rows(report, numbers)),
+        verdict=_verdict(report),
+        fold=fold,
+    )
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(value: t.Any) -> t.Any:
+    """Return text with invisible characters as escapes: nothing may reverse the reading direction of a page."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _kind(environment: Data) -> str:
+    """Return what is worst in an environment."""
+    found = {patch["state"] for patch in environment["patches"]}
+    if any(not entry["ok"] for entry in environment["imports"]):
+        found.add("broken")
+    if environment["status"] == "failed" and not found & {"unsupported", "conflict", "missing", "broken"}:
+        found.add("failed")
+    return next((kind for kind in KINDS if kind in found), "empty")
+
+
+def _grids(report: Data, numbers: dict[str, int]) -> list[tuple[str, list[tuple[int, str, str, str]]]]:
+    """Return by environment: (number, name, kind, letter) of each node; first those that were not looked at."""
+    grids: dict[str, list[tuple[int, str, str, str]]] = {}
+    for node in report["nodes"]:
+        number, name = numbers[node["name"]], node["name"]
+        if node["status"] in ("unreachable", "skipped"):
+            grids.setdefault("", []).append((number, name, node["status"], _LETTERS[node["status"]]))
+        for environment in node["environments"]:
+            kind = _kind(environment)
+            grids.setdefault(environment["environment"], []).append((number, name, kind, _LETTERS[kind]))
+    return sorted(grids.items(), key=lambda grid: (grid[0] == "", -len(grid[1]), grid[0]))
+
+
+def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
+    for node in report["nodes"]:
+        first = {"number": numbers[node["name"]], "node": node["name"]}
+        if node["status"] in ("unreachable", "skipped"):
+            yield {**first, **_nothing(node["status"], node["message"] or KINDS["skipped"][1])}
+        for environment in node["environments"]:
+            shown = {"environment": environment["environment"]}
+            if not environment["patches"]:
+                kind = _kind(environment)
+                yield {**first, **_nothing(kind, "; ".join(environment["problems"]) or KINDS[kind][1]), **shown}
+            for patch in environment["patches"]:
+                yield {
+                    **first,
+                    **shown,
+                    "patch": patch["name"],
+                    "state": patch["state"],
+                    "action": did({**patch, "action": patch["action"] or "none"}),
+                    "version": patch["version"],
+                    "integrity": patch["integrity"],
+                    "broken": any(not entry["ok"] for entry in environment["imports"]),
+                    "reason": _reason(environment, patch),
+                    "about": _about(environment, patch),
+                }
+            first = {**first, "number": None}
+
+
+def _nothing(state: str, reason: str) -> Data:
+    keys = ("environment", "patch", "action", "version", "integrity", "about", "broken")
+    return {**dict.fromkeys(keys, ""), "state": state, "reason": reason}
+
+
+def _reason(environment: Data, patch: Data) -> str:
+    broken = [
+        f"import {entry['name'].partition(':')[0]}: {entry['error'] or entry['cause']}"
+        for entry in environment["imports"]
+        if not entry["ok"]
+    ]
+    return "; ".join([patch["message"] or "", *broken])
+
+
+def _about(environment: Data, patch: Data) -> str:
+    """Return what else an audit found out, in a few words."""
+    words = []
+    if patch["file"]:
+        file = patch["file"]
+        words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
+        if file["links"] > 1:
+            words.append(f"{file['links']} hard links")
+        if file["link"]:
+            words.append(f"link to {file['link']}")
+    if patch["bytecode"]:
+        stale = [entry for entry in patch["bytecode"] if entry["fresh"] is False]
+        words.append("bytecode stale: " + ", ".join(entry["mode"] for entry in stale) if stale else "bytecode fresh")
+    if patch["others"]:
+        words.append("other copies: " + ", ".join(other["path"] for other in patch["others"]))
+    if environment["imports"]:
+        seconds = sum(entry["seconds"] or 0 for entry in environment["imports"])
+        words.append(f"{len(environment['imports'])} imports in {seconds:.1f} s")
+    processes = environment["processes"]
+    if processes and processes["candidates"]:
+        pids = ", ".join(str(process["pid"]) for process in processes["candidates"][:8])
+        words.append(f"older processes: {len(processes['candidates'])} (pid {pids})")
+    if processes and processes["unreadable"]:
+        words.append(f"{processes['unreadable']} processes could not be looked at")
+    return "; ".join(words)
+
+
+def _verdict(report: Data) -> str:
+    found = report["summary"]["nodes"]
+    total = sum(found.values())
+    if not total:
+        return "No node was looked at."
+    if found["ok"] == total:
+        return f"All {total} nodes are as they should be." if total > 1 else "The node is as it should be."
+    return f"{found['ok']} of {total} nodes are as they should be."

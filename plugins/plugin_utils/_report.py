@@ -1,0 +1,292 @@
+# The report of a fleet as data: what every node told, what is to be done about it, and the sums. Pure.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A *report* is plain data, as ``report.json`` has it; its schema is ``docs/report.schema.json``.
+
+It depends on nothing but what the nodes told: the same answers give the same report, whatever the order they came in.
+What changes from run to run all the same is in its *time fields*: ``generated``, ``seconds`` and ``age``.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections import Counter
+
+from ansible_collections.primus.patches.plugins.plugin_utils import _summary
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Data = dict[str, t.Any]
+
+VERSION = 1
+"""Of the schema: counted up when a key changes its meaning or goes away."""
+SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report.schema.json"
+STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
+FAIL_STATES = STATES[2:]
+"""What counts as wrong unless said otherwise: every state but applied and native."""
+STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
+
+_PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
+_DETAILS = ("copy", "file", "bytecode", "others", "distributions")
+_IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
+_WHERE = ("python", "python_version", "prefix", "path")
+
+# What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
+_TODO = {
+    "failed": "Look at the reason: this environment could not be looked at or changed.",
+    "unreachable": "Mend the connection, then audit again.",
+    "conflict": "Look at the file. Reinstall {package} {version} to have the wheel's own, then run setup_primus.",
+    "import": "Look at the error: what the jobs import does not work here.",
+    "stale_unchecked": "Remove this bytecode: Python runs it without a look at the source, which has changed.",
+    "unsupported": "Install a version that the patch admits, or take the patch out of megatron_bridge_patches here.",
+    "missing": "Install {package}, or take the environment out of the inventory.",
+    "outdated": "Run setup_primus: it migrates the patch.",
+    "pending": "Run setup_primus.",
+    "distributions": "Reinstall {package}: an upgrade was interrupted.",
+    "skipped": "Run the playbook again: it stopped before these nodes.",
+    "foreign": "Find out who edited the file besides, or reinstall {package} {version}.",
+    "links": "Clean the package cache: it holds the patched bytes, and other environments may get them.",
+    "processes": "Restart these when it suits: they started before the patch came, and may run what was there.",
+    "others": "Remove the other copy, unless it is meant: what is imported depends on the order of sys.path.",
+    "stale": "Import the module once as the owner of the environment: each start compiles it anew.",
+}
+URGENT = frozenset(("failed", "unreachable", "conflict", "import", "stale_unchecked"))
+_NOTES = frozenset(("distributions", "foreign", "links", "processes", "others", "stale"))
+
+
+class Observation(t.NamedTuple):
+    """What one task told of one node."""
+
+    node: str
+    result: Mapping[str, t.Any]
+    status: str
+    """ok, failed or unreachable, as Ansible saw it."""
+    predicted: bool
+    """Whether the task could not change anything."""
+
+
+def build(
+    observations: Iterable[Observation], nodes: Iterable[str], fail_states: Sequence[str], generated: str, title: str
+) -> Data:
+    """Return the report.
+
+    :param observations: in the order in which they came; the last word on a patch stands.
+    :param nodes: all that the playbook was to look at; those that told nothing were skipped.
+    :param fail_states: states of patches that count as wrong, for what was only looked at.
+    :param generated: when the report was made, ISO 8601.
+    :param title: name of the play.
+    """
+    fleet: dict[str, Data] = {name: {} for name in nodes}
+    lost: dict[str, str] = {}
+    for node, result, status, predicted in observations:
+        environments = fleet.setdefault(node, {})
+        lost.pop(node, None)
+        if status == "unreachable":
+            lost[node] = str(result.get("msg") or "unreachable")
+            continue
+        several = "environments" in result
+        for each in _summary.environments_of(result):
+            failed = bool(each.get("failed")) if several else status == "failed"
+            found = _environment(each, fail_states, failed=failed, predicted=predicted)
+            old = environments.get(found["environment"])
+            environments[found["environment"]] = _merged(old, found) if old else found
+    order = sorted(fleet, key=lambda name: (_summary.natural(name), name))
+    told = [_node(name, list(fleet[name].values()), lost.get(name)) for name in order]
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "generated": generated,
+        "title": title,
+        "fail_states": [state for state in STATES if state in fail_states],
+        "summary": _sums(told),
+        "todo": _todo(told, fail_states),
+        "shared_copies": _shared(told),
+        "nodes": told,
+    }
+
+
+def text(report: Data) -> str:
+    """Return the report as JSON."""
+    return json.dumps(report, indent=1, ensure_ascii=True) + "\n"
+
+
+def patches_of(report: Data) -> t.Iterator[tuple[Data, Data, Data]]:
+    """Yield each patch with its node and environment."""
+    for node in report["nodes"]:
+        for environment in node["environments"]:
+            for patch in environment["patches"]:
+                yield node, environment, patch
+
+
+def _node(name: str, environments: list[Data], lost: str | None) -> Data:
+    environments.sort(key=lambda environment: _summary.natural(environment["environment"]))
+    states = {environment["status"] for environment in environments}
+    if lost is not None:
+        status = "unreachable"
+    elif not environments:
+        status = "skipped"
+    else:
+        status = next(each for each in ("failed", "drifted", "ok") if each in states)
+    return {"name": name, "status": status, "message": lost, "environments": environments}
+
+
+def _environment(result: Mapping[str, t.Any], fail_states: Sequence[str], *, failed: bool, predicted: bool) -> Data:
+    """Return what a result tells of the one environment that it is about."""
+    # As JSON has it: neither Ansible's own kinds of text nor tuples.
+    plain: Data = json.loads(json.dumps(dict(result), default=str))
+    where = plain.get("environment") or {}
+    looked = any("copy" in patch for patch in plain.get("patches") or ())
+    problems = _summary.problems(plain, fail_states) if looked or not failed else [str(plain.get("msg") or "failed")]
+    if not looked and not failed:
+        problems = []  # (what a task that may change something was content with)
+    return {
+        "environment": _summary.environment_of(plain),
+        **{key: where.get(key) for key in _WHERE},
+        "audited": looked,
+        "status": "failed" if failed and not looked else "drifted" if problems else "ok",
+        "problems": problems,
+        "patches": [
+            {
+                **{key: patch.get(key) for key in _PATCH},
+                "predicted": predicted,
+                **{key: patch.get(key) for key in _DETAILS},
+            }
+            for patch in plain.get("patches") or ()
+        ],
+        "imports": [{key: entry.get(key) for key in _IMPORT} for entry in plain.get("imports") or ()],
+        "processes": plain.get("processes"),
+    }
+
+
+def _merged(old: Data, new: Data) -> Data:
+    """Return what two tasks told of one environment, the later one's word before the earlier one's."""
+    named = {patch["name"] for patch in new["patches"]}
+    tried = {entry["name"] for entry in new["imports"]}
+    return {
+        **new,
+        "patches": [patch for patch in old["patches"] if patch["name"] not in named] + new["patches"],
+        "imports": [entry for entry in old["imports"] if entry["name"] not in tried] + new["imports"],
+        "processes": new["processes"] or old["processes"],
+    }
+
+
+def _sums(nodes: Sequence[Data]) -> Data:
+    statuses = Counter(node["status"] for node in nodes)
+    environments = [environment for node in nodes for environment in node["environments"]]
+    patches = [patch for environment in environments for patch in environment["patches"]]
+    by_patch: dict[str, Counter[str]] = {}
+    for patch in patches:
+        by_patch.setdefault(patch["name"], Counter())[patch["state"]] += 1
+    return {
+        "nodes": {status: statuses[status] for status in STATUSES},
+        "environments": len(environments),
+        "states": _counted(patch["state"] for patch in patches),
+        "patches": {name: {state: found[state] for state in STATES} for name, found in sorted(by_patch.items())},
+        "processes": sum(len((each["processes"] or {}).get("candidates") or ()) for each in environments),
+    }
+
+
+def _counted(states: Iterable[str]) -> dict[str, int]:
+    found = Counter(states)
+    return {state: found[state] for state in STATES}
+
+
+def _shared(nodes: Sequence[Data]) -> list[Data]:
+    """Return the physical copies that are seen from several places."""
+    seen: dict[str, list[tuple[str, str, Data]]] = {}
+    for node, environment, patch in patches_of({"nodes": nodes}):
+        if patch["copy"]:
+            seen.setdefault(patch["copy"], []).append((node["name"], environment["environment"], patch))
+    return [
+        {
+            "copy": copy,
+            "nodes": list(dict.fromkeys(node for node, _environment, _patch in places)),
+            "environments": sorted({environment for _node, environment, _patch in places}),
+            "patches": {patch["name"]: patch["state"] for _node, _environment, patch in places},
+        }
+        for copy, places in sorted(seen.items())
+        if len({place[:2] for place in places}) > 1
+    ]
+
+
+def _todo(nodes: Sequence[Data], fail_states: Sequence[str]) -> list[Data]:
+    """Return what is to be done: one entry for all nodes with the same thing, the most urgent first."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    examples: dict[str, str] = {}  # (each node has its own address in what ssh says: one of them stands for all)
+
+    def add(node: str, environment: str, kind: str, patch: Data | None, reason: str) -> None:
+        about = patch or {}
+        do = _TODO[kind].format(package=about.get("package") or "the package", version=about.get("version") or "")
+        key = (kind, environment, about.get("name") or "", reason, " ".join(do.split()))
+        found.setdefault(key, []).append(node)
+
+    for node in nodes:
+        name = node["name"]
+        if node["status"] in ("unreachable", "skipped"):
+            example = examples.setdefault(node["status"], node["message"] or "nothing was run there")
+            add(name, "", node["status"], None, example)
+        for environment in node["environments"]:
+            for finding in _findings(environment, fail_states):
+                add(name, environment["environment"], *finding)
+    order = list(_TODO)
+    return [
+        {
+            "kind": kind,
+            "urgent": kind in URGENT,
+            "note": kind in _NOTES,
+            "environment": environment,
+            "patch": patch,
+            "reason": reason,
+            "do": do,
+            "nodes": list(dict.fromkeys(names)),
+        }
+        for (kind, environment, patch, reason, do), names in sorted(
+            found.items(), key=lambda entry: (order.index(entry[0][0]), -len(entry[1]), entry[0])
+        )
+    ]
+
+
+def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple[str, Data | None, str]]:
+    """Yield kind, patch and reason of all that is to be done in an environment."""
+    failed, due = environment["status"] == "failed", []
+    for patch in environment["patches"]:
+        if environment["audited"]:
+            wrong = patch["state"] in fail_states
+        elif failed:
+            wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
+        else:
+            wrong = patch["predicted"] and patch["action"] in ("apply", "migrate")
+        if wrong and patch["state"] in _TODO:
+            due.append(patch)
+    broken = [entry for entry in environment["imports"] if not entry["ok"]]
+    if failed and not due and not broken:
+        yield "failed", None, "; ".join(environment["problems"])
+    for entry in broken:
+        yield "import", None, f"import {entry['name'].partition(':')[0]}: {entry['error'] or entry['cause']}"
+    for patch in due:
+        yield patch["state"], patch, patch["message"] or ""
+    for patch in environment["patches"]:
+        yield from ((kind, patch, reason) for kind, reason in _notes(patch))
+    processes = (environment["processes"] or {}).get("candidates") or []
+    if processes:
+        yield "processes", None, f"{len(processes)} of {environment['python'] or environment['environment']}"
+
+
+def _notes(patch: Data) -> t.Iterator[tuple[str, str]]:
+    stale = [entry for entry in patch["bytecode"] or () if entry["fresh"] is False]
+    for entry in stale:
+        if entry["mode"] == "unchecked-hash":
+            yield "stale_unchecked", entry["path"]
+    if any(entry["mode"] != "unchecked-hash" and entry["ours"] for entry in stale):
+        yield "stale", patch["path"] or ""
+    if patch["integrity"] == "foreign":
+        yield "foreign", patch["path"] or ""
+    if len(patch["distributions"] or ()) > 1:
+        yield "distributions", ", ".join(patch["distributions"])
+    if patch["state"] in ("applied", "outdated") and ((patch["file"] or {}).get("links") or 1) > 1:
+        yield "links", f"{patch['path']} has {patch['file']['links']} hard links"
+    for other in patch["others"] or ():
+        yield "others", f"{other['path']} ({other['version'] or 'unknown version'}, {other['where']})"

@@ -1,0 +1,292 @@
+# The report that playbooks leave on the controller: after audits and set-ups of real nodes, whatever becomes of them.
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from lab import controller, environments, promtool
+from lab.run import run as command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.controller import Run
+
+    Playbook = Callable[..., Run]
+    Tree = Callable[[str], Path]
+
+AUDIT, SETUP = "primus.patches.audit_primus", "primus.patches.setup_primus"
+FILE = "transformers/modeling_utils.py"
+SCHEMA = json.loads((controller.ROOT / "docs" / "report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+UNREACHABLE = {
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,
+    "ansible_ssh_args": "-o BatchMode=yes",
+}
+TIME = ("generated", "seconds", "age")
+
+
+@pytest.fixture
+def fleet(system_python: Path) -> Callable[..., dict[str, Any]]:
+    """Return ``fleet(name={variables})``: an inventory of local nodes with Ansible on the system's Python."""
+
+    def make(**hosts: dict[str, Any]) -> dict[str, Any]:
+        local = {"ansible_connection": "local", "ansible_python_interpreter": str(system_python)}
+        return {"all": {"hosts": {name: {**local, **variables} for name, variables in hosts.items()}}}
+
+    return make
+
+
+def paths(*directories: Path) -> dict[str, Any]:
+    return {"megatron_bridge_paths": [str(directory) for directory in directories]}
+
+
+@pytest.fixture
+def report_of(playbook: Playbook, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], Run]]:
+    """Return ``report_of(playbook, inventory)``: the valid report that a run wrote, and the run."""
+
+    def make(name: Any, inventory: Any, *arguments: str, **options: Any) -> tuple[dict[str, Any], Run]:
+        directory = tmp_path / "report"
+        variables = {"megatron_bridge_report_dir": str(directory), **options.pop("variables", {})}
+        run = playbook(name, *arguments, inventory=inventory, variables=variables, **options)
+        report = json.loads((directory / "report.json").read_text())
+        VALIDATOR.validate(report)
+        assert promtool.complaints((directory / "report.prom").read_text()) == ""
+        assert "<h1>" in (directory / "report.html").read_text()
+        assert sorted(path.name for path in directory.iterdir()) == ["report.html", "report.json", "report.prom"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o644}
+        return report, run
+
+    return make
+
+
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {node["name"]: node["status"] for node in report["nodes"]}
+
+
+def timeless(value: Any) -> Any:
+    """Return the report without its time fields."""
+    if isinstance(value, dict):
+        return {key: timeless(each) for key, each in value.items() if key not in TIME}
+    return [timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Playbook, tree: Tree, fleet: Any) -> None:
+    inventory = fleet(
+        applied=paths(good := tree("4.57.6")),
+        pending=paths(tree("4.57.6")),
+        native=paths(tree("4.49.0")),
+        five=paths(tree("5.0.0")),
+        broken={"megatron_bridge_pythons": ["/no/such/python"]},
+        away=UNREACHABLE,
+    )
+    playbook(SETUP, "--limit", "applied", inventory=inventory).exits(0)
+    report, run = report_of(AUDIT, inventory)
+    assert run.rc == 4
+    assert statuses(report) == {
+        "applied": "ok",
+        "away": "unreachable",
+        "broken": "failed",
+        "five": "drifted",
+        "native": "ok",
+        "pending": "drifted",
+    }
+    assert [entry["kind"] for entry in report["todo"]] == ["failed", "unreachable", "unsupported", "pending"]
+    (environment,) = report["nodes"][0]["environments"]
+    (patch,) = environment["patches"]
+    assert (patch["state"], patch["revision"], patch["revision_found"]) == ("applied", 1, 1)
+    assert (patch["integrity"], patch["path"]) == ("patched", str(good / FILE))
+    assert patch["file"]["links"] == 1
+    assert patch["file"]["mode"] == "0644"
+    assert patch["distributions"] == ["transformers 4.57.6"]
+    assert f"Report: {Path(environment['path']).parent}/report/report.html" in run.stdout
+
+
+@pytest.mark.parametrize("name", [AUDIT, SETUP])
+def test_the_report_is_written_also_when_no_node_could_be_reached(report_of: Any, fleet: Any, name: str) -> None:
+    report, run = report_of(name, fleet(one=UNREACHABLE, two=UNREACHABLE))
+    assert run.rc == 4
+    assert statuses(report) == {"one": "unreachable", "two": "unreachable"}
+    assert "Connection refused" in report["nodes"][0]["message"]
+
+
+def test_the_report_is_written_also_when_every_node_failed(report_of: Any, tree: Tree, fleet: Any) -> None:
+    report, run = report_of(SETUP, fleet(one=paths(tree("5.0.0")), two=paths(tree("5.0.0"))))
+    assert run.rc == 2
+    assert statuses(report) == {"one": "failed", "two": "failed"}
+
+
+def test_nodes_that_the_playbook_did_not_get_to_are_skipped(report_of: Any, tree: Tree, fleet: Any) -> None:
+    inventory = fleet(n1=paths(tree("5.0.0")), n2=paths(tree("4.49.0")), n3=paths(tree("4.49.0")))
+    report, run = report_of(SETUP, inventory, variables={"primus_serial": 1})
+    assert run.rc == 2
+    assert statuses(report) == {"n1": "failed", "n2": "skipped", "n3": "skipped"}
+
+
+def test_check_mode_gives_the_same_report_and_two_runs_differ_in_time_fields_alone(
+    report_of: Any, tree: Tree, fleet: Any, venv: Callable[[str], Path]
+) -> None:
+    python = environments.python_of(venv(f"{sys.version_info.major}.{sys.version_info.minor}"))
+    imports = {"megatron_bridge_pythons": [str(python)], "megatron_bridge_imports": ["json", "no_such_module"]}
+    inventory = fleet(n10=paths(tree("4.57.6")), n9=paths(tree("4.49.0")), n8=UNREACHABLE, n7=imports)
+    first, _run = report_of(AUDIT, inventory)
+    assert list(statuses(first)) == ["n7", "n8", "n9", "n10"]
+    texts = {json.dumps(timeless(first), indent=1)}
+    texts.add(json.dumps(timeless(report_of(AUDIT, inventory, "--forks", "1")[0]), indent=1))
+    texts.add(json.dumps(timeless(report_of(AUDIT, inventory, check=True)[0]), indent=1))
+    assert len(texts) == 1
+
+
+def test_a_set_up_reports_when_it_is_asked_to(report_of: Any, playbook: Playbook, tree: Tree, fleet: Any) -> None:
+    inventory = fleet(one=paths(tree("4.57.6")))
+    predicted, _run = report_of(SETUP, inventory, check=True)
+    (patch,) = predicted["nodes"][0]["environments"][0]["patches"]
+    assert (patch["state"], patch["action"], patch["predicted"]) == ("pending", "apply", True)
+    done, _run = report_of(SETUP, inventory)
+    (patch,) = done["nodes"][0]["environments"][0]["patches"]
+    assert (patch["state"], patch["action"], patch["predicted"], patch["file"]) == ("pending", "apply", False, None)
+    assert statuses(done) == {"one": "ok"}
+    assert "Report:" not in playbook(SETUP, inventory=inventory).stdout
+
+
+def test_an_audit_reports_to_the_current_directory_unless_told_otherwise(
+    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    inventory = fleet(one=paths(tree("4.49.0")))
+    run = playbook(AUDIT, inventory=inventory).exits(0)
+    (written,) = tmp_path.rglob("primus-report/report.html")
+    assert f"Report: {written}" in run.stdout
+    inventory["all"]["vars"] = {"megatron_bridge_report_dir": str(tmp_path / "{{ 'elsewhere' }}")}
+    playbook(AUDIT, inventory=inventory).exits(0)
+    assert (tmp_path / "elsewhere" / "report.json").exists()
+    none = playbook(AUDIT, inventory=inventory, variables={"megatron_bridge_report_dir": ""}).exits(0)
+    assert "Report:" not in none.stdout
+
+
+def test_a_directory_that_cannot_be_written_is_told_and_costs_only_the_report(
+    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    variables = {"megatron_bridge_report_dir": str(tmp_path / "file" / "report")}
+    run = playbook(AUDIT, inventory=fleet(one=paths(tree("4.49.0"))), variables=variables).exits(0)
+    assert "the report could not be written: " in run.stdout + run.stderr
+
+
+def test_an_audit_covers_patterns_and_every_copy_below_a_root(
+    report_of: Any, tree: Tree, fleet: Any, venv: Callable[[str], Path], tmp_path: Path
+) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    prefixes = [venv(version), venv(version)]
+    (environments.site_packages(prefixes[0]) / "transformers.pth").write_text(f"{tree('4.49.0')}\n")
+    deep = tmp_path / "home" / "user" / "deep" / "site-packages"
+    deep.parent.mkdir(parents=True)
+    tree("4.57.6").rename(deep)
+    inventory = fleet(
+        pattern={"megatron_bridge_pythons": [f"{tmp_path}/venv-*/bin/python*"], "megatron_bridge_imports": ["json"]},
+        root={"megatron_bridge_roots": [str(tmp_path / "home")]},
+        nothing={"megatron_bridge_pythons": [f"{tmp_path}/no-such-*/bin/python"]},
+    )
+    report, _run = report_of(AUDIT, inventory)
+    nodes = {node["name"]: node["environments"] for node in report["nodes"]}
+    assert [(each["prefix"], each["patches"][0]["state"]) for each in nodes["pattern"]] == [
+        (str(prefixes[0]), "native"),
+        (str(prefixes[1]), "missing"),
+    ]
+    assert [[entry["name"] for entry in each["imports"]] for each in nodes["pattern"]] == [["json"], ["json"]]
+    assert [(each["path"], each["patches"][0]["state"]) for each in nodes["root"]] == [(str(deep), "pending")]
+    assert [each["patches"][0]["state"] for each in nodes["nothing"]] == ["missing"]
+    assert statuses(report) == {"pattern": "drifted", "root": "drifted", "nothing": "drifted"}
+
+
+def test_older_processes_of_the_environment_are_told_and_left_alone(
+    report_of: Any, playbook: Playbook, tree: Tree, fleet: Any, venv: Callable[[str], Path]
+) -> None:
+    environment = venv(f"{sys.version_info.major}.{sys.version_info.minor}")
+    (environments.site_packages(environment) / "transformers.pth").write_text(f"{tree('4.57.6')}\n")
+    python = environments.python_of(environment)
+    inventory = fleet(
+        one={"megatron_bridge_pythons": [str(python)], "megatron_bridge_imports": [], "megatron_bridge_verify": "never"}
+    )
+    wait = [python, "-c", "print('ready', flush=True); input()", "old training"]
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as old:
+        assert old.stdout
+        assert old.stdout.readline() == b"ready\n"
+        playbook(SETUP, inventory=inventory).exits(0)
+        with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as new:
+            assert new.stdout
+            assert new.stdout.readline() == b"ready\n"
+            report, run = report_of(AUDIT, inventory)
+            assert (old.poll(), new.poll()) == (None, None)
+            new.kill()
+        old.kill()
+    run.exits(0)
+    processes = report["nodes"][0]["environments"][0]["processes"]
+    (candidate,) = processes["candidates"]
+    assert candidate["pid"] == old.pid
+    assert candidate["command"].endswith("old training")
+    assert candidate["patches"] == ["transformers_modeling_utils"]
+    assert [entry["kind"] for entry in report["todo"]] == ["processes"]
+
+
+def test_a_node_writes_its_own_metrics_where_it_is_told_to(
+    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    inventory = fleet(good=paths(tree("4.49.0")), bad=paths(tree("4.57.6")))
+    for name, variables in inventory["all"]["hosts"].items():
+        variables["megatron_bridge_textfile"] = str(tmp_path / f"{name}.prom")
+    run = playbook(AUDIT, inventory=inventory).exits(2)
+    assert not run.changed
+    for name, wanted in {"good": "1", "bad": "0"}.items():
+        text = (tmp_path / f"{name}.prom").read_text()
+        assert promtool.complaints(text) == ""
+        (line,) = [line for line in text.splitlines() if line.startswith("primus_patches_patch_wanted{")]
+        assert f'node="{name}"' in line
+        assert line.endswith(f"}} {wanted}")
+
+
+def test_names_and_paths_with_markup_break_nothing(report_of: Any, tree: Tree, fleet: Any, tmp_path: Path) -> None:
+    nasty = tree("4.57.6").rename(tmp_path / "<b>\"'&\n😀")
+    name = "<img src=x onerror=alert(1)>'\"😀"
+    report, run = report_of(AUDIT, fleet(**{name: paths(nasty)}))
+    run.exits(2)
+    assert report["nodes"][0]["name"] == name
+    assert report["nodes"][0]["environments"][0]["path"] == str(nasty)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<img" not in page
+    assert "<b>\"'" not in page
+
+
+def test_an_unprivileged_user_audits_a_read_only_environment(
+    report_of: Any, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    site = tree("4.57.6")
+    for path in (site, *site.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    (tmp_path / "nobody").mkdir(mode=0o777)
+    (tmp_path / "nobody").chmod(0o777)
+    top = tmp_path
+    while top != Path("/"):
+        top.chmod(top.stat().st_mode | 0o011)
+        top = top.parent
+    before = command("find", str(site), "-printf", "%p %i %m %C@\n")
+    nobody = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_become_method": "su"}
+    nobody |= {
+        "ansible_become_flags": "-s /bin/sh",
+        "ansible_remote_tmp": str(tmp_path / "nobody"),
+        "ansible_pipelining": True,
+    }
+    report, _run = report_of(AUDIT, fleet(one={**paths(site), **nobody}))
+    (patch,) = report["nodes"][0]["environments"][0]["patches"]
+    assert (patch["state"], patch["file"]["mode"]) == ("pending", "0444")
+    assert command("find", str(site), "-printf", "%p %i %m %C@\n") == before

@@ -1,0 +1,113 @@
+# What the nodes of a made-up fleet told, as the modules return it: for reports of any size. Nothing of it was measured.
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ansible_collections.primus.patches.plugins.plugin_utils import _report
+from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES, Observation
+
+GENERATED = "2026-11-25T10:00:00+00:00"
+TITLE = "Audit the patches"
+PYTHON = "/opt/venv/bin/python"
+KINDS = {"applied": 80, "pending": 4, "conflict": 1, "native": 5, "unsupported": 2, "lost": 1, "import": 2, "busy": 3}
+
+
+def patch(state: str = "applied", **more: Any) -> dict[str, Any]:
+    site = "/opt/venv/lib/python3.11/site-packages/transformers"
+    return {
+        "name": "transformers_modeling_utils",
+        "package": "transformers",
+        "version": "4.57.6",
+        "revision": 1,
+        "revision_found": 1 if state == "applied" else None,
+        "state": state,
+        "action": "apply" if state == "pending" else "none",
+        "integrity": "patched" if state == "applied" else "pristine",
+        "path": f"{site}/modeling_utils.py",
+        "message": f"transformers 4.57.6 in {site}: found {state}, with words enough for a line of the usual length",
+        "copy": "b5a0 fe01 1835021",
+        "file": {
+            "owner": "root",
+            "group": "root",
+            "mode": "0644",
+            "links": 1,
+            "filesystem": "ext4",
+            "changed": 1795599166.5,
+            "link": None,
+        },
+        "bytecode": [{"path": f"{site}/__pycache__/x.pyc", "mode": "timestamp", "fresh": True, "ours": True}],
+        "others": [],
+        "distributions": ["transformers 4.57.6"],
+        **more,
+    }
+
+
+def imported(name: str = "megatron.bridge", error: str | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "ok": error is None,
+        "proven": False,
+        "seconds": 6.25,
+        "version": "0.2.0",
+        "cause": "name" if error else None,
+        "error": error,
+        "traceback": None,
+    }
+
+
+def process(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "user": "trainer", "age": 86400, "command": "python train.py", "patches": ["a_patch"]}
+
+
+def result(*patches: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return what site_patch_info returns in one environment."""
+    return {
+        "environment": {"python": PYTHON, "python_version": "3.11.7", "prefix": "/opt/venv", "path": None},
+        "patches": list(patches),
+        "imports": [],
+        "processes": {"candidates": [], "unreadable": 0},
+        **more,
+    }
+
+
+def looked(node: str, *patches: dict[str, Any], **more: Any) -> Observation:
+    """Return what an audit tells of a node."""
+    told = result(*patches, **more)
+    wrong = any(each["state"] in FAIL_STATES for each in patches) or any(not each["ok"] for each in told["imports"])
+    return Observation(
+        node, {**told, "failed": wrong, "failed_when_result": wrong}, "failed" if wrong else "ok", predicted=True
+    )
+
+
+def lost(node: str) -> Observation:
+    message = f"Failed to connect to the host via ssh: ssh: connect to host {node} port 22: No route to host"
+    return Observation(node, {"unreachable": True, "msg": message}, "unreachable", predicted=True)
+
+
+def one(node: str, chance: random.Random) -> Observation:
+    """Return what one node of a large fleet told."""
+    (kind,) = chance.choices(list(KINDS), list(KINDS.values()))
+    if kind == "lost":
+        return lost(node)
+    error = "ImportError: cannot import name 'Conv1D'" if kind == "import" else None
+    candidates = [process(4000 + number) for number in range(8)] if kind == "busy" else []
+    return looked(
+        node,
+        patch(kind if kind in STATES else "applied"),
+        imports=[imported(), imported("transformers.modeling_utils:Conv1D,prune_layer", error)],
+        processes={"candidates": candidates, "unreadable": 0},
+    )
+
+
+def many(count: int) -> tuple[list[Observation], list[str]]:
+    """Return what a fleet of so many nodes told, and the nodes; the last of several was not reached by the playbook."""
+    chance = random.Random(57)  # noqa: S311 (the same fleet each time)
+    names = [f"gpu{number:04d}" for number in range(1, count + 1)]
+    return [one(name, chance) for name in (names[:-1] if count > 1 else names)], names
+
+
+def report(count: int) -> dict[str, Any]:
+    """Return the report of such a fleet."""
+    observations, names = many(count)
+    return _report.build(observations, names, FAIL_STATES, GENERATED, TITLE)

@@ -1,0 +1,179 @@
+# The report as data: what becomes of each kind of answer, what is to be done, and that order does not matter.
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ansible_collections.primus.patches.plugins.plugin_utils import _report
+from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES, Observation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lab.observations import GENERATED, PYTHON, TITLE, imported, looked, lost, many, patch, process, report, result
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+
+
+def build(*observations: Observation, nodes: tuple[str, ...] = (), wrong: tuple[str, ...] = FAIL_STATES) -> Any:
+    report = _report.build(observations, nodes, wrong, GENERATED, TITLE)
+    VALIDATOR.validate(json.loads(_report.text(report)))
+    return report
+
+
+def status(*observations: Observation, **more: Any) -> dict[str, str]:
+    return {node["name"]: node["status"] for node in build(*observations, **more)["nodes"]}
+
+
+def todo(*observations: Observation, **more: Any) -> list[tuple[str, str, list[str]]]:
+    return [(entry["kind"], entry["reason"], entry["nodes"]) for entry in build(*observations, **more)["todo"]]
+
+
+def changed(node: str, *patches: dict[str, Any], failed: bool = False, check: bool = False, **more: Any) -> Observation:
+    """Return what site_patch tells of a node."""
+    bare = [{key: value for key, value in each.items() if key not in _report._DETAILS} for each in patches]
+    told = {key: value for key, value in result(*bare, **more).items() if key != "processes"}
+    return Observation(node, told, "failed" if failed else "ok", check)
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_schema_refuses_what_is_no_report() -> None:
+    good = build(looked("gpu1", patch()))
+    for bad in ({**good, "version": 2}, {**good, "more": 1}, {key: good[key] for key in good if key != "nodes"}):
+        with pytest.raises(jsonschema.ValidationError):
+            VALIDATOR.validate(bad)
+    good["nodes"][0]["environments"][0]["patches"][0]["state"] = "fine"
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(good)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_an_audited_node_is_ok_or_has_drifted_by_the_states_that_count(state: str) -> None:
+    expected = "drifted" if state in FAIL_STATES else "ok"
+    assert status(looked("gpu1", patch(state))) == {"gpu1": expected}
+    assert status(looked("gpu1", patch(state)), wrong=()) == {"gpu1": "ok"}
+    assert status(looked("gpu1", patch(state)), wrong=(state,)) == {"gpu1": "drifted"}
+
+
+def test_nodes_that_told_nothing_or_could_not_be_reached_are_in_it_as_what_they_are() -> None:
+    found = build(looked("gpu1", patch()), lost("gpu2"), nodes=("gpu1", "gpu2", "gpu3"))
+    assert [(node["name"], node["status"]) for node in found["nodes"]] == [
+        ("gpu1", "ok"),
+        ("gpu2", "unreachable"),
+        ("gpu3", "skipped"),
+    ]
+    assert "No route to host" in found["nodes"][1]["message"]
+    assert found["summary"]["nodes"] == {"ok": 1, "drifted": 0, "failed": 0, "unreachable": 1, "skipped": 1}
+
+
+def test_a_node_that_answers_later_is_no_longer_lost() -> None:
+    assert status(lost("gpu1"), looked("gpu1", patch())) == {"gpu1": "ok"}
+    assert status(looked("gpu1", patch()), lost("gpu1")) == {"gpu1": "unreachable"}
+
+
+def test_a_report_of_nodes_that_all_were_lost_is_a_report() -> None:
+    assert status(lost("gpu1"), lost("gpu2")) == {"gpu1": "unreachable", "gpu2": "unreachable"}
+    assert status(nodes=("gpu1",)) == {"gpu1": "skipped"}
+    assert build()["nodes"] == []
+
+
+def test_an_environment_that_cannot_be_looked_at_is_failed_also_among_others() -> None:
+    broken = {"failed": True, "msg": "python /opt/b/bin/python: expected a Python", "patches": []}
+    alone = Observation("gpu1", {**broken, "item": "/opt/b"}, "failed", predicted=True)
+    assert status(alone) == {"gpu1": "failed"}
+    several = {"environments": [result(patch()), {**broken, "environment": {"python": "/opt/b", "path": None}}]}
+    found = build(Observation("gpu1", {**several, "patches": [], "failed": True}, "failed", predicted=True))
+    assert found["nodes"][0]["status"] == "failed"
+    assert [each["status"] for each in found["nodes"][0]["environments"]] == ["failed", "ok"]
+    assert todo(alone) == [("failed", "python /opt/b/bin/python: expected a Python", ["gpu1"])]
+
+
+def test_what_a_run_was_content_with_is_ok_and_what_it_refused_is_failed() -> None:
+    assert status(changed("gpu1", patch("pending"))) == {"gpu1": "ok"}
+    assert todo(changed("gpu1", patch("pending"))) == []
+    assert status(changed("gpu1", patch("unsupported", action="skip"))) == {"gpu1": "ok"}
+    refused = changed("gpu1", patch("unsupported"), failed=True, msg="transformers_modeling_utils: unsupported: x")
+    assert status(refused) == {"gpu1": "failed"}
+    assert [kind for kind, _reason, _nodes in todo(refused)] == ["unsupported"]
+    broken = changed("gpu1", patch("pending"), failed=True, imports=[imported(error="ImportError: x")], msg="m")
+    assert todo(broken) == [("import", "import megatron.bridge: ImportError: x", ["gpu1"])]
+    assert [kind for kind, *_rest in todo(changed("gpu1", patch("pending"), check=True))] == ["pending"]
+
+
+def test_the_last_word_on_a_patch_stands() -> None:
+    found = build(changed("gpu1", patch("pending")), looked("gpu1", patch("applied")))
+    (environment,) = found["nodes"][0]["environments"]
+    assert [(each["state"], each["predicted"]) for each in environment["patches"]] == [("applied", True)]
+    two = build(looked("gpu1", patch(name="a")), looked("gpu1", patch(name="b"), imports=[imported()]))
+    (environment,) = two["nodes"][0]["environments"]
+    assert [each["name"] for each in environment["patches"]] == ["a", "b"]
+
+
+def test_alike_nodes_share_an_entry_and_the_most_urgent_comes_first() -> None:
+    slow = looked("gpu4", patch(), processes={"candidates": [process(7), process(9)], "unreadable": 0})
+    found = todo(
+        looked("gpu1", patch("pending")),
+        looked("gpu2", patch("pending")),
+        looked("gpu3", patch("conflict")),
+        slow,
+        lost("gpu5"),
+        lost("gpu6"),
+        nodes=("gpu7",),
+    )
+    kinds = [("unreachable", ["gpu5", "gpu6"]), ("conflict", ["gpu3"]), ("pending", ["gpu1", "gpu2"])]
+    assert [(kind, nodes) for kind, _reason, nodes in found] == [
+        *kinds,
+        ("skipped", ["gpu7"]),
+        ("processes", ["gpu4"]),
+    ]
+    assert found[-1][1] == f"2 of {PYTHON}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("stale_unchecked", {"bytecode": [{"path": "a.pyc", "mode": "unchecked-hash", "fresh": False, "ours": False}]}),
+        ("stale", {"bytecode": [{"path": "a.pyc", "mode": "timestamp", "fresh": False, "ours": True}]}),
+        ("foreign", {"integrity": "foreign"}),
+        ("distributions", {"distributions": ["transformers 4.49.0", "transformers 4.57.6"]}),
+        ("others", {"others": [{"path": "/home/u/transformers", "version": None, "where": "user site"}]}),
+    ],
+)
+def test_what_is_worth_knowing_is_told_and_makes_no_node_drift(kind: str, more: dict[str, Any]) -> None:
+    found = looked("gpu1", patch(**more))
+    assert [each for each, *_rest in todo(found)] == [kind]
+    assert status(found) == {"gpu1": "ok"}
+
+
+def test_hard_links_count_for_what_is_patched_alone() -> None:
+    linked = {"file": {**patch()["file"], "links": 2}}
+    assert [kind for kind, *_rest in todo(looked("gpu1", patch(**linked)))] == ["links"]
+    assert todo(looked("gpu1", patch("native", **linked))) == []
+
+
+def test_copies_that_several_nodes_see_are_told_once() -> None:
+    shared = patch(copy="nfs4 storage:/envs 0 7")
+    found = build(looked("gpu1", shared), looked("gpu2", shared), looked("gpu3", patch(copy="boot 1 2")))
+    (copy,) = found["shared_copies"]
+    assert (copy["copy"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 40))
+def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, count: int) -> None:
+    observations, names = many(count)
+    text = _report.text(report(count))
+    chance.shuffle(observations)
+    chance.shuffle(names)
+    assert _report.text(_report.build(observations, names, FAIL_STATES, GENERATED, TITLE)) == text
+
+
+def test_names_alike_to_a_natural_order_are_in_a_fixed_one() -> None:
+    orders = [status(looked(a, patch()), looked(b, patch())) for a, b in (("n1", "n01"), ("n01", "n1"))]
+    assert [*orders[0]] == [*orders[1]]
