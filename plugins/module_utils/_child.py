@@ -15,15 +15,13 @@ from ._errors import NoEnvironment
 _NEEDED = (3, 8)
 # Any Python must be able to read this, so that an old one can say that it is old. The engine is a package of a name
 # that no other has, and not on sys.path: neither it nor the ansible package beside it is in the way of find_spec.
-# No garbage is collected: what is many here are the nodes of syntax trees, and there is no cycle among them.
 _BOOT = """
 import os, sys
 if sys.version_info < %r:
     os.write(int(sys.argv[-1]), ("old " + sys.version.split()[0]).encode("ascii"))
     sys.exit(0)
 sys.path[:] = [entry for entry in sys.path if entry]
-import gc, importlib
-gc.disable()
+import importlib
 package = type(sys)("_primus_patches_engine")
 package.__path__ = [sys.argv[1]]
 sys.modules[package.__name__] = package

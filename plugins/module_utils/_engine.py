@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -31,10 +32,15 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         },
         "patches": [],
     }
+    collects = gc.isenabled()
+    gc.disable()  # (what is many here are the nodes of syntax trees, without a cycle among them)
     try:
         {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
     except (SitePatchError, OSError) as error:
         result.update(failed=True, msg=str(error))
+    finally:
+        if collects:
+            gc.enable()
     return result
 
 

@@ -1,6 +1,8 @@
 # A node that converges by itself: docs/CLUSTERS.md's own script runs the real ansible-pull from a real repository.
 from __future__ import annotations
 
+import json
+import platform
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ def primus_pull(tmp_path: Path, system_python: Path) -> Callable[[Path], Pull]:
 
     def make(site: Path) -> Pull:
         variables = {"ansible_python_interpreter": str(system_python), "megatron_bridge_paths": [str(site)]}
+        variables["megatron_bridge_report_dir"] = str(tmp_path / "report")
         script = pull.script(tmp_path / "node", pull.repository(tmp_path), variables)
         return lambda *arguments: run(script, *arguments, env=controller.clean_environment(tmp_path / "home"))
 
@@ -32,18 +35,21 @@ def primus_pull(tmp_path: Path, system_python: Path) -> Callable[[Path], Pull]:
 
 def summary(output: str) -> tuple[str, str]:
     """Return what the summary says of the one environment: (state, action)."""
-    row = re.split(r" {2,}", output.partition("PRIMUS PATCHES")[2].splitlines()[2])
-    return row[3], row[4]
+    state, action, nodes, _which = re.split(r" {2,}", output.partition("PRIMUS PATCHES")[2].splitlines()[2])
+    assert nodes == "1"
+    return state, action
 
 
-def test_a_node_predicts_converges_and_stays_as_it_is(primus_pull: Callable[[Path], Pull], tree: Tree) -> None:
+def test_a_node_predicts_converges_and_stays_as_it_is(
+    primus_pull: Callable[[Path], Pull], tree: Tree, tmp_path: Path
+) -> None:
     site = tree("4.57.1")
     original = (site / FILE).read_bytes()
     pulled = primus_pull(site)
 
     assert summary(pulled("playbooks/setup_primus.yml", "--check")) == ("pending", "would apply")
     assert (site / FILE).read_bytes() == original
-    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)\n1 pending"):
+    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)\npending +would apply +1 "):
         pulled("playbooks/audit_primus.yml")
 
     first = pulled("playbooks/setup_primus.yml")
@@ -53,11 +59,14 @@ def test_a_node_predicts_converges_and_stays_as_it_is(primus_pull: Callable[[Pat
     assert summary(second) == ("applied", "none")
     assert re.search(r"ok=\d+ +changed=0 ", second)
     assert summary(pulled("playbooks/audit_primus.yml")) == ("applied", "none")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [(node["name"], node["status"]) for node in report["nodes"]] == [(platform.node(), "ok")]
+    assert 'status="ok"} 1' in (tmp_path / "report" / "report.prom").read_text()
 
     assert summary(pulled("playbooks/revert_primus.yml")) == ("applied", "revert")
     assert (site / FILE).read_bytes() == original
 
 
 def test_a_refusal_is_the_exit_status_that_systemd_sees(primus_pull: Callable[[Path], Pull], tree: Tree) -> None:
-    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)PRIMUS PATCHES(?s:.*)\n1 unsupported"):
+    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)PRIMUS PATCHES(?s:.*)\nunsupported +failed +1 "):
         primus_pull(tree("5.0.0"))("playbooks/setup_primus.yml")

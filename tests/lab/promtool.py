@@ -15,7 +15,9 @@ def program() -> Path:
 
 
 def _unpack(directory: Path) -> None:
-    script = 'cd "$0" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb'
+    # (The lists of packages may be missing or old.)
+    fetch = "apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }"
+    script = f'cd "$0" && {{ {fetch}; }} && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb'
     run("sh", "-c", script, directory)
 
 

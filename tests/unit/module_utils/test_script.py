@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import controller
+from lab import controller, engine, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -319,3 +319,44 @@ def test_nothing_of_the_environment_is_imported(here: Path, tree: Tree) -> None:
         with (site / "transformers" / file).open("a") as stream:
             stream.write("\nraise RuntimeError('imported')\n")
     assert said(script(here, site))[::2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "line"),
+    [
+        ("4.49.0", 0, "native: transformers 4.49.0 in "),
+        ("4.57.6", 1, "pending: transformers 4.57.6 in "),
+        ("5.0.0", 1, "unsupported: transformers 5.0.0 in "),
+    ],
+)
+def test_a_health_check_is_one_line_and_writes_nothing(
+    tree: Callable[[str], Path], version: str, status: int, line: str
+) -> None:
+    site = tree(version)
+    before = snapshot.take(site)
+    done = health(site)
+    assert done.returncode == status
+    assert done.stdout.startswith(f"transformers_modeling_utils {line}")
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert snapshot.take(site) == before
+
+
+def test_a_health_check_tells_drift_from_what_cannot_be_told(tree: Callable[[str], Path], tmp_path: Path) -> None:
+    site = tree("4.57.6")
+    file = site / "transformers" / "modeling_utils.py"
+    assert engine.ask("patch", name=["transformers_modeling_utils"], path=site)["changed"]
+    assert health(site).returncode == 0
+    file.write_bytes(file.read_bytes().replace(b"    prune_layer,\n", b""))
+    done = health(site)
+    assert (done.returncode, done.stdout.partition(":")[0]) == (1, "transformers_modeling_utils conflict")
+    (tmp_path / "empty").mkdir()
+    assert health(tmp_path / "empty").stdout.startswith("transformers_modeling_utils missing: ")
+    away = health(tmp_path / "away")
+    assert (away.returncode, away.stdout.partition(":")[0]) == (2, "transformers_modeling_utils unknown")
+    assert health(site, "--check").returncode == 2
+
+
+def health(site: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, controller.ROOT / SCRIPT, site, "--health", *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

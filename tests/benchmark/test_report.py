@@ -1,0 +1,71 @@
+# What the report of 2,000 nodes costs the controller and the browser: ./dev bench tests/benchmark/test_report.py
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
+from lab import browser, controller, observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+NODES = 2000
+GROUP = f"report of {NODES} nodes"
+
+
+def _whole() -> list[int]:
+    """Make all three files, as the callback does; return their sizes."""
+    found, names = observations.many(NODES)
+    report = _report.build(found, names, _report.FAIL_STATES, observations.GENERATED, observations.TITLE)
+    return [len(make(report).encode()) for make in (_report.text, _page.html, _metrics.text)]
+
+
+@pytest.mark.benchmark(group=GROUP)
+def test_make_all_three_files(benchmark: BenchmarkFixture) -> None:
+    sizes = benchmark.pedantic(_whole, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["bytes: json, html, prom"] = sizes
+    assert sizes[1] < 3_000_000
+
+
+def memory(code: str) -> int:
+    """Return the most resident memory of a fresh process that runs ``code``, in MiB."""
+    program = f"import sys; sys.path[:0] = {sys.path!r}\n{code}\nimport resource\n"
+    program += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    return int(subprocess.check_output([sys.executable, "-c", program], cwd=controller.ROOT, text=True))
+
+
+def test_memory_of_that_is_what_a_controller_can_spare(record_property: Callable[[str, object], None]) -> None:
+    """Beside what ansible-core and the made-up fleet take; the limit is that of the project, with room to spare."""
+    imports = "import ansible.executor.playbook_executor\nfrom lab import observations\n"
+    fleet = f"found = observations.many({NODES})\n"
+    make = (
+        "from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report\n"
+        "report = _report.build(*found, _report.FAIL_STATES, observations.GENERATED, '')\n"
+        "texts = [make(report) for make in (_report.text, _page.html, _metrics.text)]\n"
+    )
+    before, after = memory(imports + fleet), memory(imports + fleet + make)
+    record_property("MiB", after - before)
+    sys.stdout.write(f"{GROUP}: {after} MiB in all, {after - before} MiB of it for the report\n")
+    assert after < 500
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark(group=GROUP)
+def test_open_the_page_in_chromium(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(_page.html(observations.report(NODES)), encoding="utf-8")
+    try:
+        with browser.chromium() as chromium:
+            benchmark.pedantic(chromium.get, [page.as_uri()], rounds=5, warmup_rounds=1)
+            assert chromium.execute_script("return document.querySelectorAll('.fleet tbody tr').length") == NODES
+    except browser.NoBrowser as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
