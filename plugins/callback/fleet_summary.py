@@ -37,7 +37,7 @@ import typing as t
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
-from ansible_collections.primus.patches.plugins.plugin_utils._report import Observation, build
+from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, Answer, answer, build
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     MODULES,
     Record,
@@ -73,7 +73,8 @@ class CallbackModule(CallbackBase):
         self.disabled = self.ansible_name != _NAME and _NAME in (constants.CALLBACKS_ENABLED or ())
 
     def _afresh(self) -> None:
-        self._found: list[Observation] = []
+        self._records: list[Record] = []
+        self._answers: list[Answer] = []  # (only where there will be a report)
         self._play: Play | None = None
         self._ours = False  # whether a task of ours was started in it
         self._nodes: dict[str, None] = {}
@@ -99,8 +100,11 @@ class CallbackModule(CallbackBase):
             self._set(result)
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            node = result.host.get_name()
-            self._found.append(Observation(node, result.result, status, predicted))
+            node, told = result.host.get_name(), result.result
+            self._records += records(node, told, predicted=predicted, status=status)
+            if self._settings[_DIRECTORY]:
+                states = self._settings[_FAIL_STATES]
+                self._answers.append(answer(node, told, status, predicted=predicted, fail_states=states))
 
     def _set(self, result: CallbackTaskResult) -> None:
         """Read the variables that say what to write, once: those of the first node that tells something."""
@@ -109,10 +113,8 @@ class CallbackModule(CallbackBase):
         task = result.task
         variables = task.get_variable_manager().get_vars(play=self._play, host=result.host, task=task)
         templar = Templar(loader=task.get_loader(), variables=variables)
-        self._settings = {
-            name: templar.template(variables[name]) for name in (_DIRECTORY, _FAIL_STATES) if name in variables
-        }
-        self._settings.setdefault(_DIRECTORY, "")
+        defaults = {_DIRECTORY: "", _FAIL_STATES: FAIL_STATES}
+        self._settings = {name: templar.template(variables.get(name, value)) for name, value in defaults.items()}
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Collect the result of a node on which the task did not fail."""
@@ -136,11 +138,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, _stats: object) -> None:
         """Tell what was collected; a further playbook of the same command starts afresh."""
-        lines = merge(
-            record
-            for node, result, status, predicted in self._found
-            for record in records(node, result, predicted=predicted, status=status)
-        )
+        lines = merge(self._records)
         if lines:
             self._display.banner("PRIMUS PATCHES (state as found)")
             if self._display.verbosity:
@@ -173,8 +171,7 @@ class CallbackModule(CallbackBase):
         )
 
         generated = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
-        states = self._settings.get(_FAIL_STATES) or _report.FAIL_STATES
-        report = build(self._found, self._nodes, states, generated, self._title)
+        report = build(self._answers, self._nodes, self._settings[_FAIL_STATES], generated, self._title)
         try:
             os.makedirs(directory, exist_ok=True)
             for name, text in (

@@ -36,18 +36,12 @@ def fleet_records(
 
 def node_metrics(result: Mapping[str, t.Any], node: str, fail_states: Sequence[str]) -> str:
     """Return the metrics of one node, from the result of `site_patch_info` there, looped or not."""
-    results = result.get("results", [result])
-    observations = [
-        _report.Observation(
-            str(node),
-            each,
-            "unreachable" if each.get("unreachable") else "failed" if each.get("failed") else "ok",
-            True,
-        )
-        for each in results
-    ]
+    answers = []
+    for each in result.get("results", [result]):
+        status = "unreachable" if each.get("unreachable") else "failed" if each.get("failed") else "ok"
+        answers.append(_report.answer(str(node), each, status, predicted=True, fail_states=fail_states))
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
-    return _metrics.text(_report.build(observations, [str(node)], fail_states, now, ""))
+    return _metrics.text(_report.build(answers, [str(node)], fail_states, now, ""))
 
 
 class FilterModule:

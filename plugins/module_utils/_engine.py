@@ -10,7 +10,8 @@ import sys
 from typing import Any, Mapping, Sequence
 
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
-# do, and of a payload everything that is imported is compiled every time.
+# do, and of a payload everything that is imported is compiled every time. What one module alone needs is imported by
+# name, as Ansible sends to a node what it finds imported in the source; that module names it (see test_payload.py).
 from . import _catalogue, _environment, _patch, _plan
 from ._errors import CommitError, SitePatchError
 
@@ -46,7 +47,6 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """What is there, without the will to change."""
-    # By name: of the modules' payloads, only that of site_patch_info has to bring it.
     survey = importlib.import_module("._survey", __package__)
 
     imports = request.get("imports") or []
@@ -103,9 +103,7 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         if plan.changes:
-            from . import _commit
-
-            _commit.preflight(plan.changes, bool(request.get("backup")))
+            _committing().preflight(plan.changes, bool(request.get("backup")))
         wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
         proven = any(done["proven"] for done in result["imports"])
         if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
@@ -114,7 +112,7 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         kept = (
             {}
             if request.get("check_mode") or not plan.changes
-            else _commit.commit(plan.changes, bool(request.get("backup")))
+            else _committing().commit(plan.changes, bool(request.get("backup")))
         )
         if kept is not None:
             break
@@ -130,6 +128,10 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["backup_file"] = next(iter(kept.values()))
     if request.get("diff"):
         result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
+
+
+def _committing() -> Any:
+    return importlib.import_module("._commit", __package__)
 
 
 def _prove(

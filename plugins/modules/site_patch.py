@@ -218,8 +218,13 @@ backup_file:
   type: str
 """
 
+from typing import TYPE_CHECKING
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _task
+
+if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there is something to write)
+    from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
 
 
 def main() -> None:

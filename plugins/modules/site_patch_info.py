@@ -161,12 +161,13 @@ environments:
   elements: dict
 """
 
+from typing import TYPE_CHECKING
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import (
-    _discovery,
-    _survey,  # noqa: F401 (sent along for the engine)
-    _task,
-)
+from ansible_collections.primus.patches.plugins.module_utils import _discovery, _task
+
+if TYPE_CHECKING:  # (sent along all the same: the engine imports it)
+    from ansible_collections.primus.patches.plugins.module_utils import _survey  # noqa: F401
 
 
 def main() -> None:

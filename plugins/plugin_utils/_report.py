@@ -57,54 +57,70 @@ URGENT = frozenset(("failed", "unreachable", "conflict", "import", "stale_unchec
 _NOTES = frozenset(("distributions", "foreign", "links", "processes", "others", "stale"))
 
 
-class Observation(t.NamedTuple):
+class Answer(t.NamedTuple):
     """What one task told of one node."""
 
     node: str
-    result: Mapping[str, t.Any]
-    status: str
-    """ok, failed or unreachable, as Ansible saw it."""
-    predicted: bool
-    """Whether the task could not change anything."""
+    lost: str | None
+    """Why it could not be reached."""
+    environments: str
+    """As JSON, since all of a fleet are kept until the playbook ends."""
+
+
+def answer(
+    node: str, result: Mapping[str, t.Any], status: str, *, predicted: bool, fail_states: Sequence[str] = FAIL_STATES
+) -> Answer:
+    """Return what a report needs of a task's result.
+
+    :param status: ok, failed or unreachable, as Ansible saw it.
+    :param predicted: the task could not change anything.
+    :param fail_states: states of patches that count as wrong, for what was only looked at.
+    """
+    if status == "unreachable":
+        return Answer(node, str(result.get("msg") or "unreachable"), "[]")
+    several = "environments" in result
+    environments = [
+        _environment(
+            each, fail_states, failed=bool(each.get("failed")) if several else status == "failed", predicted=predicted
+        )
+        for each in _summary.environments_of(result)
+    ]
+    return Answer(node, None, json.dumps(environments))
 
 
 def build(
-    observations: Iterable[Observation], nodes: Iterable[str], fail_states: Sequence[str], generated: str, title: str
+    answers: Iterable[Answer], nodes: Iterable[str], fail_states: Sequence[str], generated: str, title: str
 ) -> Data:
     """Return the report.
 
-    :param observations: in the order in which they came; the last word on a patch stands.
+    :param answers: in the order in which they came; the last word on a patch stands.
     :param nodes: all that the playbook was to look at; those that told nothing were skipped.
-    :param fail_states: states of patches that count as wrong, for what was only looked at.
+    :param fail_states: as for :func:`answer`.
     :param generated: when the report was made, ISO 8601.
     :param title: name of the play.
     """
     fleet: dict[str, Data] = {name: {} for name in nodes}
     lost: dict[str, str] = {}
-    for node, result, status, predicted in observations:
+    for node, reason, told in answers:
         environments = fleet.setdefault(node, {})
         lost.pop(node, None)
-        if status == "unreachable":
-            lost[node] = str(result.get("msg") or "unreachable")
-            continue
-        several = "environments" in result
-        for each in _summary.environments_of(result):
-            failed = bool(each.get("failed")) if several else status == "failed"
-            found = _environment(each, fail_states, failed=failed, predicted=predicted)
-            old = environments.get(found["environment"])
-            environments[found["environment"]] = _merged(old, found) if old else found
+        if reason is not None:
+            lost[node] = reason
+        for each in json.loads(told):
+            old = environments.get(each["environment"])
+            environments[each["environment"]] = _merged(old, each) if old else each
     order = sorted(fleet, key=lambda name: (_summary.natural(name), name))
-    told = [_node(name, list(fleet[name].values()), lost.get(name)) for name in order]
+    found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in order]
     return {
         "schema": SCHEMA,
         "version": VERSION,
         "generated": generated,
         "title": title,
         "fail_states": [state for state in STATES if state in fail_states],
-        "summary": _sums(told),
-        "todo": _todo(told, fail_states),
-        "shared_copies": _shared(told),
-        "nodes": told,
+        "summary": _sums(found),
+        "todo": _todo(found, fail_states),
+        "shared_copies": _shared(found),
+        "nodes": found,
     }
 
 

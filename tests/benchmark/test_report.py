@@ -22,8 +22,7 @@ GROUP = f"report of {NODES} nodes"
 
 def _whole() -> list[int]:
     """Make all three files, as the callback does; return their sizes."""
-    found, names = observations.many(NODES)
-    report = _report.build(found, names, _report.FAIL_STATES, observations.GENERATED, observations.TITLE)
+    report = observations.report(NODES)
     return [len(make(report).encode()) for make in (_report.text, _page.html, _metrics.text)]
 
 
@@ -47,7 +46,7 @@ def test_memory_of_that_is_what_a_controller_can_spare(record_property: Callable
     fleet = f"found = observations.many({NODES})\n"
     make = (
         "from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report\n"
-        "report = _report.build(*found, _report.FAIL_STATES, observations.GENERATED, '')\n"
+        "report = observations.report_of(*found)\n"
         "texts = [make(report) for make in (_report.text, _page.html, _metrics.text)]\n"
     )
     before, after = memory(imports + fleet), memory(imports + fleet + make)

@@ -1,6 +1,7 @@
 # The playbooks on 64 nodes of every kind at once: each ends as what it is, stops no other, and the summary is true.
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import environments, fleet, interpreters, wheels
+from lab import environments, fleet, interpreters, promtool, wheels
 from lab.fleet import PROBE, Layer, Node
 from lab.old_script import old_script
 from lab.report import stats, summary
@@ -173,6 +174,27 @@ def told(run: Run, expected: Rows) -> None:
     } == {key: state for key, (state, _action) in expected.items()}
 
 
+def reported(directory: Path, expected: Rows) -> None:
+    """Check the report of an audit against what the summary must say of the same nodes."""
+    report = json.loads((directory / "report.json").read_text())
+    by_node: dict[str, set[tuple[str, str]]] = {}
+    for (node, _environment), line in expected.items():
+        by_node.setdefault(node, set()).add(line)
+    status = {
+        node: "unreachable" if LOST in lines else "ok" if lines <= {DONE, NATIVE} else "drifted"
+        for node, lines in by_node.items()
+    }
+    assert {node["name"]: node["status"] for node in report["nodes"]} == status
+    assert sum(report["summary"]["nodes"].values()) == 64
+    assert promtool.complaints((directory / "report.prom").read_text()) == ""
+    details = {node["name"]: node["environments"][0]["patches"][0] for node in report["nodes"] if node["environments"]}
+    assert details["uv-1"]["file"]["links"] == 1, "the patched file is no longer the cache's"
+    assert (details["stock-1"]["file"]["filesystem"], details["stock-1"]["revision_found"]) == ("overlay", 1)
+    assert details["script-1"]["integrity"] == "patched"
+    (unreachable,) = [entry for entry in report["todo"] if entry["kind"] == "unreachable"]
+    assert unreachable["nodes"] == ["absent-1", "absent-2"]
+
+
 class Disks:
     """What is on the nodes' disks where the patch is at work."""
 
@@ -297,8 +319,9 @@ def test_64_nodes_each_end_as_what_they_are_and_stop_no_other(
     again = controls.playbook(SETUP, inventory=inventory)
     told(again, then)
     assert not again.changed
-    audit = controls.playbook(AUDIT, inventory=inventory).exits(4)
-    assert rows(audit) == then
+    audit = controls.playbook(AUDIT, inventory=inventory, variables={"megatron_bridge_report_dir": str(tmp_path)})
+    assert rows(audit.exits(4)) == then
+    reported(tmp_path, then)
     names = [
         f"{name}-1" for name in ("stock", "patched", "script", "old", "two", "uv", "image", "conda", "hangs", "lost")
     ]

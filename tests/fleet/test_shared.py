@@ -1,6 +1,7 @@
 # Nodes on one shared directory: it is written once, nobody reads a torn file, and one node can stand for all.
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,23 @@ def test_one_node_stands_for_the_copy_and_the_others_take_its_verdict(
     done = control(nodes).playbook("primus.patches.setup_primus", inventory=inventory).exits(0)
     assert outcomes(done) == {(True, "pending", "apply"): 1, (False, "applied", "none"): 63}
     assert witnesses(shared)[1:] == [task.host for task in done.tasks if task.status == "changed"]
+
+
+def test_an_audit_tells_that_64_nodes_see_one_copy(
+    on_shared: Callable[[int], fleet.Fleet], control: Control, tmp_path: Path
+) -> None:
+    nodes = on_shared(64)
+    given = {"megatron_bridge_report_dir": str(tmp_path / "report")}
+    run = control(nodes).playbook(
+        "primus.patches.audit_primus", inventory=nodes.inventory(**variables()), variables=given
+    )
+    run.exits(2)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    (copy,) = report["shared_copies"]
+    assert copy["nodes"] == list(nodes.nodes)
+    assert copy["patches"] == {"transformers_modeling_utils": "pending"}
+    assert report["summary"]["nodes"]["drifted"] == 64
+    assert [entry["nodes"] for entry in report["todo"] if entry["kind"] == "pending"] == [list(nodes.nodes)]
 
 
 def test_batches_do_not_repeat_what_an_earlier_one_proved(

@@ -109,6 +109,8 @@ def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Pla
     assert patch["file"]["mode"] == "0644"
     assert patch["distributions"] == ["transformers 4.57.6"]
     assert f"Report: {Path(environment['path']).parent}/report/report.html" in run.stdout
+    # One call for each environment, and nothing else for a node.
+    assert [task.action.rpartition(".")[2] for task in run.tasks if task.host == "pending"] == ["site_patch_info"]
 
 
 @pytest.mark.parametrize("name", [AUDIT, SETUP])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.plugin_utils import _page, _report
+from ansible_collections.primus.patches.plugins.plugin_utils import _page
 from lab import browser, observations
 from lab.observations import looked, lost, patch
 
@@ -79,18 +79,12 @@ def test_the_page_counts_what_the_fleet_is(chromium: Any, tmp_path: Path, count:
     found = report["summary"]["nodes"]
     verdict = f"{found['ok']} of {count} nodes are as they should be." if count > 1 else "The node is as it should be."
     assert texts(chromium, "h1") == [verdict]
-    tiles = evaluate(
-        chromium,
-        chromium,
-        "[...document.querySelectorAll('#patches [data-state]')].map(c => [c.dataset.state, +c.textContent])",
-    )
-    assert dict(tiles) == {status: number for status, number in found.items() if number or status == "ok"}
+    tiles = "[...document.querySelectorAll('#statuses li')].map(li => [li.dataset.status, +li.firstChild.textContent])"
+    shown = {status: number for status, number in found.items() if number or status == "ok"}
+    assert dict(evaluate(chromium, tiles)) == shown
     assert sum(cells(chromium).values()) == count
-    states = evaluate(
-        chromium,
-        "[...document.querySelectorAll('#patches [data-state]')].map(cell => [cell.dataset.state, +cell.textContent])",
-    )
-    assert dict(states) == report["summary"]["patches"]["transformers_modeling_utils"]
+    states = "[...document.querySelectorAll('#patches [data-state]')].map(td => [td.dataset.state, +td.textContent])"
+    assert dict(evaluate(chromium, states)) == report["summary"]["patches"]["transformers_modeling_utils"]
     assert len(texts(chromium, ".todo li")) == len(report["todo"])
     assert evaluate(chromium, "document.querySelectorAll('.fleet tbody tr').length") == count
     assert chromium.get_log("browser") == []
@@ -163,7 +157,7 @@ def test_texts_from_nodes_are_shown_as_text_and_run_nothing(chromium: Any, tmp_p
         looked(NASTY, told, environment={"python": NASTY, "python_version": "3", "prefix": "/", "path": None}),
         lost(f"{NASTY}2"),
     ]
-    report = _report.build(answers, [], _report.FAIL_STATES, observations.GENERATED, NASTY)
+    report = observations.report_of(answers, title=NASTY)
     opened(chromium, report, tmp_path)
     picture(chromium, "nasty")
     shown = " ".join(NASTY.split())

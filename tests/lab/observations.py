@@ -2,14 +2,28 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.primus.patches.plugins.plugin_utils import _report
-from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES, Observation
+from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 GENERATED = "2026-11-25T10:00:00+00:00"
 TITLE = "Audit the patches"
 PYTHON = "/opt/venv/bin/python"
+
+
+class Observation(NamedTuple):
+    """What a task told of a node, as the callback sees it."""
+
+    node: str
+    result: dict[str, Any]
+    status: str
+    predicted: bool
+
+
 KINDS = {"applied": 80, "pending": 4, "conflict": 1, "native": 5, "unsupported": 2, "lost": 1, "import": 2, "busy": 3}
 
 
@@ -107,7 +121,20 @@ def many(count: int) -> tuple[list[Observation], list[str]]:
     return [one(name, chance) for name in (names[:-1] if count > 1 else names)], names
 
 
+def report_of(
+    observations: Iterable[Observation],
+    nodes: Iterable[str] = (),
+    wrong: Sequence[str] = FAIL_STATES,
+    title: str = TITLE,
+) -> dict[str, Any]:
+    """Return the report of what was observed."""
+    answers = [
+        _report.answer(each.node, each.result, each.status, predicted=each.predicted, fail_states=wrong)
+        for each in observations
+    ]
+    return _report.build(answers, nodes, wrong, GENERATED, title)
+
+
 def report(count: int) -> dict[str, Any]:
     """Return the report of such a fleet."""
-    observations, names = many(count)
-    return _report.build(observations, names, FAIL_STATES, GENERATED, TITLE)
+    return report_of(*many(count))

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
-from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, Observation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import promtool
-from lab.observations import GENERATED, imported, looked, lost, patch, report
+from lab.observations import Observation, imported, looked, lost, patch, report, report_of
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -51,7 +50,7 @@ def fleet(node: str, text: str) -> Any:
         looked("gpu2", patch()),
         Observation(f"{node}-lost", {"unreachable": True, "msg": text}, "unreachable", predicted=True),
     ]
-    return _report.build(answers, [f"{node}-late"], FAIL_STATES, GENERATED, text)
+    return report_of(answers, [f"{node}-late"], title=text)
 
 
 PLAIN = Tags(_page.html(fleet("n1", "plain"))).tags
@@ -86,7 +85,7 @@ def test_a_label_holds_what_was_told() -> None:
     nasty = 'a"b\\c\nd é 😀'
     (family,) = [
         family
-        for family in prometheus(_metrics.text(_report.build([lost(nasty)], (), FAIL_STATES, GENERATED, "")))
+        for family in prometheus(_metrics.text(report_of([lost(nasty)])))
         if family.name == "primus_patches_node_status"
     ]
     assert [sample.labels for sample in family.samples] == [{"node": nasty, "status": "unreachable"}]

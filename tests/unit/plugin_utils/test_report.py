@@ -9,17 +9,29 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _report
-from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES, Observation
+from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.observations import GENERATED, PYTHON, TITLE, imported, looked, lost, many, patch, process, report, result
+from lab.observations import (
+    PYTHON,
+    Observation,
+    imported,
+    looked,
+    lost,
+    many,
+    patch,
+    process,
+    report,
+    report_of,
+    result,
+)
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
 def build(*observations: Observation, nodes: tuple[str, ...] = (), wrong: tuple[str, ...] = FAIL_STATES) -> Any:
-    report = _report.build(observations, nodes, wrong, GENERATED, TITLE)
+    report = report_of(observations, nodes, wrong)
     VALIDATOR.validate(json.loads(_report.text(report)))
     return report
 
@@ -171,7 +183,7 @@ def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, 
     text = _report.text(report(count))
     chance.shuffle(observations)
     chance.shuffle(names)
-    assert _report.text(_report.build(observations, names, FAIL_STATES, GENERATED, TITLE)) == text
+    assert _report.text(report_of(observations, names)) == text
 
 
 def test_names_alike_to_a_natural_order_are_in_a_fixed_one() -> None:
