@@ -103,7 +103,7 @@ def contrast(chromium: Any, selector: str) -> list[tuple[str, float]]:
         return .2126 * part(r) + .7152 * part(g) + .0722 * part(b) };
       const pair = [light(style.color), light(style.backgroundColor)].sort((one, two) => two - one);
       return [element.className, (pair[0] + .05) / (pair[1] + .05)] })"""
-    return [(name, ratio) for name, ratio in evaluate(chromium, script.replace("SELECTOR", repr(selector)))]
+    return [tuple(pair) for pair in evaluate(chromium, script.replace("SELECTOR", repr(selector)))]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

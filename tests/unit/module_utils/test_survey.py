@@ -525,7 +525,7 @@ def test_environments_of_one_interpreter_are_told_apart(
     running: Processes, venv: Venv, python: Callable[[str], Path]
 ) -> None:
     """The real path of the binary is the same in all three."""
-    first, second = (environments.python_of(venv("3.11")) for _ in range(2))
+    first, second = (environments.python_of(venv("3.11")) for _each in range(2))
     base = python("3.11")
     assert first.resolve() == second.resolve() == base.resolve()
     started = {interpreter: running.start(interpreter) for interpreter in (second, first, base)}
@@ -561,7 +561,7 @@ def test_another_binary_at_the_same_path_is_another_interpreter(running: Process
 def test_an_interpreter_started_by_its_bare_name_is_looked_up_in_its_own_path(
     running: Processes, venv: Venv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (environments.python_of(venv("3.11")) for _ in range(2))
+    first, second = (environments.python_of(venv("3.11")) for _each in range(2))
     path = f"/nonexistent:{first.parent}:{second.parent}"
     pid = running.start("python", env={"PATH": path})
     monkeypatch.setenv("PATH", str(second.parent))
