@@ -61,6 +61,7 @@ class ActionModule(Normal):
                 return result
         if verdict["failure"]:
             taken = {key: look[key] for key in ("environment", "patches") if key in look}
+            taken["patches"] = [{key: patch[key] for key in patch if key != "copy"} for patch in look["patches"]]
             msg = f"{verdict['node']}, which stands for this copy: {verdict['failure']}"
             return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
         # The module looks at the file here as well: if it is another one after all, it is patched, too.

@@ -35,6 +35,7 @@ import tempfile
 import typing as t
 
 from ansible import constants
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, Answer, answer, build
@@ -79,42 +80,52 @@ class CallbackModule(CallbackBase):
         self._ours = False  # whether a task of ours was started in it
         self._nodes: dict[str, None] = {}
         self._title = ""
-        self._settings: dict[str, t.Any] = {}
+        self._settings: dict[str, t.Any] = {_DIRECTORY: "", _FAIL_STATES: FAIL_STATES}
+        self._lost: dict[str, Answer] = {}
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """Keep the play, or the next batch of it."""
         self._play, self._ours = play, False
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:  # noqa: ARG002, FBT001 (Ansible's)
-        """Remember whom a play with a task of ours is for: some of them may never tell anything."""
+        """Remember whom a play with a task of ours is for, and what is to be written: some may never tell anything."""
         if task.resolved_action in MODULES and self._play and not self._ours:
             self._ours = True
             self._title = self._title or self._play.get_name()
-            variables = self._play.get_variable_manager().get_vars(play=self._play, include_hostvars=False)
-            self._nodes.update(dict.fromkeys(map(str, variables["ansible_play_hosts_all"])))
+            manager = self._play.get_variable_manager()
+            names = manager.get_vars(play=self._play, include_hostvars=False)["ansible_play_hosts_all"]
+            self._nodes.update(dict.fromkeys(map(str, names)))
+            if names:
+                first = manager._inventory.get_host(str(names[0]))
+                self._set(task, manager.get_vars(play=self._play, host=first, task=task))
+
+    def _set(self, task: Task, variables: dict[str, t.Any]) -> None:
+        """Read what is to be written, from the variables of a play's first node; the last play that says it counts."""
+        templar = Templar(loader=task.get_loader(), variables=variables)
+        for name in (_DIRECTORY, _FAIL_STATES):
+            try:
+                value = templar.template(variables.get(name, ""))
+            except AnsibleError as error:
+                self._display.error(f"{name} has no value, so the report is not as you want it: {error}")
+                continue
+            self._settings[name] = value or self._settings[name]
 
     def _collect(self, result: CallbackTaskResult, status: str) -> None:
         # Items of a loop have had events of their own, which alone tell whether they failed: from ansible-core 2.21
         # on, callbacks do not find that in the list of results.
-        if result.task.resolved_action in MODULES and not result.result.get("results"):
-            self._set(result)
+        node, told = result.host.get_name(), result.result
+        if result.task.resolved_action not in MODULES:
+            if status == "unreachable":  # (before a task of ours had its turn, as when facts are gathered)
+                self._lost[node] = answer(node, told, status, predicted=True, audited=False)
+        elif not told.get("results") and not told.get("ansible_job_id"):
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            node, told = result.host.get_name(), result.result
             self._records += records(node, told, predicted=predicted, status=status)
             if self._settings[_DIRECTORY]:
+                audited = result.task.resolved_action == "primus.patches.site_patch_info"
                 states = self._settings[_FAIL_STATES]
-                self._answers.append(answer(node, told, status, predicted=predicted, fail_states=states))
-
-    def _set(self, result: CallbackTaskResult) -> None:
-        """Read the variables that say what to write, once: those of the first node that tells something."""
-        if self._settings:
-            return
-        task = result.task
-        variables = task.get_variable_manager().get_vars(play=self._play, host=result.host, task=task)
-        templar = Templar(loader=task.get_loader(), variables=variables)
-        defaults = {_DIRECTORY: "", _FAIL_STATES: FAIL_STATES}
-        self._settings = {name: templar.template(variables.get(name, value)) for name, value in defaults.items()}
+                found = answer(node, told, status, predicted=predicted, audited=audited, fail_states=states)
+                self._answers.append(found)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Collect the result of a node on which the task did not fail."""
@@ -145,7 +156,7 @@ class CallbackModule(CallbackBase):
                 self._print_table(lines)
             else:
                 self._print_brief(lines)
-        if self._settings.get(_DIRECTORY):
+        if self._settings[_DIRECTORY]:
             self._report(os.path.abspath(os.path.expanduser(self._settings[_DIRECTORY])))
         self._afresh()
 
@@ -171,28 +182,29 @@ class CallbackModule(CallbackBase):
         )
 
         generated = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
-        report = build(self._answers, self._nodes, self._settings[_FAIL_STATES], generated, self._title)
+        lost = [self._lost[node] for node in self._nodes if node in self._lost]
+        report = build([*lost, *self._answers], self._nodes, self._settings[_FAIL_STATES], generated, self._title)
         try:
             os.makedirs(directory, exist_ok=True)
-            for name, text in (
-                ("report.json", _report.text(report)),
-                ("report.html", _page.html(report)),
-                ("report.prom", _metrics.text(report)),
+            for name, text, mode in (
+                ("report.json", _report.text(report), 0o600),  # (it has command lines of processes)
+                ("report.html", _page.html(report), 0o644),
+                ("report.prom", _metrics.text(report), 0o644),
             ):
-                _replace(os.path.join(directory, name), text)
+                _replace(os.path.join(directory, name), text, mode)
         except OSError as error:
             self._display.error(f"the report could not be written: {error}")
             return
         self._display.display(f"Report: {os.path.join(directory, 'report.html')}")
 
 
-def _replace(path: str, text: str) -> None:
+def _replace(path: str, text: str, mode: int) -> None:
     """Write a file so that whoever reads it finds the old or the new one whole."""
     descriptor, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
-            os.fchmod(descriptor, 0o644)  # (it is for others to read: a web server, node_exporter)
+            os.fchmod(descriptor, mode)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)

@@ -39,7 +39,7 @@ def node_metrics(result: Mapping[str, t.Any], node: str, fail_states: Sequence[s
     answers = []
     for each in result.get("results", [result]):
         status = "unreachable" if each.get("unreachable") else "failed" if each.get("failed") else "ok"
-        answers.append(_report.answer(str(node), each, status, predicted=True, fail_states=fail_states))
+        answers.append(_report.answer(str(node), each, status, predicted=True, audited=True, fail_states=fail_states))
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
     return _metrics.text(_report.build(answers, [str(node)], fail_states, now, ""))
 

@@ -32,22 +32,53 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
         if not results:
             results.append(_nothing(request, {"python": python, "path": path}, "path" if pythons else "python"))
     for root in roots:
-        # Interpreters that are found are not started: whoever may write below a root would run code as this user.
-        results += [_look(None, directory, {**request, "imports": []}) for directory in _copies(root, request)]
-    return {
+        results += _below(root, {**request, "imports": []})
+    found = {
         "changed": False,
         "msg": "looked at %d environments" % len(results),
         "environments": results,
         "patches": [patch for result in results for patch in result["patches"]],
     }
+    return _utf8(found)  # type: ignore[no-any-return]
+
+
+def _below(root: str, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results for all copies below a root; without one, that of a look that found nothing.
+
+    Interpreters that are found are not started: whoever may write below a root would run code as this user.
+    """
+    try:
+        results = [_look(None, directory, request) for directory in _copies(root, request)]
+    except SitePatchError as error:
+        return [_failed(None, root, str(error))]
+    for result in results:  # (of several patches, a copy is only asked for those of its package)
+        result["patches"] = [patch for patch in result["patches"] if patch["state"] != "missing"]
+    where = {"python": None, "path": root}
+    nothing = {"changed": False, "msg": "no copy below %s" % root, "environment": where, "patches": [], "imports": []}
+    return results or [nothing]
 
 
 def _look(python: str | None, path: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _child.call(python, {**request, "python": python, "path": path})
     except SitePatchError as error:
-        where = {"python": python, "path": path}
-        return {"changed": False, "failed": True, "msg": str(error), "environment": where, "patches": []}
+        return _failed(python, path, str(error))
+    except Exception as error:  # noqa: BLE001 (one odd copy, maybe made to be odd, must not hide the others)
+        return _failed(python, path, "%s: %s" % (type(error).__name__, error))
+
+
+def _failed(python: str | None, path: str | None, message: str) -> dict[str, Any]:
+    where = {"python": python, "path": path}
+    return {"changed": False, "failed": True, "msg": message, "environment": where, "patches": []}
+
+
+def _utf8(value: Any) -> Any:
+    """The value with texts as UTF-8 has them: Ansible refuses a whole result for the name of one directory."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _utf8(each) for key, each in value.items()}
+    return [_utf8(each) for each in value] if isinstance(value, list) else value
 
 
 def _nothing(request: Mapping[str, Any], where: dict[str, str | None], option: str) -> dict[str, Any]:
@@ -62,7 +93,7 @@ def _nothing(request: Mapping[str, Any], where: dict[str, str | None], option: s
 
 
 def _is_pattern(path: str | None) -> bool:
-    return path is not None and glob.escape(path) != path
+    return path is not None and glob.escape(path) != path and not os.path.lexists(os.path.expanduser(path))
 
 
 def _interpreters(pattern: str | None) -> list[str]:
@@ -103,8 +134,15 @@ def _walk(root: str, packages: Iterable[Sequence[str]]) -> Iterator[str]:
     for directory, names, files in os.walk(root):
         if "__init__.py" in files:
             names.clear()
-        elif any(os.path.isfile(os.path.join(directory, *package, "__init__.py")) for package in packages):
+        elif any(_holds(directory, package) for package in packages):
             yield directory
         if any(name.endswith(".dist-info") for name in names):
             names.clear()
         names[:] = [name for name in names if name not in _SKIPPED and os.path.join(directory, name) not in _NOT_WALKED]
+
+
+def _holds(directory: str, package: Sequence[str]) -> bool:
+    path = os.path.join(directory, *package)
+    return os.path.isfile(os.path.join(path, "__init__.py")) and os.path.realpath(path) == os.path.join(
+        os.path.realpath(directory), *package
+    )

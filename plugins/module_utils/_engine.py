@@ -59,12 +59,13 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         names = [patch["name"] for patch in _catalogue.CATALOGUE]
     patches, known = _patch.select(names, definitions, _catalogue.CATALOGUE)
     steps = _plan.plan(patches, request.get("path"), known=known).steps
-    result["patches"] = [{**step.result(), "copy": survey.copy(step)} for step in steps]
+    found = [{**step.result(), "copy": survey.copy(step)} for step in steps]
     if request.get("details"):
-        for found, step in zip(result["patches"], steps):
-            found.update(survey.details(step, request.get("path")))
+        for told, step in zip(found, steps):
+            told.update(survey.details(step, request.get("path")))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
     result["imports"] = _prove(request, patches, ()) if imports else []
+    result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
 
 

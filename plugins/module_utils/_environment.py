@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import base64
 import csv
+import errno
 import hashlib
 import importlib.util
 import os
 import re
+import stat
 import sys
 import types
 from typing import Iterable, Iterator, NamedTuple
 
 from ._errors import Conflict, NoEnvironment
+
+MAX_BYTES = 16 * 1024 * 1024  # no module or RECORD is as large
 
 
 class Package(NamedTuple):
@@ -180,12 +184,24 @@ def installed(name: str, package: Package, file: str) -> str | None:
     return None
 
 
+def read(file: str, most: int = MAX_BYTES) -> bytes:
+    """The beginning of a regular file, ``most`` bytes; an audit must not hang on a pipe nor fill up on a device.
+
+    Raises OSError.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", file)
+        return stream.read(most)
+
+
 def matches(text: bytes, digest: str) -> bool:
     """Whether ``text`` has the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
     algorithm, _equals, value = digest.partition("=")
     try:
         found = hashlib.new(algorithm, text).digest()
-    except ValueError:
+    except (ValueError, TypeError):  # (an unknown algorithm, or one whose digests have no length of their own)
         return False
     return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == value
 
@@ -214,14 +230,16 @@ def _dist_infos(root: str) -> Iterator[tuple[str, str]]:
 
 def _recorded(dist_info: str, relative: str) -> str | None:
     try:
-        with open(os.path.join(dist_info, "RECORD"), "rb") as stream:
-            text = stream.read()
+        text = read(os.path.join(dist_info, "RECORD"))
     except OSError:
         return None
     for start in (relative + ",", '"%s",' % relative.replace('"', '""')):
         at = (b"\n" + text).find(b"\n" + start.encode())
         if at >= 0:
-            row = next(csv.reader([text[at:].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")]))
+            try:
+                row = next(csv.reader([text[at:].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")]))
+            except csv.Error:
+                return ""
             return row[1] if len(row) > 1 else ""
     return None
 
@@ -230,13 +248,12 @@ def _metadata(dist_info: str, name: str) -> tuple[str, str]:
     """Name and version of a distribution; the directory's name holds both, escaped, where METADATA is unreadable."""
     found: dict[str, str] = {}
     try:
-        with open(os.path.join(dist_info, "METADATA"), encoding="utf-8", errors="replace") as stream:
-            for line in stream:
-                key, _colon, value = line.partition(":")
-                if key in ("Name", "Version"):
-                    found[key] = value.strip()
-                if len(found) == 2 or not line.strip():
-                    break
+        for line in read(os.path.join(dist_info, "METADATA")).decode("utf-8", "replace").splitlines():
+            key, _colon, value = line.partition(":")
+            if key in ("Name", "Version"):
+                found[key] = value.strip()
+            if len(found) == 2 or not line.strip():
+                break
     except OSError:
         pass
     return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
@@ -245,9 +262,8 @@ def _metadata(dist_info: str, name: str) -> tuple[str, str]:
 def _literal_version(directory: str) -> str | None:
     for file in ("__init__.py", "version.py", "_version.py"):
         try:
-            with open(os.path.join(directory, file), "rb") as stream:
-                module = ast.parse(stream.read())
-        except (OSError, SyntaxError, ValueError):
+            module = ast.parse(read(os.path.join(directory, file)))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in module.body:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):

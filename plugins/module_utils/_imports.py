@@ -68,7 +68,7 @@ def prove(
     for result in results:
         result["proven"] = bool(previews)
         for key in ("error", "traceback", "version"):
-            result[key] = result[key] and _shown(result[key], secrets)
+            result[key] = result[key] and _shown(result[key].replace(private, "PRIVATE"), secrets)
         result["error"] = result["error"] and " ".join(result["error"].split())[:_LONGEST]
         result["traceback"] = result["traceback"] and result["traceback"][-_LONGEST:]
     return results

@@ -489,8 +489,7 @@ def _integrity(recorded: Record | None) -> str:
 
 def _read(file: str) -> bytes:
     try:
-        with open(file, "rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
+        text = _environment.read(file, MAX_BYTES + 1)
     except OSError as error:
         raise Conflict("%s: expected a readable file, found: %s" % (file, error.strerror)) from None
     if len(text) > MAX_BYTES:

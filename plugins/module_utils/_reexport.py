@@ -70,7 +70,7 @@ class Reexport(NamedTuple):
         words = (module.encode(), *re.findall(rb"    (\w+),", block[0]))
         if any(word in behind and re.search(rb"\b%s\b" % word, behind) for word in words):
             return False
-        if b"\ndel" in behind or b"\rdel" in behind or re.search(rb";[\s\\]*del", behind):
+        if b"\ndel" in behind or b"\rdel" in behind or re.search(rb"[;\f][\s\\]*del", behind):
             return False
         try:
             statements = parse(before, "the file up to the block").body

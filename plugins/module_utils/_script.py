@@ -20,7 +20,7 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     parser = argparse.ArgumentParser(
         description="%s: %s" % (patch["name"], patch["reason"]),
         epilog="Exit status: 0 done or nothing to do, 1 would change (--check), 2 refused or error. "
-        "With --health: 0 applied or native, 1 any other state, 2 it cannot be told.",
+        "With --health: 0 applied or native, 1 the node has drifted, 2 it cannot be told, or is not there.",
     )
     parser.add_argument("path", help="a source checkout, the package's directory, or a site-packages")
     parser.add_argument("--check", action="store_true", help="say what would be done; write nothing")
@@ -30,18 +30,17 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     options = parser.parse_args(arguments)
     if options.health and (options.check or options.diff or options.revert):
         parser.error("--health goes with no other option")
-    result = _engine.run(
-        {
-            "operation": "patch",
-            "name": [patch["name"]],
-            "path": options.path,
-            "state": "absent" if options.revert else "present",
-            "check_mode": options.check or options.health,
-            "diff": options.diff,
-        }
-    )
+    request = {
+        "operation": "patch",
+        "name": [patch["name"]],
+        "path": options.path,
+        "state": "absent" if options.revert else "present",
+        "check_mode": options.check or options.health,
+        "diff": options.diff,
+    }
     if options.health:
-        return _health(patch["name"], result)
+        return _health(patch["name"], request)
+    result = _engine.run(request)
     if result.get("failed"):
         sys.stderr.write(result["msg"] + "\n")
         return REFUSED
@@ -53,13 +52,22 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     return WOULD_CHANGE if options.check and result["changed"] else DONE
 
 
-def _health(name: str, result: Mapping[str, Any]) -> int:
+def _health(name: str, request: Mapping[str, Any]) -> int:
     """Print name, state and reason in one line; the exit status that the help names.
 
-    These are the statuses of node-problem-detector's plugins (OK, NonOK, Unknown), which keep 80 characters of it.
+    These are the statuses of node-problem-detector's plugins (OK, NonOK, Unknown), which keep 80 characters of it. What
+    is missing or cannot be read may be on a file system that is away: then nothing can be told.
     """
-    for found in result["patches"]:
-        sys.stdout.write("%s %s: %s\n" % (name, found["state"], " ".join(found["message"].split())))
-        return HEALTHY if found["state"] in ("applied", "native") else DRIFTED
-    sys.stdout.write("%s unknown: %s\n" % (name, " ".join(result["msg"].split())))
-    return UNKNOWN
+    try:
+        result = _engine.run(request)
+        found = next(iter(result["patches"]), {"state": "unknown", "message": result.get("msg"), "path": None})
+        state, message = found["state"], found["message"]
+        if state == "conflict" and found["path"]:
+            with open(found["path"], "rb") as stream:
+                stream.read(1)
+    except Exception as error:  # noqa: BLE001 (a traceback's exit status would say that the node has drifted)
+        state, message = "unknown", "%s: %s" % (type(error).__name__, error)
+    sys.stdout.write("%s %s: %s\n" % (name, state, " ".join(str(message).split())))
+    if state in ("applied", "native"):
+        return HEALTHY
+    return UNKNOWN if state in ("missing", "unknown") else DRIFTED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 
-from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of
+from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of, standing
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
 SERIES = {  # name -> help; docs/REPORT.md tells the same
     "nodes": "Nodes of the last report by status.",
     "node_status": "1 for the status that the node has in the last report.",
-    "patch_state": "1 for the state in which the patch was found.",
+    "patch_state": "1 for the state of the patch when the playbook was through.",
     "patch_wanted": "Whether the environment of the patch is as it should be.",
     "package_info": "Version of the package that is patched, and integrity of the file.",
     "import_ok": "Whether the import worked.",
@@ -60,7 +60,7 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
                 yield "old_processes", where, len(environment["processes"]["candidates"])
     for node, environment, patch in patches_of(report):
         about = {"node": node["name"], "environment": environment["environment"], "patch": patch["name"]}
-        yield "patch_state", {**about, "state": patch["state"]}, 1
+        yield "patch_state", {**about, "state": standing(environment, patch)}, 1
         yield "patch_wanted", about, environment["status"] == "ok"
         info = {key: str(patch[key] or "") for key in ("package", "version", "integrity")}
         yield "package_info", {**about, **info}, 1

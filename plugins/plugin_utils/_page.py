@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import jinja2
-from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES
+from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, standing
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, fold, printable
 
 if t.TYPE_CHECKING:
@@ -35,7 +35,8 @@ KINDS = {
     "skipped": ("S", "the playbook did not get there"),
     "applied": ("A", "in place, byte by byte"),
     "native": ("N", "upstream needs no patch"),
-    "empty": ("E", "no package there"),
+    "imported": ("W", "the imports work; nothing was asked about patches"),
+    "empty": ("E", "no package there, or nothing is told"),
 }
 _LETTERS = {kind: letter for kind, (letter, _meaning) in KINDS.items()}
 
@@ -72,12 +73,13 @@ def _shown(value: t.Any) -> t.Any:
 
 def _kind(environment: Data) -> str:
     """Return what is worst in an environment."""
-    found = {patch["state"] for patch in environment["patches"]}
+    found = {standing(environment, patch) for patch in environment["patches"]}
     if any(not entry["ok"] for entry in environment["imports"]):
         found.add("broken")
     if environment["status"] == "failed" and not found & {"unsupported", "conflict", "missing", "broken"}:
         found.add("failed")
-    return next((kind for kind in KINDS if kind in found), "empty")
+    nothing = "imported" if environment["imports"] else "empty"
+    return next((kind for kind in KINDS if kind in found), nothing)
 
 
 def _grids(report: Data, numbers: dict[str, int]) -> list[tuple[str, list[tuple[int, str, str, str]]]]:
@@ -98,11 +100,13 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
         first = {"number": numbers[node["name"]], "node": node["name"]}
         if node["status"] in ("unreachable", "skipped"):
             yield {**first, **_nothing(node["status"], node["message"] or KINDS["skipped"][1])}
+            first = {**first, "number": None}
         for environment in node["environments"]:
             shown = {"environment": environment["environment"]}
             if not environment["patches"]:
                 kind = _kind(environment)
                 yield {**first, **_nothing(kind, "; ".join(environment["problems"]) or KINDS[kind][1]), **shown}
+                first = {**first, "number": None}
             for patch in environment["patches"]:
                 yield {
                     **first,
@@ -116,7 +120,7 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
                     "reason": _reason(environment, patch),
                     "about": _about(environment, patch),
                 }
-            first = {**first, "number": None}
+                first = {**first, "number": None}
 
 
 def _nothing(state: str, reason: str) -> Data:

@@ -32,6 +32,7 @@ STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 _PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
 _DETAILS = ("copy", "file", "bytecode", "others", "distributions")
 _IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
+ACTS = ("apply", "migrate", "revert")
 _WHERE = ("python", "python_version", "prefix", "path")
 
 # What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
@@ -45,8 +46,9 @@ _TODO = {
     "missing": "Install {package}, or take the environment out of the inventory.",
     "outdated": "Run setup_primus: it migrates the patch.",
     "pending": "Run setup_primus.",
+    "applied": "Run revert_primus: the patch is still there.",
     "distributions": "Reinstall {package}: an upgrade was interrupted.",
-    "skipped": "Run the playbook again: it stopped before these nodes.",
+    "skipped": "Run the playbook again, if they were meant: no task of this collection ran there.",
     "foreign": "Find out who edited the file besides, or reinstall {package} {version}.",
     "links": "Clean the package cache: it holds the patched bytes, and other environments may get them.",
     "processes": "Restart these when it suits: they started before the patch came, and may run what was there.",
@@ -68,24 +70,48 @@ class Answer(t.NamedTuple):
 
 
 def answer(
-    node: str, result: Mapping[str, t.Any], status: str, *, predicted: bool, fail_states: Sequence[str] = FAIL_STATES
+    node: str,
+    result: Mapping[str, t.Any],
+    status: str,
+    *,
+    predicted: bool,
+    audited: bool,
+    fail_states: Sequence[str] = FAIL_STATES,
 ) -> Answer:
     """Return what a report needs of a task's result.
 
     :param status: ok, failed or unreachable, as Ansible saw it.
     :param predicted: the task could not change anything.
-    :param fail_states: states of patches that count as wrong, for what was only looked at.
+    :param audited: it was one of `site_patch_info`.
+    :param fail_states: states of patches that count as wrong, for what was audited.
     """
     if status == "unreachable":
         return Answer(node, str(result.get("msg") or "unreachable"), "[]")
     several = "environments" in result
-    environments = [
-        _environment(
-            each, fail_states, failed=bool(each.get("failed")) if several else status == "failed", predicted=predicted
-        )
-        for each in _summary.environments_of(result)
-    ]
-    return Answer(node, None, json.dumps(environments))
+    environments: dict[str, Data] = {}
+    for each in _summary.environments_of(result):
+        failed = bool(each.get("failed")) if several else status == "failed"
+        try:
+            found = _environment(each, fail_states, failed=failed, predicted=predicted, audited=audited)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # (a node that is broken, or worse)
+            odd = {"msg": f"an answer that is none of this collection: {error!r}", "failed": True}
+            found = _environment(odd, fail_states, failed=True, predicted=predicted, audited=audited)
+        if found["environment"] in environments:  # (several interpreters on one directory)
+            found["environment"] = f"{found['python']} {found['environment']}"
+        environments[found["environment"]] = found
+    told = list(environments.values())
+    if audited and "failed_when_result" in result:
+        _judged(told, wrong=status == "failed")
+    return Answer(node, None, json.dumps(told))
+
+
+def _judged(environments: Sequence[Data], *, wrong: bool) -> None:
+    """Let a playbook's own verdict stand: a node may have variables of its own that say what counts as wrong."""
+    for each in environments:
+        if not wrong and each["status"] == "drifted":
+            each.update(status="ok", problems=[])
+    if wrong and environments and all(each["status"] == "ok" for each in environments):
+        environments[0].update(status="drifted", problems=["the playbook's own condition on this node says so"])
 
 
 def build(
@@ -137,6 +163,14 @@ def patches_of(report: Data) -> t.Iterator[tuple[Data, Data, Data]]:
                 yield node, environment, patch
 
 
+def standing(environment: Data, patch: Data) -> str:
+    """Return the state of a patch when the run was through; the report has it as it was found."""
+    done = environment["status"] != "failed" and not patch["predicted"]
+    return {"apply": "applied", "migrate": "applied", "revert": "pending"}.get(
+        patch["action"] if done else "", patch["state"]
+    )
+
+
 def _node(name: str, environments: list[Data], lost: str | None) -> Data:
     environments.sort(key=lambda environment: _summary.natural(environment["environment"]))
     states = {environment["status"] for environment in environments}
@@ -149,20 +183,28 @@ def _node(name: str, environments: list[Data], lost: str | None) -> Data:
     return {"name": name, "status": status, "message": lost, "environments": environments}
 
 
-def _environment(result: Mapping[str, t.Any], fail_states: Sequence[str], *, failed: bool, predicted: bool) -> Data:
+def _environment(
+    result: Mapping[str, t.Any], fail_states: Sequence[str], *, failed: bool, predicted: bool, audited: bool
+) -> Data:
     """Return what a result tells of the one environment that it is about."""
     # As JSON has it: neither Ansible's own kinds of text nor tuples.
     plain: Data = json.loads(json.dumps(dict(result), default=str))
     where = plain.get("environment") or {}
-    looked = any("copy" in patch for patch in plain.get("patches") or ())
-    problems = _summary.problems(plain, fail_states) if looked or not failed else [str(plain.get("msg") or "failed")]
-    if not looked and not failed:
-        problems = []  # (what a task that may change something was content with)
+    patches = plain.get("patches") or []
+    broken = failed and not (audited and patches)
+    if broken:
+        problems = [str(plain.get("msg") or plain.get("censored") or "failed")]
+    elif audited:
+        problems = _summary.problems({**plain, "failed": False}, fail_states)
+    else:  # (a task that may change something was content with it, but maybe only foresees what it would do)
+        problems = [
+            f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in ACTS
+        ]
     return {
         "environment": _summary.environment_of(plain),
         **{key: where.get(key) for key in _WHERE},
-        "audited": looked,
-        "status": "failed" if failed and not looked else "drifted" if problems else "ok",
+        "audited": audited,
+        "status": "failed" if broken else "drifted" if problems else "ok",
         "problems": problems,
         "patches": [
             {
@@ -181,8 +223,12 @@ def _merged(old: Data, new: Data) -> Data:
     """Return what two tasks told of one environment, the later one's word before the earlier one's."""
     named = {patch["name"] for patch in new["patches"]}
     tried = {entry["name"] for entry in new["imports"]}
+    worse = max((old, new) if not new["patches"] else (new,), key=lambda each: STATUSES.index(each["status"]))
     return {
         **new,
+        "status": worse["status"],
+        "audited": old["audited"] or new["audited"],
+        "problems": new["problems"] if new["patches"] else old["problems"] + new["problems"],
         "patches": [patch for patch in old["patches"] if patch["name"] not in named] + new["patches"],
         "imports": [entry for entry in old["imports"] if entry["name"] not in tried] + new["imports"],
         "processes": new["processes"] or old["processes"],
@@ -192,22 +238,19 @@ def _merged(old: Data, new: Data) -> Data:
 def _sums(nodes: Sequence[Data]) -> Data:
     statuses = Counter(node["status"] for node in nodes)
     environments = [environment for node in nodes for environment in node["environments"]]
-    patches = [patch for environment in environments for patch in environment["patches"]]
+    states: Counter[str] = Counter()
     by_patch: dict[str, Counter[str]] = {}
-    for patch in patches:
-        by_patch.setdefault(patch["name"], Counter())[patch["state"]] += 1
+    for _of_node, environment, patch in patches_of({"nodes": nodes}):
+        state = standing(environment, patch)
+        states[state] += 1
+        by_patch.setdefault(patch["name"], Counter())[state] += 1
     return {
         "nodes": {status: statuses[status] for status in STATUSES},
         "environments": len(environments),
-        "states": _counted(patch["state"] for patch in patches),
+        "states": {state: states[state] for state in STATES},
         "patches": {name: {state: found[state] for state in STATES} for name, found in sorted(by_patch.items())},
         "processes": sum(len((each["processes"] or {}).get("candidates") or ()) for each in environments),
     }
-
-
-def _counted(states: Iterable[str]) -> dict[str, int]:
-    found = Counter(states)
-    return {state: found[state] for state in STATES}
 
 
 def _shared(nodes: Sequence[Data]) -> list[Data]:
@@ -274,7 +317,7 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         elif failed:
             wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
         else:
-            wrong = patch["predicted"] and patch["action"] in ("apply", "migrate")
+            wrong = patch["predicted"] and patch["action"] in ACTS
         if wrong and patch["state"] in _TODO:
             due.append(patch)
     broken = [entry for entry in environment["imports"] if not entry["ok"]]

@@ -58,12 +58,14 @@ def report_of(playbook: Playbook, tmp_path: Path) -> Callable[..., tuple[dict[st
         directory = tmp_path / "report"
         variables = {"megatron_bridge_report_dir": str(directory), **options.pop("variables", {})}
         run = playbook(name, *arguments, inventory=inventory, variables=variables, **options)
+        assert (directory / "report.json").exists(), run
         report = json.loads((directory / "report.json").read_text())
         VALIDATOR.validate(report)
         assert promtool.complaints((directory / "report.prom").read_text()) == ""
         assert "<h1>" in (directory / "report.html").read_text()
         assert sorted(path.name for path in directory.iterdir()) == ["report.html", "report.json", "report.prom"]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o644}
+        modes = {path.suffix: oct(stat.S_IMODE(path.stat().st_mode)) for path in directory.iterdir()}
+        assert modes == {".html": "0o644", ".json": "0o600", ".prom": "0o644"}
         return report, run
 
     return make
@@ -109,8 +111,9 @@ def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Pla
     assert patch["file"]["mode"] == "0644"
     assert patch["distributions"] == ["transformers 4.57.6"]
     assert f"Report: {Path(environment['path']).parent}/report/report.html" in run.stdout
-    # One call for each environment, and nothing else for a node.
-    assert [task.action.rpartition(".")[2] for task in run.tasks if task.host == "pending"] == ["site_patch_info"]
+    # One call of a module for each environment, and no other for a node.
+    actions = [task.action.rpartition(".")[2] for task in run.tasks if task.host == "pending"]
+    assert [action for action in actions if action != "include_tasks"] == ["site_patch_info"]
 
 
 @pytest.mark.parametrize("name", [AUDIT, SETUP])
@@ -172,6 +175,56 @@ def test_an_audit_reports_to_the_current_directory_unless_told_otherwise(
     assert (tmp_path / "elsewhere" / "report.json").exists()
     none = playbook(AUDIT, inventory=inventory, variables={"megatron_bridge_report_dir": ""}).exits(0)
     assert "Report:" not in none.stdout
+
+
+def test_a_set_up_before_an_audit_in_one_command_takes_no_report_away(
+    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    both = [{"import_playbook": SETUP}, {"import_playbook": AUDIT}]
+    playbook(both, inventory=fleet(one=paths(tree("4.57.6")))).exits(0)
+    (written,) = tmp_path.rglob("primus-report/report.json")
+    assert json.loads(written.read_text())["nodes"][0]["environments"][0]["patches"][0]["state"] == "applied"
+
+
+def test_nodes_that_are_lost_before_a_task_of_ours_are_unreachable(
+    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    play = [{"hosts": "all", "gather_facts": True, "roles": ["primus.patches.megatron_bridge"]}]
+    variables = {"megatron_bridge_report_dir": str(tmp_path / "report")}
+    settings = {"callbacks_enabled": "lab_record, primus.patches.fleet_summary"}
+    inventory = fleet(one=paths(tree("4.49.0")), two=UNREACHABLE)
+    playbook(play, inventory=inventory, variables=variables, settings=settings).exits(4)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert statuses(report) == {"one": "ok", "two": "unreachable"}
+
+
+def test_a_directory_that_has_no_value_costs_only_the_report(playbook: Playbook, tree: Tree, fleet: Any) -> None:
+    variables = {"megatron_bridge_report_dir": "{{ no_such_variable }}/report"}
+    run = playbook(AUDIT, inventory=fleet(one=paths(tree("4.49.0"))), variables=variables).exits(0)
+    assert "megatron_bridge_report_dir has no value" in run.stdout + run.stderr
+    assert "PRIMUS PATCHES" in run.stdout
+
+
+def test_a_root_with_odd_things_below_is_looked_at_all_the_same(
+    report_of: Any, tree: Tree, fleet: Any, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    for name in ("empty", "pipe", "odd", "good"):
+        (home / name).mkdir(parents=True)
+    tree("4.49.0").rename(home / "good" / "site")
+    pipe = tree("4.57.6").rename(home / "pipe" / "site")
+    (pipe / FILE).unlink()
+    os.mkfifo(pipe / FILE)
+    os.rename(tree("4.49.0"), os.fsencode(home / "odd") + b"/\xff")
+    inventory = fleet(
+        full={"megatron_bridge_roots": [str(home)]}, none={"megatron_bridge_roots": [str(home / "empty")]}
+    )
+    report, run = report_of(AUDIT, inventory)
+    run.exits(2)
+    nodes = {node["name"]: node for node in report["nodes"]}
+    states = [each["patches"][0]["state"] for each in nodes["full"]["environments"]]
+    assert sorted(states) == ["conflict", "native", "native"]
+    assert nodes["none"]["status"] == "ok"
 
 
 def test_a_directory_that_cannot_be_written_is_told_and_costs_only_the_report(

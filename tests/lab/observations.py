@@ -22,6 +22,7 @@ class Observation(NamedTuple):
     result: dict[str, Any]
     status: str
     predicted: bool
+    audited: bool = True
 
 
 KINDS = {"applied": 80, "pending": 4, "conflict": 1, "native": 5, "unsupported": 2, "lost": 1, "import": 2, "busy": 3}
@@ -89,9 +90,7 @@ def looked(node: str, *patches: dict[str, Any], **more: Any) -> Observation:
     """Return what an audit tells of a node."""
     told = result(*patches, **more)
     wrong = any(each["state"] in FAIL_STATES for each in patches) or any(not each["ok"] for each in told["imports"])
-    return Observation(
-        node, {**told, "failed": wrong, "failed_when_result": wrong}, "failed" if wrong else "ok", predicted=True
-    )
+    return Observation(node, {**told, "failed": wrong}, "failed" if wrong else "ok", predicted=True)
 
 
 def lost(node: str) -> Observation:
@@ -129,7 +128,9 @@ def report_of(
 ) -> dict[str, Any]:
     """Return the report of what was observed."""
     answers = [
-        _report.answer(each.node, each.result, each.status, predicted=each.predicted, fail_states=wrong)
+        _report.answer(
+            each.node, each.result, each.status, predicted=each.predicted, audited=each.audited, fail_states=wrong
+        )
         for each in observations
     ]
     return _report.build(answers, nodes, wrong, GENERATED, title)

@@ -28,9 +28,7 @@ class Screen:
 
 
 def outcome(action: str = "primus.patches.site_patch", *, check: bool = False, **result: Any) -> Any:
-    variables = SimpleNamespace(get_vars=lambda **_about: {})
     task = SimpleNamespace(resolved_action=action, check_mode=check, delegate_to=None)
-    task.get_variable_manager, task.get_loader = lambda: variables, lambda: None
     return SimpleNamespace(task=task, host=SimpleNamespace(get_name=lambda: "gpu-1"), result=result)
 
 

@@ -60,6 +60,7 @@ def test_releases_that_re_export_all_seven_are_native(tree: Tree, version: str, 
     assert result == {
         "name": "transformers_modeling_utils",
         "revision": 1,
+        "revision_found": None,
         "state": "native",
         "action": "none",
         "integrity": "pristine",
@@ -418,8 +419,10 @@ def test_a_result_has_the_documented_keys(tmp_path: Path, state: str) -> None:
     result = look(tmp_path, definition(revision=2 if state == "outdated" else 1))[1]
     documented = _documented_keys()
     assert list(result) == [key for key in documented if key != "backup_file"]
-    types = {"str": (str, type(None)), "int": int}
+    types = {"str": (str, type(None)), "int": (int, type(None))}
     assert all(isinstance(result[key], types[documented[key]["type"]]) for key in result)
+    assert result["revision"] == (2 if state == "outdated" else 1)
+    assert result["revision_found"] == (1 if state in ("applied", "outdated") else None)
     assert result["integrity"] in ("pristine", "patched", "foreign", "unknown", None)
     assert (result["integrity"] is None) == (state == "missing")
     assert result["message"].startswith(

@@ -48,7 +48,7 @@ def changed(node: str, *patches: dict[str, Any], failed: bool = False, check: bo
     """Return what site_patch tells of a node."""
     bare = [{key: value for key, value in each.items() if key not in _report._DETAILS} for each in patches]
     told = {key: value for key, value in result(*bare, **more).items() if key != "processes"}
-    return Observation(node, told, "failed" if failed else "ok", check)
+    return Observation(node, told, "failed" if failed else "ok", check, audited=False)
 
 
 def test_the_schema_is_one() -> None:
@@ -115,7 +115,60 @@ def test_what_a_run_was_content_with_is_ok_and_what_it_refused_is_failed() -> No
     assert [kind for kind, _reason, _nodes in todo(refused)] == ["unsupported"]
     broken = changed("gpu1", patch("pending"), failed=True, imports=[imported(error="ImportError: x")], msg="m")
     assert todo(broken) == [("import", "import megatron.bridge: ImportError: x", ["gpu1"])]
-    assert [kind for kind, *_rest in todo(changed("gpu1", patch("pending"), check=True))] == ["pending"]
+    foreseen = changed("gpu1", patch("pending"), check=True)
+    assert [kind for kind, *_rest in todo(foreseen)] == ["pending"]
+    assert status(foreseen) == {"gpu1": "drifted"}
+
+
+def test_states_are_counted_as_they_are_when_the_run_was_through() -> None:
+    def states(*observations: Observation) -> dict[str, int]:
+        return {state: count for state, count in build(*observations)["summary"]["states"].items() if count}
+
+    assert states(changed("gpu1", patch("pending"))) == {"applied": 1}
+    assert states(changed("gpu1", patch("applied", action="revert"))) == {"pending": 1}
+    assert states(changed("gpu1", patch("pending"), check=True)) == {"pending": 1}
+    assert states(changed("gpu1", patch("pending"), failed=True)) == {"pending": 1}
+    assert states(looked("gpu1", patch("pending"))) == {"pending": 1}
+
+
+def test_a_look_that_failed_is_no_healthy_one() -> None:
+    broken = {"environment": {"python": PYTHON}, "patches": [], "failed_when_result": True, "msg": "no room"}
+    assert status(Observation("gpu1", broken, "failed", predicted=True)) == {"gpu1": "failed"}
+    taken = {
+        "patches": [patch()],
+        "imports": [],
+        "failed": True,
+        "msg": "n1, which stands for this copy: import failed",
+    }
+    assert status(Observation("gpu2", taken, "failed", predicted=False, audited=False)) == {"gpu2": "failed"}
+
+
+@pytest.mark.parametrize(("ansible", "expected"), [("ok", "ok"), ("failed", "drifted")])
+def test_the_playbooks_own_verdict_stands(ansible: str, expected: str) -> None:
+    for state in ("pending", "applied"):
+        told = result(patch(state), failed_when_result=ansible == "failed")
+        assert status(Observation("gpu1", told, ansible, predicted=True)) == {"gpu1": expected}
+
+
+def test_imports_that_work_do_not_make_up_for_a_patch_that_is_not_there() -> None:
+    check = Observation("gpu1", result(imports=[imported()]), "ok", predicted=True, audited=False)
+    assert status(looked("gpu1", patch("pending")), check) == {"gpu1": "drifted"}
+    assert status(check) == {"gpu1": "ok"}
+
+
+def test_an_answer_that_is_none_blinds_nobody_else() -> None:
+    odd = Observation("gpu1", {"patches": [{}], "environment": {}}, "ok", predicted=True)
+    assert status(odd, looked("gpu2", patch())) == {"gpu1": "failed", "gpu2": "ok"}
+
+
+def test_several_interpreters_on_one_directory_are_told_apart() -> None:
+    several = [
+        result(patch(state), environment={"python": python, "path": "/srv/site"})
+        for python, state in (("/a/python", "conflict"), ("/b/python", "applied"))
+    ]
+    found = Observation("gpu1", {"environments": several, "patches": []}, "ok", predicted=True)
+    environments = build(found)["nodes"][0]["environments"]
+    assert {each["python"]: each["status"] for each in environments} == {"/a/python": "drifted", "/b/python": "ok"}
 
 
 def test_the_last_word_on_a_patch_stands() -> None:
