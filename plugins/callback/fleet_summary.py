@@ -120,7 +120,7 @@ class CallbackModule(CallbackBase):
         elif not told.get("results") and not told.get("ansible_job_id"):
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            self._records += records(node, told, predicted=predicted, status=status)
+            self._records += records(self.host_label(result), told, predicted=predicted, status=status)
             if self._settings[_DIRECTORY]:
                 audited = result.task.resolved_action == "primus.patches.site_patch_info"
                 states = self._settings[_FAIL_STATES]
