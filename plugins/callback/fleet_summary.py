@@ -104,11 +104,12 @@ class CallbackModule(CallbackBase):
         templar = Templar(loader=task.get_loader(), variables=variables)
         for name in (_DIRECTORY, _FAIL_STATES):
             try:
-                value = templar.template(variables.get(name, ""))
+                value = templar.template(variables.get(name, self._settings[name]))
             except AnsibleError as error:
                 self._display.error(f"{name} has no value, so the report is not as you want it: {error}")
                 continue
-            self._settings[name] = value or self._settings[name]
+            if value or name == _FAIL_STATES:  # (no state may count as wrong, but a play without a report ends none)
+                self._settings[name] = value
 
     def _collect(self, result: CallbackTaskResult, status: str) -> None:
         # Items of a loop have had events of their own, which alone tell whether they failed: from ansible-core 2.21

@@ -122,10 +122,7 @@ def _copies(root: str, request: Mapping[str, Any]) -> list[str]:
     root = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
         raise NoEnvironment("roots: expected a directory, found %s" % root)
-    names, definitions = request.get("name"), request.get("definitions")
-    if not names and not definitions:
-        names = [patch["name"] for patch in _catalogue.CATALOGUE]
-    patches, _known = _patch.select(names, definitions, _catalogue.CATALOGUE)
+    patches, _known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
     packages = {tuple(patch.package.split(".")) for patch in patches}
     return sorted(_walk(root, packages))
 

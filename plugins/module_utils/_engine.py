@@ -54,10 +54,7 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         from . import _imports
 
         _imports.check(imports)
-    names, definitions = request.get("name"), request.get("definitions")
-    if not names and not definitions:
-        names = [patch["name"] for patch in _catalogue.CATALOGUE]
-    patches, known = _patch.select(names, definitions, _catalogue.CATALOGUE)
+    patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
     steps = _plan.plan(patches, request.get("path"), known=known).steps
     found = [{**step.result(), "copy": survey.copy(step)} for step in steps]
     if request.get("details"):

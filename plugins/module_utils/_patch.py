@@ -181,12 +181,13 @@ def _specifiers(name: str, key: str, specifiers: str) -> None:
 
 
 def select(
-    names: Iterable[str] | None, definitions: Sequence[Any] | None, catalogue: Sequence[Any]
+    names: Iterable[str] | None, definitions: Sequence[Any] | None, catalogue: Sequence[Any], look: bool = False
 ) -> tuple[list[Patch], list[Patch]]:
     """The patches that a task means, and all that it knows: ``name`` selects from the catalogue and ``definitions``.
 
-    Without names all definitions are meant. Raises DefinitionError for an unknown name, for a definition named as
-    another one or as a patch of the catalogue, and where nothing is left to select.
+    Without names all definitions are meant and, for a ``look``, without those either the whole catalogue. Raises
+    DefinitionError for an unknown name, for a definition named as another one or as a patch of the catalogue, and where
+    nothing is left to select.
     """
     known: dict[str, Patch] = {}
     for patch in map(load, catalogue):
@@ -197,6 +198,8 @@ def select(
             raise _wrong(patch.name, "name", "a patch of that name exists already; give yours another one")
         known[patch.name] = patch
     if not names:
+        if not written and look:
+            return list(known.values()), list(known.values())
         if not written:
             raise DefinitionError("nothing to do: give name (%s) or definitions" % ", ".join(sorted(known)))
         return written, list(known.values())

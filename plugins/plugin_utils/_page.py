@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jinja2
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, standing
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, fold, printable
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, failures, fold, printable
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _shown(value: t.Any) -> t.Any:
 def _kind(environment: Data) -> str:
     """Return what is worst in an environment."""
     found = {standing(environment, patch) for patch in environment["patches"]}
-    if any(not entry["ok"] for entry in environment["imports"]):
+    if failures(environment["imports"]):
         found.add("broken")
     if environment["status"] == "failed" and not found & {"unsupported", "conflict", "missing", "broken"}:
         found.add("failed")
@@ -116,7 +116,7 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
                     "action": did({**patch, "action": patch["action"] or "none"}),
                     "version": patch["version"],
                     "integrity": patch["integrity"],
-                    "broken": any(not entry["ok"] for entry in environment["imports"]),
+                    "broken": bool(failures(environment["imports"])),
                     "reason": _reason(environment, patch),
                     "about": _about(environment, patch),
                 }
@@ -129,12 +129,7 @@ def _nothing(state: str, reason: str) -> Data:
 
 
 def _reason(environment: Data, patch: Data) -> str:
-    broken = [
-        f"import {entry['name'].partition(':')[0]}: {entry['error'] or entry['cause']}"
-        for entry in environment["imports"]
-        if not entry["ok"]
-    ]
-    return "; ".join([patch["message"] or "", *broken])
+    return "; ".join([patch["message"] or "", *failures(environment["imports"])])
 
 
 def _about(environment: Data, patch: Data) -> str:

@@ -135,8 +135,7 @@ def build(
         for each in json.loads(told):
             old = environments.get(each["environment"])
             environments[each["environment"]] = _merged(old, each) if old else each
-    order = sorted(fleet, key=lambda name: (_summary.natural(name), name))
-    found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in order]
+    found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in sorted(fleet, key=_summary.natural)]
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -212,7 +211,7 @@ def _environment(
                 "predicted": predicted,
                 **{key: patch.get(key) for key in _DETAILS},
             }
-            for patch in plain.get("patches") or ()
+            for patch in patches
         ],
         "imports": [{key: entry.get(key) for key in _IMPORT} for entry in plain.get("imports") or ()],
         "processes": plain.get("processes"),
@@ -313,18 +312,18 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
     failed, due = environment["status"] == "failed", []
     for patch in environment["patches"]:
         if environment["audited"]:
-            wrong = patch["state"] in fail_states
+            wrong = patch["state"] in fail_states and environment["status"] != "ok"
         elif failed:
             wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
         else:
             wrong = patch["predicted"] and patch["action"] in ACTS
         if wrong and patch["state"] in _TODO:
             due.append(patch)
-    broken = [entry for entry in environment["imports"] if not entry["ok"]]
+    broken = _summary.failures(environment["imports"])
     if failed and not due and not broken:
         yield "failed", None, "; ".join(environment["problems"])
-    for entry in broken:
-        yield "import", None, f"import {entry['name'].partition(':')[0]}: {entry['error'] or entry['cause']}"
+    for reason in broken:
+        yield "import", None, reason
     for patch in due:
         yield patch["state"], patch, patch["message"] or ""
     for patch in environment["patches"]:

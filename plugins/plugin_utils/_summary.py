@@ -129,11 +129,16 @@ def environment_of(result: Result) -> str:
 
 def _broken(imports: Sequence[Mapping[str, t.Any]]) -> str:
     """Return what is wrong with imports; ``""`` when nothing is."""
-    return "; ".join(
+    return "; ".join(failures(imports))
+
+
+def failures(imports: Iterable[Mapping[str, t.Any]]) -> list[str]:
+    """Return a sentence for each import that failed."""
+    return [
         f"import {_module(entry)}: {entry.get('error') or entry.get('cause') or 'failed'}"
         for entry in imports
         if not entry.get("ok")
-    )
+    ]
 
 
 def _module(entry: Mapping[str, t.Any]) -> str:
@@ -164,9 +169,10 @@ def merge(found: Iterable[Record]) -> list[Record]:
     return sorted(lines, key=lambda line: natural(line["node"]))
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key under which gpu-2 comes before gpu-10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Return a sort key under which gpu-2 comes before gpu-10, and which no two names share."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
 
 
 def problems(result: Result, fail_states: Sequence[str]) -> list[str]:

@@ -198,6 +198,20 @@ def test_nodes_that_are_lost_before_a_task_of_ours_are_unreachable(
     assert statuses(report) == {"one": "ok", "two": "unreachable"}
 
 
+def test_no_state_may_count_as_wrong_and_each_node_is_judged_by_its_own_variables(
+    report_of: Any, tree: Tree, fleet: Any
+) -> None:
+    inventory = fleet(one=paths(tree("4.57.6")), two=paths(tree("4.57.6")))
+    none, run = report_of(AUDIT, inventory, variables={"primus_audit_fail_states": []})
+    run.exits(0)
+    assert (statuses(none), none["fail_states"], none["todo"]) == ({"one": "ok", "two": "ok"}, [], [])
+    inventory["all"]["hosts"]["two"]["primus_audit_fail_states"] = ["conflict"]
+    own, run = report_of(AUDIT, inventory)
+    run.exits(2)
+    assert statuses(own) == {"one": "drifted", "two": "ok"}
+    assert [entry["nodes"] for entry in own["todo"]] == [["one"]]
+
+
 def test_a_directory_that_has_no_value_costs_only_the_report(playbook: Playbook, tree: Tree, fleet: Any) -> None:
     variables = {"megatron_bridge_report_dir": "{{ no_such_variable }}/report"}
     run = playbook(AUDIT, inventory=fleet(one=paths(tree("4.49.0"))), variables=variables).exits(0)

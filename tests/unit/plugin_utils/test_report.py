@@ -242,3 +242,9 @@ def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, 
 def test_names_alike_to_a_natural_order_are_in_a_fixed_one() -> None:
     orders = [status(looked(a, patch()), looked(b, patch())) for a, b in (("n1", "n01"), ("n01", "n1"))]
     assert [*orders[0]] == [*orders[1]]
+
+
+def test_what_is_to_be_done_agrees_with_the_verdict_on_the_node() -> None:
+    forgiven = Observation("gpu1", result(patch("pending"), failed_when_result=False), "ok", predicted=True)
+    assert todo(forgiven, looked("gpu2", patch("pending"))) == [("pending", patch("pending")["message"], ["gpu2"])]
+    assert build(looked("gpu1", patch("pending")), wrong=())["fail_states"] == []
