@@ -9,10 +9,11 @@ import sys
 import tempfile
 from typing import Any, Mapping
 
-from . import _locks, _processes
+from . import _locks, _payload, _processes
 from ._errors import NoEnvironment
 
 _NEEDED = (3, 8)
+_HERE = os.path.dirname(os.path.abspath(__file__))
 # Any Python must be able to read this, so that an old one can say that it is old. The engine is a package of a name
 # that no other has, and not on sys.path: neither it nor the ansible package beside it is in the way of find_spec.
 _BOOT = """
@@ -25,6 +26,7 @@ import importlib
 package = type(sys)("_primus_patches_engine")
 package.__path__ = [sys.argv[1]]
 sys.modules[package.__name__] = package
+importlib.import_module(package.__name__ + "._payload").compile_once(sys.argv[1])
 importlib.import_module(package.__name__ + "._engine").main(sys.argv)
 """
 
@@ -40,13 +42,14 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
     python = _resolve(python) if python is not None else None
     if python is None or _is_this(python):
+        _payload.compile_once(_HERE)
         from . import _engine  # (only here: of a payload, what is imported is compiled every time)
 
         return _engine.run(request)
     limit = request["timeout"] * (2 if request.get("imports") else 1) + 5.0
     if request.get("operation") == "patch" and not request.get("check_mode"):
         limit += _locks.SECONDS
-    command = [python, "-B", "-c", _BOOT % (_NEEDED,), os.path.dirname(os.path.abspath(__file__))]
+    command = [python, "-B", "-c", _BOOT % (_NEEDED,), _HERE]
     with tempfile.TemporaryFile() as output:
         try:
             answer = _processes.run(command, json.dumps(request).encode("utf-8"), limit, output)

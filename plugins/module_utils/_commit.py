@@ -14,12 +14,11 @@ import struct
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import ExitStack, suppress
 from typing import NamedTuple, Sequence
 
-from . import _locks
-from ._errors import CommitError
+from . import _edits, _locks
+from ._errors import CommitError, Conflict
 from ._plan import Change
 
 _HOST = re.sub(r"[^\w-]", "_", os.uname().nodename)  # (a part of the names of new files, which dots divide)
@@ -312,12 +311,10 @@ def _recompile(change: Change, bytecode: Sequence[_Bytecode]) -> None:
             else:
                 made = int(os.stat(change.path).st_mtime)
                 key = struct.pack("<II", made & 0xFFFFFFFF, len(change.after) & 0xFFFFFFFF)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                code = compile(change.after, change.path, "exec", dont_inherit=True, optimize=old.level)
+            code = _edits.code(change.after, change.path, old.level)
             data = importlib.util.MAGIC_NUMBER + struct.pack("<I", mode) + key + marshal.dumps(code)
-        except (OSError, struct.error, SyntaxError, ValueError, RecursionError, MemoryError):
-            continue  # (a text may parse and yet not compile)
+        except (OSError, struct.error, Conflict):
+            continue  # (an original need not compile)
         _write_bytecode(old.path, data, change.path)
 
 

@@ -11,8 +11,10 @@ is shown by undoing it and doing it again: that must give the same bytes.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import warnings
+from types import CodeType
 from typing import Callable, NamedTuple
 
 from ._errors import Conflict
@@ -36,10 +38,28 @@ def line(text: bytes, offset: int) -> int:
 
 def parse(text: bytes, what: str) -> ast.Module:
     """The syntax tree of a module. Raises Conflict, with ``what`` as its subject, where there is none."""
+    tree = _compile(text, "<unknown>", what, ast.PyCF_ONLY_AST, -1)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+@functools.lru_cache(maxsize=8)
+def code(text: bytes, path: str, level: int) -> CodeType:
+    """The code of a module whose file will be ``path``, at an optimisation level. Raises Conflict where there is none.
+
+    It is kept: what proves an edit is what goes into the bytecode.
+    """
+    made = _compile(text, path, "the result", 0, level)
+    assert isinstance(made, CodeType)
+    return made
+
+
+def _compile(text: bytes, path: str, what: str, flags: int, level: int) -> ast.AST | CodeType:
     try:
         with warnings.catch_warnings():  # (of invalid escapes and the like: not ours to report)
             warnings.simplefilter("ignore")
-            return ast.parse(text)
+            made: ast.AST | CodeType = compile(text, path, "exec", flags, dont_inherit=True, optimize=level)
+            return made
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = " at line %s" % error.lineno if isinstance(error, SyntaxError) and error.lineno else ""
         reason = getattr(error, "msg", None) or str(error) or "too complex for this Python"

@@ -396,12 +396,12 @@ def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> b
 
 
 def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
-    """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
+    """Raise Conflict unless ``after`` compiles and undoing the patch gives ``before`` again, whatever else is there."""
     if patch.file.endswith(".py"):
-        module = _edits.parse(after, "the result")
+        code = _edits.code(after, file.path, 0)
         for edit in patch.revisions[0].edits:
             if isinstance(edit, Reexport):
-                edit.prove(module, file.target.package)
+                edit.prove(code)
     if _undo(patch, patch.revisions[0], after) != before:
         raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
     _independent(patch, before, after, file)

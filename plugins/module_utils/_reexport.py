@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dis
 import re
+from types import CodeType
 from typing import Iterator, Match, NamedTuple, Sequence
 
 from ._edits import NEWLINE, Target, line, parse
@@ -80,9 +82,19 @@ class Reexport(NamedTuple):
         except Conflict:  # (a statement begins before the block and ends behind it)
             return False
 
-    def prove(self, module: ast.Module, package: str) -> None:
-        """Raise Conflict unless the edited module binds every name; a codec may make lines of its own."""
-        lost = set(self.names) - set(_bound(module.body, package))
+    def prove(self, code: CodeType) -> None:
+        """Raise Conflict unless the edited module, compiled, ends with every name bound.
+
+        A name may be deleted further down, be it under a condition; and where a codec makes lines of its own, the block
+        may have become part of a string.
+        """
+        bound: set[str] = set()
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in ("STORE_NAME", "STORE_GLOBAL"):
+                bound.add(instruction.argval)
+            elif instruction.opname in ("DELETE_NAME", "DELETE_GLOBAL"):
+                bound.discard(instruction.argval)
+        lost = set(self.names) - bound
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
