@@ -15,7 +15,7 @@ import functools
 import re
 import warnings
 from types import CodeType
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from ._errors import Conflict
 
@@ -38,8 +38,7 @@ def line(text: bytes, offset: int) -> int:
 
 def parse(text: bytes, what: str) -> ast.Module:
     """The syntax tree of a module. Raises Conflict, with ``what`` as its subject, where there is none."""
-    tree = _compile(text, "<unknown>", what, ast.PyCF_ONLY_AST, -1)
-    assert isinstance(tree, ast.Module)
+    tree: ast.Module = _compile(text, "<unknown>", what, ast.PyCF_ONLY_AST, -1)
     return tree
 
 
@@ -49,17 +48,15 @@ def code(text: bytes, path: str, level: int) -> CodeType:
 
     It is kept: what proves an edit is what goes into the bytecode.
     """
-    made = _compile(text, path, "the result", 0, level)
-    assert isinstance(made, CodeType)
+    made: CodeType = _compile(text, path, "the result", 0, level)
     return made
 
 
-def _compile(text: bytes, path: str, what: str, flags: int, level: int) -> ast.AST | CodeType:
+def _compile(text: bytes, path: str, what: str, flags: int, level: int) -> Any:
     try:
         with warnings.catch_warnings():  # (of invalid escapes and the like: not ours to report)
             warnings.simplefilter("ignore")
-            made: ast.AST | CodeType = compile(text, path, "exec", flags, dont_inherit=True, optimize=level)
-            return made
+            return compile(text, path, "exec", flags, dont_inherit=True, optimize=level)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = " at line %s" % error.lineno if isinstance(error, SyntaxError) and error.lineno else ""
         reason = getattr(error, "msg", None) or str(error) or "too complex for this Python"

@@ -360,21 +360,14 @@ def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> byte
     if base is None or base == text:
         return None
     try:
-        if _stands(patch, revision, text, base, file) or _with(patch, revision, base, file) == text:
+        reexports = any(isinstance(edit, Reexport) for edit in revision.edits)
+        if reexports and not (file.recorded and _environment.matches(base, file.recorded.hash)):
+            _edits.parse(base, "the file")  # (Reexport.do leaves it to us; the wheel's own file does)
+        if _with(patch, revision, base, file) == text:
             return base
     except Conflict:
         pass
     return None
-
-
-def _stands(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _File) -> bool:
-    """Whether the one block of a revision is in the wheel's own file as it would be written; False is no answer."""
-    edit = revision.edits[0]
-    if len(revision.edits) > 1 or not isinstance(edit, Reexport) or file.recorded is None:
-        return False
-    if not _environment.matches(base, file.recorded.hash):
-        return False
-    return edit.stands(text, _owner(patch, 0), revision.number, file.target)
 
 
 def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> bool:
@@ -397,11 +390,16 @@ def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> b
 
 def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
     """Raise Conflict unless ``after`` compiles and undoing the patch gives ``before`` again, whatever else is there."""
-    if patch.file.endswith(".py"):
-        code = _edits.code(after, file.path, 0)
-        for edit in patch.revisions[0].edits:
+    edits = patch.revisions[0].edits
+    if patch.file.endswith(".py") or any(isinstance(edit, Reexport) for edit in edits):
+        try:
+            code = _edits.code(after, file.path, 0)
+        except Conflict:
+            _edits.parse(before, "the file")  # (mostly it is this that does not parse)
+            raise
+        for index, edit in enumerate(edits):
             if isinstance(edit, Reexport):
-                edit.prove(code)
+                edit.prove(after, _owner(patch, index), code)
     if _undo(patch, patch.revisions[0], after) != before:
         raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
     _independent(patch, before, after, file)

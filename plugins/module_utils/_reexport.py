@@ -19,6 +19,9 @@ _BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not d
     rb"# <<< %(mark)s: (?P=owner) <<<(?:%(end)s|\Z)" % {b"mark": re.escape(MARK.encode()), b"end": _END}
 )
 
+_NEXT_LINE = re.compile(rb"[\r\n](?=[^\s)\]}#])")  # one that does not go on with a statement, as a rule
+_DEL = re.compile(rb"[\s\\]*del")  # behind a semicolon or a form feed
+
 
 class Reexport(NamedTuple):
     """Bind names from another module of the same package: one marked ``from SOURCE import (...)``."""
@@ -40,7 +43,30 @@ class Reexport(NamedTuple):
         Marked blocks that other edits wrote are looked through: what they bind may be reverted on its own, and a
         place found by them would depend on which came first. Raises Unsupported when the source module does not
         define a name, Conflict when the file does not parse or has no place for the block.
+
+        To parse the whole of a large file is most of what a look at it costs. So where its first lines decide, no
+        more is read: that the rest parses is for the caller to know, or to prove of the result.
         """
+        head = self._head(text)
+        if head:
+            try:
+                edited, rest = self._do(head, owner, revision, target, beside=True), text[len(head) :]
+                names = _names(edited, owner)
+                if names and _is_silent(rest, names):
+                    return edited + rest
+            except (Conflict, Unsupported):
+                pass  # (a statement begins in the first lines and ends behind them, or the whole tells what is wrong)
+        return self._do(text, owner, revision, target)
+
+    def _head(self, text: bytes) -> bytes:
+        """The first lines of a text, down to the last that mention the source; none where blocks are among them."""
+        module = self.source.rpartition(".")[2].encode()
+        mentions = _words(text, module) if module and not _blocks(text) else []
+        next_line = _NEXT_LINE.search(text, mentions[-1]) if mentions else None
+        return text[: next_line.end()] if next_line else b""
+
+    def _do(self, text: bytes, owner: str, revision: int, target: Target, beside: bool = False) -> bytes:
+        """``do`` by parsing all of a text; with ``beside``, only after an import of the source itself."""
         blocks = {line(text, block.start()) + 1 for block in _blocks(text)}
         statements = [node for node in parse(text, "the file").body if node.lineno not in blocks]
         source = _absolute(self.source, target.package)
@@ -56,45 +82,25 @@ class Reexport(NamedTuple):
                 raise Unsupported("%s does not define %s" % (source, ", ".join(absent)))
         if not wanted:
             return text
-        return _insert(text, _anchor(statements, source, target.package), owner, self._block(wanted, owner, revision))
+        after = _anchor(statements, source, target.package, beside)
+        return _insert(text, after, owner, self._block(wanted, owner, revision))
 
-    def stands(self, text: bytes, owner: str, revision: int, target: Target) -> bool:
-        """Whether ``do`` made the block of ``text``, which parses, told from the lines up to it; False is no answer.
+    def prove(self, text: bytes, owner: str, code: CodeType) -> None:
+        """Raise Conflict unless the edited module, which is compiled, binds every name and deletes none of the block's.
 
-        To parse the whole of a large file is most of what a look at it costs. What comes behind the block has no say
-        where it mentions neither the source nor a name of the block, and deletes nothing.
+        Where a codec makes lines of its own, the block may have become part of a string.
         """
-        block = _find(text, owner)
-        module = self.source.rpartition(".")[2]
-        if block is None or not module or _BLOCK.match(text, block.end()):
-            return False
-        before, behind = text[: block.start()], b"\n" + text[block.end() :]
-        words = (module.encode(), *re.findall(rb"    (\w+),", block[0]))
-        if any(word in behind and re.search(rb"\b%s\b" % word, behind) for word in words):
-            return False
-        if b"\ndel" in behind or b"\rdel" in behind or re.search(rb"[;\f][\s\\]*del", behind):
-            return False
-        try:
-            statements = parse(before, "the file up to the block").body
-            source = _absolute(self.source, target.package)
-            anchored = bool(_imports_of(statements, source, target.package))
-            return anchored and self.do(before, owner, revision, target) == text[: block.end()]
-        except Conflict:  # (a statement begins before the block and ends behind it)
-            return False
-
-    def prove(self, code: CodeType) -> None:
-        """Raise Conflict unless the edited module, compiled, ends with every name bound.
-
-        A name may be deleted further down, be it under a condition; and where a codec makes lines of its own, the block
-        may have become part of a string.
-        """
+        added = _names(text, owner)
         bound: set[str] = set()
+        lost = set(added)  # (until the block's own import is met)
         for instruction in dis.get_instructions(code):
-            if instruction.opname in ("STORE_NAME", "STORE_GLOBAL"):
+            if instruction.opname == "LOAD_CONST" and instruction.argval == added:
+                lost.clear()
+            elif instruction.opname in ("STORE_NAME", "STORE_GLOBAL"):
                 bound.add(instruction.argval)
             elif instruction.opname in ("DELETE_NAME", "DELETE_GLOBAL"):
-                bound.discard(instruction.argval)
-        lost = set(self.names) - bound
+                lost.update({instruction.argval}.intersection(added))
+        lost |= set(self.names) - bound
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
@@ -126,6 +132,21 @@ class Reexport(NamedTuple):
         return (line(text, len(before) + 2), before + b"\n" + after) if found else None
 
 
+def _names(text: bytes, owner: str) -> tuple[str, ...]:
+    """The names in the block of ``owner``; none where there is no block."""
+    block = _find(text, owner)
+    return tuple(name.decode() for name in re.findall(rb"    (\w+),", block[0])) if block else ()
+
+
+def _is_silent(rest: bytes, names: Sequence[str]) -> bool:
+    """Whether the rest of a module, from the begin of a line, mentions none of the names and deletes nothing."""
+    if any(_words(rest, name.encode()) for name in names):
+        return False
+    if rest.startswith(b"del") or b"\ndel" in rest or b"\rdel" in rest:
+        return False
+    return not any(_DEL.match(rest, at + 1) for mark in (b";", b"\f") for at in _offsets(rest, mark))
+
+
 def is_statement(text: bytes, line: int) -> bool:
     """Whether a top-level statement begins behind the line of a mark: the block is code, and not quoted in a string."""
     return any(node.lineno == line + 1 for node in parse(text, "the file").body)
@@ -145,6 +166,12 @@ def _offsets(text: bytes, part: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = text.find(part, at + 1)
+
+
+def _words(text: bytes, word: bytes) -> list[int]:
+    """Where a text has the word; by a plain search first, as for ``_blocks``."""
+    pattern = re.compile(rb"\b%s\b" % word)
+    return [at for at in _offsets(text, word) if pattern.match(text, at)]
 
 
 def _blocks(text: bytes) -> list[Match[bytes]]:
@@ -243,21 +270,20 @@ def _defined(module: ast.Module) -> set[str]:
     return names
 
 
-def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
-    """The line after which the block goes: that of the last import of ``source``, else of the last top-level import."""
+def _anchor(statements: Sequence[ast.stmt], source: str, package: str, beside: bool) -> int:
+    """The line after which the block goes: that of the last import of ``source``, else of the last top-level import.
+
+    Raises Conflict where there is none; with ``beside``, where there is none of ``source``.
+    """
     imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
-    if not imports:
+    same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]
+    if not same and (beside or not imports):
         raise Conflict("expected a top-level import statement to put the block after, found none")
-    last = _end((_imports_of(imports, source, package) or imports)[-1])
+    last = _end((same or imports)[-1])
     for node in statements:  # a statement may begin behind a semicolon on that line, and end further down
         if node.lineno <= last < _end(node):
             last = _end(node)
     return last
-
-
-def _imports_of(statements: Sequence[ast.stmt], source: str, package: str) -> list[ast.ImportFrom]:
-    found = [node for node in statements if isinstance(node, ast.ImportFrom)]
-    return [node for node in found if _import_source(node, package) == source]
 
 
 def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:

@@ -457,8 +457,9 @@ def test_a_file_missing_from_the_package_is_a_conflict_and_out_of_range_unsuppor
         assert result["message"].endswith(reason)
 
 
-def test_a_file_that_does_not_parse_is_a_conflict_that_tells_the_line(tmp_path: Path) -> None:
-    result = look(installed(tmp_path, api="import os\nx = (\n"), definition())[1]
+@pytest.mark.parametrize("first", ["import os", "from .core import other"])
+def test_a_file_that_does_not_parse_is_a_conflict_that_tells_the_line(tmp_path: Path, first: str) -> None:
+    result = look(installed(tmp_path, api=f"{first}\nx = (\n"), definition())[1]
     assert result["state"] == "conflict"
     assert f"pkg 1.5 in {tmp_path}/pkg: the file does not parse at line 2: " in result["message"]
 
