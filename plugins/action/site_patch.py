@@ -19,6 +19,7 @@ import typing as t
 from contextlib import contextmanager
 
 from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as Normal
 
@@ -27,6 +28,7 @@ if t.TYPE_CHECKING:
 
     Result = dict[str, t.Any]
 
+_SHOWS_INVOCATION = 3  # the verbosity from which on Ansible's own callbacks show it
 _LOOK = ("name", "definitions", "python", "path", "timeout")
 
 
@@ -43,6 +45,16 @@ class ActionModule(Normal):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         """Return the module's result."""
+        options = self._task.args.pop("options", None) or {}
+        if not isinstance(options, dict):
+            raise AnsibleActionFail(f"options: expected a dictionary, found {options!r}")
+        self._task.args = {**options, **self._task.args}
+        result = self._run(tmp, task_vars)
+        if self._display.verbosity < _SHOWS_INVOCATION:
+            result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
+        return result
+
+    def _run(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         arguments = self._task.args
         if not boolean(arguments.get("shared", False)) or self._task.async_val:
             return super().run(tmp, task_vars)

@@ -75,6 +75,7 @@ class CallbackModule(CallbackBase):
 
     def _afresh(self) -> None:
         self._records: list[Record] = []
+        self._shared: dict[t.Any, t.Any] = {}  # texts that records have in common, each kept once
         self._answers: list[Answer] = []  # (only where there will be a report)
         self._play: Play | None = None
         self._ours = False  # whether a task of ours was started in it
@@ -121,7 +122,10 @@ class CallbackModule(CallbackBase):
         elif not told.get("results") and not told.get("ansible_job_id"):
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            self._records += records(self.host_label(result), told, predicted=predicted, status=status)
+            for record in records(self.host_label(result), told, predicted=predicted, status=status):
+                self._records.append(
+                    t.cast("Record", {key: self._shared.setdefault(value, value) for key, value in record.items()})
+                )
             if self._settings[_DIRECTORY]:
                 audited = result.task.resolved_action == "primus.patches.site_patch_info"
                 states = self._settings[_FAIL_STATES]

@@ -59,6 +59,12 @@ options:
     type: str
     choices: [always, changed, never]
     default: always
+  options:
+    description:
+      - Options of this module in one dictionary. Those that are given on their own win.
+      - Where they come from variables, one expression for all of them costs the controller less than one for each.
+    type: dict
+    default: {}
   shared:
     description:
       - Whether the environment may be on storage that nodes share, such as NFS or Lustre.
@@ -241,6 +247,7 @@ def main() -> None:
             backup=dict(type="bool", default=False),
             validate=dict(type="list", elements="str", default=[]),
             verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
+            options=dict(type="dict", default={}),  # (the action plugin's)
             shared=dict(type="bool", default=False),  # (the action plugin's)
             timeout=dict(type="float", default=300),
             import_environment=dict(type="dict", default={}, no_log=True),

@@ -371,3 +371,26 @@ def test_read_only_images_and_full_disks_are_refused_alike(playbook: Playbook, o
     assert re.fullmatch(rf"{full}/thing: expected room for \d+ bytes, found 0", told_[1]["msg"])
     assert all(result["failed"] and result["patches"][0]["state"] == "pending" for result in told_)
     assert audits == ["pending", "pending"]
+
+
+def test_options_may_come_in_one_dictionary_and_those_on_their_own_win(playbook: Playbook, tree: Tree) -> None:
+    given = {"name": NAME, "path": str(tree("4.57.6"))}
+    run = playbook(
+        play(
+            patch(options={**given, "state": "absent"}, state="present"),
+            patch(options=given),
+            patch(options="state"),
+            patch(options={**given, "state": "gone"}),
+        )
+    ).exits(0)
+    first, second, wrong, gone = results(run)
+    assert [found(first), found(second)] == [("pending", "apply", True), ("applied", "none", False)]
+    assert wrong["msg"].endswith("options: expected a dictionary, found 'state'")
+    assert gone["msg"] == "value of state must be one of: present, absent, got: gone"
+
+
+@pytest.mark.parametrize("verbosity", [2, 3])
+def test_the_invocation_is_told_where_ansible_shows_it(playbook: Playbook, tree: Tree, verbosity: int) -> None:
+    task = patch(name=NAME, path=str(tree("4.57.6")))
+    (result,) = results(playbook(play(task), environment={"ANSIBLE_VERBOSITY": str(verbosity)}).exits(0))
+    assert ("invocation" in result) == (verbosity > 2)

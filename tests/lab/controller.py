@@ -239,8 +239,7 @@ class Controller:
                 ANSIBLE_CONFIG=str(directory / "ansible.cfg"),
                 LAB_RECORD=str(record),
                 # Then the summary has a line for each node, environment and patch (see lab.report).
-                ANSIBLE_VERBOSITY="1",
-                **(environment or {}),
+                **{"ANSIBLE_VERBOSITY": "1", **(environment or {})},
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
