@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import Any, Mapping
 
-from . import _locks, _payload, _processes
+from . import _payload, _processes
 from ._errors import NoEnvironment
 
 _NEEDED = (3, 8)
@@ -36,7 +36,7 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises NoEnvironment when ``python`` is no interpreter that can run the engine, or does not come back within
     the request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own;
-    more where it may have to wait for a lock).
+    more by the request's ``wait``, which is for locks).
     """
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
@@ -46,9 +46,7 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
         from . import _engine  # (only here: of a payload, what is imported is compiled every time)
 
         return _engine.run(request)
-    limit = request["timeout"] * (2 if request.get("imports") else 1) + 5.0
-    if request.get("operation") == "patch" and not request.get("check_mode"):
-        limit += _locks.SECONDS
+    limit = request["timeout"] * (2 if request.get("imports") else 1) + request.get("wait", 0.0) + 5.0
     command = [python, "-B", "-c", _BOOT % (_NEEDED,), _HERE]
     with tempfile.TemporaryFile() as output:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import dis
 import re
+import sys
+from itertools import dropwhile
 from types import CodeType
 from typing import Iterator, Match, NamedTuple, Sequence
 
@@ -90,17 +92,19 @@ class Reexport(NamedTuple):
 
         Where a codec makes lines of its own, the block may have become part of a string.
         """
-        added = _names(text, owner)
-        bound: set[str] = set()
-        lost = set(added)  # (until the block's own import is met)
-        for instruction in dis.get_instructions(code):
-            if instruction.opname == "LOAD_CONST" and instruction.argval == added:
-                lost.clear()
-            elif instruction.opname in ("STORE_NAME", "STORE_GLOBAL"):
-                bound.add(instruction.argval)
-            elif instruction.opname in ("DELETE_NAME", "DELETE_GLOBAL"):
-                lost.update({instruction.argval}.intersection(added))
-        lost |= set(self.names) - bound
+        instructions = list(dis.get_instructions(code))
+        bound = {each.argval for each in instructions if each.opname in ("STORE_NAME", "STORE_GLOBAL")}
+        lost = set(self.names) - bound
+        mark = marked(text, owner)
+        if mark is not None:
+            added = _names(text, owner)
+            begin = next((offset for offset, number in dis.findlinestarts(code) if number == mark[1] + 1), sys.maxsize)
+            its_import = ("LOAD_CONST", added)
+            behind = [
+                *dropwhile(lambda each: each.offset < begin or (each.opname, each.argval) != its_import, instructions)
+            ]
+            deleted = {each.argval for each in behind if each.opname in ("DELETE_NAME", "DELETE_GLOBAL")}
+            lost |= deleted.intersection(added) if behind else set(added)
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))

@@ -227,7 +227,7 @@ backup_file:
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _task
+from ansible_collections.primus.patches.plugins.module_utils import _locks, _task
 
 if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there is something to write)
     from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
@@ -254,7 +254,8 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
-    _task.run(module, "patch", imports=module.params["validate"])
+    wait = 0.0 if module.check_mode else _locks.SECONDS
+    _task.run(module, "patch", imports=module.params["validate"], wait=wait)
 
 
 if __name__ == "__main__":
