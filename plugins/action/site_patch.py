@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as Normal
 
@@ -45,9 +46,10 @@ class ActionModule(Normal):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         """Return the module's result."""
-        options = self._task.args.pop("options", None) or {}
-        if not isinstance(options, dict):
-            raise AnsibleActionFail(f"options: expected a dictionary, found {options!r}")
+        try:
+            options = check_type_dict(self._task.args.pop("options", None) or {})
+        except TypeError as error:
+            raise AnsibleActionFail(f"options: expected a dictionary: {error}") from error
         self._task.args = {**options, **self._task.args}
         result = self._run(tmp, task_vars)
         if self._display.verbosity < _SHOWS_INVOCATION:

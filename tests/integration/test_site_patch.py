@@ -385,7 +385,7 @@ def test_options_may_come_in_one_dictionary_and_those_on_their_own_win(playbook:
     ).exits(0)
     first, second, wrong, gone = results(run)
     assert [found(first), found(second)] == [("pending", "apply", True), ("applied", "none", False)]
-    assert wrong["msg"].endswith("options: expected a dictionary, found 'state'")
+    assert "options: expected a dictionary: " in wrong["msg"]
     assert gone["msg"] == "value of state must be one of: present, absent, got: gone"
 
 
