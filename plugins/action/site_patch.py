@@ -46,11 +46,14 @@ class ActionModule(Normal):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         """Return the module's result."""
+        options = self._task.args.pop("options", None)
         try:
-            options = check_type_dict(self._task.args.pop("options", None) or {})
+            options = {} if options is None else check_type_dict(options)
         except TypeError as error:
             raise AnsibleActionFail(f"options: expected a dictionary: {error}") from error
-        self._task.args = {**options, **self._task.args}
+        if "options" in options:
+            raise AnsibleActionFail("options: expected options of this module, found options in options")
+        self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
         result = self._run(tmp, task_vars)
         if self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)

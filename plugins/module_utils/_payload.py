@@ -20,4 +20,5 @@ class _Importer(zipimport.zipimporter):
 def compile_once(directory: str) -> None:
     """Make what is imported from now on out of a directory of an archive compile once; of no effect on a real one."""
     if not os.path.isdir(directory):
-        sys.path_importer_cache[directory] = _Importer(directory)
+        for package in (directory, os.path.join(directory, "_catalogue")):
+            sys.path_importer_cache[package] = _Importer(package)

@@ -389,20 +389,29 @@ def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> b
 
 
 def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
-    """Raise Conflict unless ``after`` compiles and undoing the patch gives ``before`` again, whatever else is there."""
+    """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
     edits = patch.revisions[0].edits
-    if patch.file.endswith(".py") or any(isinstance(edit, Reexport) for edit in edits):
-        try:
-            code = _edits.code(after, file.path, 0)
-        except Conflict:
-            _edits.parse(before, "the file")  # (mostly it is this that does not parse)
-            raise
-        for index, edit in enumerate(edits):
-            if isinstance(edit, Reexport):
-                edit.prove(after, _owner(patch, index), code)
+    reexports = [edit for edit in edits if isinstance(edit, Reexport)]
+    if (reexports or patch.file.endswith(".py")) and not _compiles(patch, after, file):
+        _edits.parse(before, "the file")  # (mostly it is this that does not parse)
+        module = _edits.parse(after, "the result")
+        for edit in reexports:
+            edit.prove(module, file.target.package)
     if _undo(patch, patch.revisions[0], after) != before:
         raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
     _independent(patch, before, after, file)
+
+
+def _compiles(patch: Patch, after: bytes, file: _File) -> bool:
+    """Whether ``after`` compiles to what the patch is for; False is no answer. The code goes into the bytecode."""
+    edits = patch.revisions[0].edits
+    try:
+        code = _edits.code(after, file.path, 0)
+    except Conflict:
+        return False
+    if len(edits) > 1:  # (one may undo what another does)
+        return not any(isinstance(edit, Reexport) for edit in edits)
+    return not isinstance(edits[0], Reexport) or edits[0].is_in(code, after, _owner(patch, 0))
 
 
 def _independent(patch: Patch, before: bytes, after: bytes, file: _File) -> None:

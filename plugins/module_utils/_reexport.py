@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dis
 import re
-import sys
+import unicodedata
 from itertools import dropwhile
 from types import CodeType
 from typing import Iterator, Match, NamedTuple, Sequence
@@ -22,7 +22,11 @@ _BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not d
 )
 
 _NEXT_LINE = re.compile(rb"[\r\n](?=[^\s)\]}#])")  # one that does not go on with a statement, as a rule
-_DEL = re.compile(rb"[\s\\]*del")  # behind a semicolon or a form feed
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_LONGEST = 400  # bytes that a name may have
+_DEL = re.compile(rb"[\s\\]*del")
+_BEFORE_DEL = (b";", b"\f", b"\\\n", b"\\\r")  # what a statement may begin behind, besides a line's begin
+_COOKIE = re.compile(rb"(?:[^\r\n]*[\r\n]+)?[^\r\n]*coding[:=][ \t]*(?!utf-8\b)")
 
 
 class Reexport(NamedTuple):
@@ -49,21 +53,24 @@ class Reexport(NamedTuple):
         To parse the whole of a large file is most of what a look at it costs. So where its first lines decide, no
         more is read: that the rest parses is for the caller to know, or to prove of the result.
         """
-        head = self._head(text)
+        head = self._head(text, target.package)
         if head:
             try:
                 edited, rest = self._do(head, owner, revision, target, beside=True), text[len(head) :]
                 names = _names(edited, owner)
-                if names and _is_silent(rest, names):
+                if names and _is_silent(rest, (*names, self.source.rpartition(".")[2])):
                     return edited + rest
             except (Conflict, Unsupported):
                 pass  # (a statement begins in the first lines and ends behind them, or the whole tells what is wrong)
         return self._do(text, owner, revision, target)
 
-    def _head(self, text: bytes) -> bytes:
-        """The first lines of a text, down to the last that mention the source; none where blocks are among them."""
+    def _head(self, text: bytes, package: str) -> bytes:
+        """The first lines of a text, down to the last that mention the source; none where that is not sure to tell."""
         module = self.source.rpartition(".")[2].encode()
-        mentions = _words(text, module) if module and not _blocks(text) else []
+        inside = (package + ".").startswith(_absolute(self.source, package) + ".")  # (``from . import`` mentions none)
+        if inside or not module or _blocks(text) or _COOKIE.match(text):
+            return b""
+        mentions = _words(text, module)
         next_line = _NEXT_LINE.search(text, mentions[-1]) if mentions else None
         return text[: next_line.end()] if next_line else b""
 
@@ -87,28 +94,23 @@ class Reexport(NamedTuple):
         after = _anchor(statements, source, target.package, beside)
         return _insert(text, after, owner, self._block(wanted, owner, revision))
 
-    def prove(self, text: bytes, owner: str, code: CodeType) -> None:
-        """Raise Conflict unless the edited module, which is compiled, binds every name and deletes none of the block's.
-
-        Where a codec makes lines of its own, the block may have become part of a string.
-        """
-        instructions = list(dis.get_instructions(code))
-        bound = {each.argval for each in instructions if each.opname in ("STORE_NAME", "STORE_GLOBAL")}
-        lost = set(self.names) - bound
-        mark = marked(text, owner)
-        if mark is not None:
-            added = _names(text, owner)
-            begin = next((offset for offset, number in dis.findlinestarts(code) if number == mark[1] + 1), sys.maxsize)
-            its_import = ("LOAD_CONST", added)
-            behind = [
-                *dropwhile(lambda each: each.offset < begin or (each.opname, each.argval) != its_import, instructions)
-            ]
-            deleted = {each.argval for each in behind if each.opname in ("DELETE_NAME", "DELETE_GLOBAL")}
-            lost |= deleted.intersection(added) if behind else set(added)
+    def prove(self, module: ast.Module, package: str) -> None:
+        """Raise Conflict unless the edited module binds every name; a codec may make lines of its own."""
+        lost = set(self.names) - set(_bound(module.body, package))
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
             )
+
+    def is_in(self, code: CodeType, text: bytes, owner: str) -> bool:
+        """Whether the code of a text that ``do`` made shows what ``prove`` does; False is no answer."""
+        mark, names = marked(text, owner), _names(text, owner)
+        begins = [offset for offset, number in dis.findlinestarts(code) if mark and number == mark[1] + 1]
+        behind = [each for each in dis.get_instructions(code) if begins and each.offset >= begins[0]]
+        its_import = ("LOAD_CONST", names)
+        behind = [*dropwhile(lambda each: (each.opname, each.argval) != its_import, behind)]
+        deleted = {each.argval for each in behind if each.opname in ("DELETE_NAME", "DELETE_GLOBAL")}
+        return bool(behind) and deleted.isdisjoint(names)
 
     def _defined(self, source: str, target: Target) -> set[str]:
         found = target.read(source)
@@ -142,13 +144,17 @@ def _names(text: bytes, owner: str) -> tuple[str, ...]:
     return tuple(name.decode() for name in re.findall(rb"    (\w+),", block[0])) if block else ()
 
 
-def _is_silent(rest: bytes, names: Sequence[str]) -> bool:
-    """Whether the rest of a module, from the begin of a line, mentions none of the names and deletes nothing."""
-    if any(_words(rest, name.encode()) for name in names):
+def _is_silent(rest: bytes, words: Sequence[str]) -> bool:
+    """Whether the rest of a module, from the begin of a line, mentions none of the words and deletes nothing."""
+    if any(_words(rest, word.encode()) for word in words):
         return False
+    for found in _NOT_ASCII.finditer(rest):  # (identifiers are compared in this form: U+FF41 is an ``a``, too)
+        around = rest[max(0, found.start() - _LONGEST) : found.end() + _LONGEST].decode("utf-8", "replace")
+        if any(word in unicodedata.normalize("NFKC", around) for word in words):
+            return False
     if rest.startswith(b"del") or b"\ndel" in rest or b"\rdel" in rest:
         return False
-    return not any(_DEL.match(rest, at + 1) for mark in (b";", b"\f") for at in _offsets(rest, mark))
+    return not any(_DEL.match(rest, at + 1) for mark in _BEFORE_DEL for at in _offsets(rest, mark))
 
 
 def is_statement(text: bytes, line: int) -> bool:

@@ -61,7 +61,7 @@ options:
     default: always
   options:
     description:
-      - Options of this module in one dictionary. Those that are given on their own win.
+      - Options of this module in one dictionary. They win over those that are given on their own.
       - Where they come from variables, one expression for all of them costs the controller less than one for each.
     type: dict
     default: {}

@@ -31,7 +31,7 @@ if once:
     _payload.compile_once(directory)
 builtins.compile = compile
 from engine import _engine, _patch
-files = [module.__file__ for name, module in sys.modules.items() if name.count(".") == 1 and name.startswith("engine.")]
+files = [module.__file__ for name, module in sys.modules.items() if name.startswith("engine.")]
 json.dump([compiled, files, inspect.getsource(_patch)], sys.stdout)
 """
 
