@@ -153,11 +153,11 @@ def test_module_defaults_reach_what_the_role_does_not_set(playbook: Playbook, tr
     site = tree("4.57.6")
     plays = use("import_role", megatron_bridge_paths=[str(site)])
     for group in ("primus.patches.site_patch", "group/primus.patches.all"):
-        plays[0]["module_defaults"] = {group: {"backup": True}}
+        plays[0]["module_defaults"] = {group: {"backup": True, "timeout": 1, "path": "/nowhere", "python": "/nowhere"}}
         run = playbook(plays, check=True)
         assert (run.rc, found(run)) == (0, [("pending", "apply")]), run
         assert run.one("site_patch").status == "changed"
-    plays[0]["module_defaults"] = {"primus.patches.site_patch": {"backup": True}}
+    plays[0]["module_defaults"] = {"primus.patches.site_patch": {"backup": True, "state": "absent"}}
     backup = items(playbook(plays))[0]["patches"][0]["backup_file"]
     assert Path(backup).exists()
 

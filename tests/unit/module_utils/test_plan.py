@@ -671,6 +671,49 @@ def test_what_would_be_written_is_proven_first(tmp_path: Path, api: str, revisio
     assert plan.changes == ()
 
 
+@pytest.mark.parametrize(
+    ("api", "before", "after"),
+    [
+        ("from .core import Thing\nx = 1\n", "x = 1", "x = 1\ndel Thing"),
+        ("import os\nThing = 1\n", "Thing = 1", "if os:\n    Thing = 1"),
+        ("from .core import other\nx = 1\n", "x = 1", "del Thing"),
+    ],
+)
+def test_what_one_edit_binds_another_edit_must_leave_bound(tmp_path: Path, api: str, before: str, after: str) -> None:
+    edits = [{"reexport": {"source": ".core", "names": ["Thing"]}}, {"replace": {"before": before, "after": after}}]
+    plan, result = look(installed(tmp_path, api=api), definition(edits=edits))
+    assert result["state"] == "conflict"
+    assert "the file would not bind Thing even with the block; nothing is written" in result["message"]
+    assert plan.changes == ()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "return 1\n",  # parses, and does not compile: what that means is for the import to tell
+        "try:\n    pass\nexcept OSError as Thing:\n    pass\n",
+        "if other:\n    del Thing\n",
+        "if other:\n    del Thing\n    Thing = 1\n",
+    ],
+)
+def test_what_does_not_compile_or_is_deleted_perhaps_is_proven_by_its_syntax(tmp_path: Path, rest: str) -> None:
+    plan, result = look(installed(tmp_path, api=f"from .core import other\n{rest}"), definition())
+    assert (result["state"], len(plan.changes)) == ("pending", 1)
+
+
+def test_blocks_of_two_patches_lie_in_one_place_where_the_source_is_the_files_own_package(tmp_path: Path) -> None:
+    api = "from . import core\n# see sub\nx = 1\nfrom . import third\ny = 1\n"
+    files = {**FILES, "pkg/sub/__init__.py": "a = b = 1\n", "pkg/sub/core.py": "", "pkg/sub/third.py": ""}
+    packages.install(tmp_path, "pkg", "1.5", {**files, "pkg/sub/api.py": api})
+    one, two = (
+        definition(name, file="sub/api.py", edits=[{"reexport": {"source": "pkg.sub", "names": [bound]}}])
+        for name, bound in (("one", "a"), ("two", "b"))
+    )
+    plan = _plan.plan([one, two], str(tmp_path))
+    assert [step.state for step in plan.steps] == ["pending", "pending"]
+    assert plan.changes[0].after.index(b"import third\n# >>> primus.patches: one") > 0
+
+
 def test_a_plan_writes_nothing(tree: Tree) -> None:
     site = tree("4.57.6")
     before = snapshot(site)

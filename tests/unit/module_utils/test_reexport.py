@@ -718,6 +718,28 @@ def test_what_the_first_lines_tell_is_what_the_whole_tells(first: bytes, second:
             assert said(EDIT.do, text) == whole
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from .core import third\nx = 1\nfrom .\uff43ore import other\n",
+        "from .core import third\n\uff54hing = \uff34hing = 1\n",
+        "# coding: utf-7\nfrom .core import third\n+AFQ-hing = 1\n",
+        "# coding: utf-7\nfrom .core import third\nThing = 1\n+AGQ-el Thing\n",
+        "from .core import third\nother = 1; \\\n  del other\n",
+    ],
+)
+def test_where_spellings_differ_the_first_lines_tell_the_same(text: str) -> None:
+    encoded = text.encode()
+    assert compiled(encoded) is not None
+    assert said(EDIT.do, encoded) == said(EDIT._do, encoded)
+
+
+def test_a_statement_may_begin_behind_a_line_with_nothing_but_a_backslash() -> None:
+    """In Python 3.8 and 3.9."""
+    assert _reexport._is_silent(b"x = 1\n\\\n  y = 1\n", ["Thing"])
+    assert not _reexport._is_silent(b"x = 1\n\\\n  del Thing_\n", ["Thing"])
+
+
 @EXAMPLES
 @given(modules(), st.permutations(["a", "b", "c"]), st.permutations(["a", "b", "c"]))
 def test_three_patches_of_one_module_come_and_go_in_any_order(text: bytes, come: list[str], go: list[str]) -> None:
