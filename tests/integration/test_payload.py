@@ -59,8 +59,8 @@ def test_what_is_sent_for_a_module_is_little_more_than_for_a_ping(sent: dict[str
         own = {name: size for name, size in members(sent[module]).items() if name not in members(ping)}
         largest = "\n".join(f"  {size:6} {name}" for name, size in list(own.items())[:12])
         assert more < MORE[module], (
-            f"{module}: {more} compressed bytes more than a ping's {len(archive(ping))}, expected less than {MORE[module]}; "
-            f"the largest of {len(own)} files:\n{largest}"
+            f"{module}: {more} compressed bytes more than a ping's {len(archive(ping))}, "
+            f"expected less than {MORE[module]}; the largest of {len(own)} files:\n{largest}"
         )
 
 
