@@ -75,7 +75,7 @@ class CallbackModule(CallbackBase):
 
     def _afresh(self) -> None:
         self._records: list[Record] = []
-        self._shared: dict[t.Any, t.Any] = {}  # texts that records have in common, each kept once
+        self._once: dict[t.Any, t.Any] = {}  # what records have in common, each kept once
         self._answers: list[Answer] = []  # (only where there will be a report)
         self._play: Play | None = None
         self._ours = False  # whether a task of ours was started in it
@@ -124,7 +124,7 @@ class CallbackModule(CallbackBase):
             predicted = looks or bool(result.task.check_mode)
             for record in records(self.host_label(result), told, predicted=predicted, status=status):
                 self._records.append(
-                    t.cast("Record", {key: self._shared.setdefault(value, value) for key, value in record.items()})
+                    t.cast("Record", {key: self._once.setdefault(value, value) for key, value in record.items()})
                 )
             if self._settings[_DIRECTORY]:
                 audited = result.task.resolved_action == "primus.patches.site_patch_info"

@@ -30,7 +30,7 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
         paths = _directories(path) if path and _is_pattern(path) else [path]
         results += [_look(interpreter, directory, request) for interpreter in pythons for directory in paths]
         if not results:
-            results.append(_nothing(request, {"python": python, "path": path}, "path" if pythons else "python"))
+            results.append(_nothing(request, python, path, "path" if pythons else "python"))
     for root in roots:
         results += _below(root, {**request, "imports": []})
     found = {
@@ -50,26 +50,24 @@ def _below(root: str, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         results = [_look(None, directory, request) for directory in _copies(root, request)]
     except SitePatchError as error:
-        return [_failed(None, root, str(error))]
+        return [_told(None, root, str(error), failed=True)]
     for result in results:  # (of several patches, a copy is only asked for those of its package)
         result["patches"] = [patch for patch in result["patches"] if patch["state"] != "missing"]
-    where = {"python": None, "path": root}
-    nothing = {"changed": False, "msg": "no copy below %s" % root, "environment": where, "patches": [], "imports": []}
-    return results or [nothing]
+    return results or [_told(None, root, "no copy below %s" % root, imports=[])]
 
 
 def _look(python: str | None, path: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _child.call(python, {**request, "python": python, "path": path})
     except SitePatchError as error:
-        return _failed(python, path, str(error))
+        return _told(python, path, str(error), failed=True)
     except Exception as error:  # noqa: BLE001 (one odd copy, maybe made to be odd, must not hide the others)
-        return _failed(python, path, "%s: %s" % (type(error).__name__, error))
+        return _told(python, path, "%s: %s" % (type(error).__name__, error), failed=True)
 
 
-def _failed(python: str | None, path: str | None, message: str) -> dict[str, Any]:
-    where = {"python": python, "path": path}
-    return {"changed": False, "failed": True, "msg": message, "environment": where, "patches": []}
+def _told(python: str | None, path: str | None, message: str, **more: Any) -> dict[str, Any]:
+    """The result of a look that did not get as far as the engine."""
+    return {"changed": False, "msg": message, "environment": {"python": python, "path": path}, "patches": [], **more}
 
 
 def _utf8(value: Any) -> Any:
@@ -81,15 +79,15 @@ def _utf8(value: Any) -> Any:
     return [_utf8(each) for each in value] if isinstance(value, list) else value
 
 
-def _nothing(request: Mapping[str, Any], where: dict[str, str | None], option: str) -> dict[str, Any]:
+def _nothing(request: Mapping[str, Any], python: str | None, path: str | None, option: str) -> dict[str, Any]:
     """The result for a pattern that matches nothing, maybe for want of a mount: every patch is missing there."""
-    what = {"python": "interpreter", "path": "directory"}[option]
-    message = "%s %s: expected one %s or more that match, found none" % (option, where[option], what)
+    pattern, what = (python, "interpreter") if option == "python" else (path, "directory")
+    message = "%s %s: expected one %s or more that match, found none" % (option, pattern, what)
     definitions = request.get("definitions") or []
     names = request.get("name") or [patch.get("name") for patch in definitions or _catalogue.CATALOGUE]
     unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "path", "copy"))
     patches = [{**unknown, "name": name, "state": "missing", "action": "none", "message": message} for name in names]
-    return {"changed": False, "msg": message, "environment": where, "patches": patches, "imports": []}
+    return _told(python, path, message, patches=patches, imports=[])
 
 
 def _is_pattern(path: str | None) -> bool:

@@ -44,10 +44,7 @@ def parse(text: bytes, what: str) -> ast.Module:
 
 @functools.lru_cache(maxsize=8)
 def code(text: bytes, path: str, level: int) -> CodeType:
-    """The code of a module whose file will be ``path``, at an optimisation level. Raises Conflict where there is none.
-
-    It is kept: what proves an edit is what goes into the bytecode.
-    """
+    """The code of a module, kept for its bytecode, at an optimisation level. Raises Conflict where there is none."""
     made: CodeType = _compile(text, path, "the result", 0, level)
     return made
 

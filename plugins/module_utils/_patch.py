@@ -198,11 +198,9 @@ def select(
             raise _wrong(patch.name, "name", "a patch of that name exists already; give yours another one")
         known[patch.name] = patch
     if not names:
-        if not written and look:
-            return list(known.values()), list(known.values())
-        if not written:
+        if not written and not look:
             raise DefinitionError("nothing to do: give name (%s) or definitions" % ", ".join(sorted(known)))
-        return written, list(known.values())
+        return written or list(known.values()), list(known.values())
     unknown = sorted(name for name in names if name not in known)
     if unknown:
         raise DefinitionError("unknown patch %s; known: %s" % (", ".join(unknown), ", ".join(sorted(known))))

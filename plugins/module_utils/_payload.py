@@ -1,4 +1,4 @@
-# Imports from the archive that Ansible sends to a node, at half the price. Depends on nothing else.
+# Imports from the archive that Ansible sends to a node, at half the price.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import zipimport
 
 
 class _Importer(zipimport.zipimporter):
-    """Compiles a module when it is imported, and not also to tell the name of its file, as zipimport's own does."""
+    """Does not compile a module to tell the name of its file, as zipimport's own does before each import."""
 
     def get_filename(self, fullname: str) -> str:
-        """The path of a module, which begins with that of the archive. Raises ZipImportError where there is none."""
+        """The path of a module. Raises ZipImportError where there is none."""
         name = fullname.rpartition(".")[2]
         file = os.path.join(name, "__init__.py") if self.is_package(fullname) else name + ".py"
         return os.path.join(self.archive, self.prefix, file)
 
 
 def compile_once(directory: str) -> None:
-    """Make what is imported from now on out of a directory of an archive compile once; of no effect on a real one."""
+    """Let what is imported from now on out of a directory of an archive be compiled once."""
     if not os.path.isdir(directory):
         for package in (directory, os.path.join(directory, "_catalogue")):
             sys.path_importer_cache[package] = _Importer(package)

@@ -7,7 +7,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from . import _edits, _environment, _reexport, _versions
 from ._edits import Target
-from ._environment import Record
+from ._environment import MAX_BYTES, Record
 from ._errors import Conflict, Unsupported
 from ._patch import Patch, Revision
 from ._reexport import Reexport
@@ -18,7 +18,6 @@ ACTIONS = {  # what `present` does with a state; states not named here are refus
     "pending": "apply",
     "outdated": "migrate",
 }
-MAX_BYTES = 16 * 1024 * 1024  # no module written by hand is as large; a larger file is not what the patch means
 
 
 class Step(NamedTuple):
@@ -392,26 +391,20 @@ def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
     """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
     edits = patch.revisions[0].edits
     reexports = [edit for edit in edits if isinstance(edit, Reexport)]
-    if (reexports or patch.file.endswith(".py")) and not _compiles(patch, after, file):
-        _edits.parse(before, "the file")  # (mostly it is this that does not parse)
-        module = _edits.parse(after, "the result")
-        for edit in reexports:
-            edit.prove(module, file.target.package)
+    if reexports or patch.file.endswith(".py"):
+        try:  # (what compiles goes into the bytecode)
+            code = _edits.code(after, file.path, 0)
+            shown = not reexports or (len(edits) == 1 and reexports[0].is_in(code, after, _owner(patch, 0)))
+        except Conflict:
+            shown = False
+        if not shown:  # by the code; there may be several edits, of which one undoes what another does
+            _edits.parse(before, "the file")  # (mostly it is this that does not parse)
+            module = _edits.parse(after, "the result")
+            for edit in reexports:
+                edit.prove(module, file.target.package)
     if _undo(patch, patch.revisions[0], after) != before:
         raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
     _independent(patch, before, after, file)
-
-
-def _compiles(patch: Patch, after: bytes, file: _File) -> bool:
-    """Whether ``after`` compiles to what the patch is for; False is no answer. The code goes into the bytecode."""
-    edits = patch.revisions[0].edits
-    try:
-        code = _edits.code(after, file.path, 0)
-    except Conflict:
-        return False
-    if len(edits) > 1:  # (one may undo what another does)
-        return not any(isinstance(edit, Reexport) for edit in edits)
-    return not isinstance(edits[0], Reexport) or edits[0].is_in(code, after, _owner(patch, 0))
 
 
 def _independent(patch: Patch, before: bytes, after: bytes, file: _File) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import dis
 import re
+import sys
 import unicodedata
-from itertools import dropwhile
 from types import CodeType
 from typing import Iterator, Match, NamedTuple, Sequence
 
@@ -22,10 +22,8 @@ _BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not d
 )
 
 _NEXT_LINE = re.compile(rb"[\r\n](?=[^\s)\]}#])")  # one that does not go on with a statement, as a rule
-_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
-_LONGEST = 400  # bytes that a name may have
 _DEL = re.compile(rb"[\s\\]*del")
-_BEFORE_DEL = (b";", b"\f", b"\\\n", b"\\\r")  # what a statement may begin behind, besides a line's begin
+_BEFORE_DEL = (b";", b"\f", b"\\\n", b"\\\r")  # besides the begin of a line
 _COOKIE = re.compile(rb"(?:[^\r\n]*[\r\n]+)?[^\r\n]*coding[:=][ \t]*(?!utf-8\b)")
 
 
@@ -50,18 +48,18 @@ class Reexport(NamedTuple):
         place found by them would depend on which came first. Raises Unsupported when the source module does not
         define a name, Conflict when the file does not parse or has no place for the block.
 
-        To parse the whole of a large file is most of what a look at it costs. So where its first lines decide, no
-        more is read: that the rest parses is for the caller to know, or to prove of the result.
+        Where the first lines decide, no more is parsed (of a large file that is most of the cost): that the rest
+        parses is for the caller to know, or to prove of the result.
         """
         head = self._head(text, target.package)
         if head:
             try:
                 edited, rest = self._do(head, owner, revision, target, beside=True), text[len(head) :]
-                names = _names(edited, owner)
-                if names and _is_silent(rest, (*names, self.source.rpartition(".")[2])):
+                block = _find(edited, owner)
+                if block and _is_silent(rest, (*_names(block), self.source.rpartition(".")[2])):
                     return edited + rest
             except (Conflict, Unsupported):
-                pass  # (a statement begins in the first lines and ends behind them, or the whole tells what is wrong)
+                pass  # (a statement ends behind the first lines, or the whole tells what is wrong)
         return self._do(text, owner, revision, target)
 
     def _head(self, text: bytes, package: str) -> bytes:
@@ -104,13 +102,14 @@ class Reexport(NamedTuple):
 
     def is_in(self, code: CodeType, text: bytes, owner: str) -> bool:
         """Whether the code of a text that ``do`` made shows what ``prove`` does; False is no answer."""
-        mark, names = marked(text, owner), _names(text, owner)
-        begins = [offset for offset, number in dis.findlinestarts(code) if mark and number == mark[1] + 1]
-        behind = [each for each in dis.get_instructions(code) if begins and each.offset >= begins[0]]
-        its_import = ("LOAD_CONST", names)
-        behind = [*dropwhile(lambda each: (each.opname, each.argval) != its_import, behind)]
-        deleted = {each.argval for each in behind if each.opname in ("DELETE_NAME", "DELETE_GLOBAL")}
-        return bool(behind) and deleted.isdisjoint(names)
+        block = _find(text, owner)
+        if block is None:
+            return False
+        first, names = line(text, block.start()) + 1, _names(block)
+        begin = next((offset for offset, number in dis.findlinestarts(code) if number == first), sys.maxsize)
+        behind = (each for each in dis.get_instructions(code) if each.offset >= begin)
+        met = any((each.opname, each.argval) == ("LOAD_CONST", names) for each in behind)  # (its import; on from there)
+        return met and not any(each.opname.startswith("DELETE_") and each.argval in names for each in behind)
 
     def _defined(self, source: str, target: Target) -> set[str]:
         found = target.read(source)
@@ -138,20 +137,18 @@ class Reexport(NamedTuple):
         return (line(text, len(before) + 2), before + b"\n" + after) if found else None
 
 
-def _names(text: bytes, owner: str) -> tuple[str, ...]:
-    """The names in the block of ``owner``; none where there is no block."""
-    block = _find(text, owner)
-    return tuple(name.decode() for name in re.findall(rb"    (\w+),", block[0])) if block else ()
+def _names(block: Match[bytes]) -> tuple[str, ...]:
+    """The names in a block."""
+    return tuple(name.decode() for name in re.findall(rb"    (\w+),", block[0]))
 
 
 def _is_silent(rest: bytes, words: Sequence[str]) -> bool:
     """Whether the rest of a module, from the begin of a line, mentions none of the words and deletes nothing."""
     if any(_words(rest, word.encode()) for word in words):
         return False
-    for found in _NOT_ASCII.finditer(rest):  # (identifiers are compared in this form: U+FF41 is an ``a``, too)
-        around = rest[max(0, found.start() - _LONGEST) : found.end() + _LONGEST].decode("utf-8", "replace")
-        if any(word in unicodedata.normalize("NFKC", around) for word in words):
-            return False
+    unusual = b"\n".join(line for line in rest.splitlines() if not line.isascii())  # (U+FF41 is an ``a``, too)
+    if any(word in unicodedata.normalize("NFKC", unusual.decode("utf-8", "replace")) for word in words):
+        return False
     if rest.startswith(b"del") or b"\ndel" in rest or b"\rdel" in rest:
         return False
     return not any(_DEL.match(rest, at + 1) for mark in _BEFORE_DEL for at in _offsets(rest, mark))
@@ -281,9 +278,9 @@ def _defined(module: ast.Module) -> set[str]:
 
 
 def _anchor(statements: Sequence[ast.stmt], source: str, package: str, beside: bool) -> int:
-    """The line after which the block goes: that of the last import of ``source``, else of the last top-level import.
+    """The line after which the block goes: that of the last import of ``source``, else (not ``beside``) of the last.
 
-    Raises Conflict where there is none; with ``beside``, where there is none of ``source``.
+    Raises Conflict where there is none.
     """
     imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]

@@ -171,7 +171,7 @@ def processes(changed: Mapping[str, float], proc: str = "/proc") -> dict[str, An
             replaced = found.st_dev == own.st_dev and os.readlink(where + "/exe") == binary + " (deleted)"
             if not os.path.samestat(found, own) and not replaced:
                 continue
-            command = _read(where + "/cmdline").rstrip(b"\0")
+            command = _environment.read(where + "/cmdline").rstrip(b"\0")
             user = _name(pwd.getpwuid, os.stat(where).st_uid)
         except (FileNotFoundError, ProcessLookupError):  # (it has ended meanwhile)
             continue
@@ -189,14 +189,14 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
     """The invalidation mode of a .pyc file, and whether the source is as it was then."""
     mode = "unknown"
     try:
-        header = _read(compiled, 16)  # magic number, flags, and mtime and size of the source or its hash (PEP 552)
+        header = _environment.read(compiled, 16)  # magic number, flags; mtime and size, or hash (PEP 552)
         if len(header) == 16:
             mode = _MODES.get(int.from_bytes(header[4:8], "little"), "unknown")
         if mode == "timestamp":
             made = os.stat(source)
             key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
         elif mode != "unknown" and header[:4] == importlib.util.MAGIC_NUMBER:  # (which is the key of the hash, too)
-            key = importlib.util.source_hash(_read(source))
+            key = importlib.util.source_hash(_environment.read(source))
         else:
             return mode, None
     except OSError:
@@ -206,7 +206,7 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
 
 def _process(where: str, boot: float) -> tuple[bytes, bool, int, float]:
     """Name, whether it is a program (no kernel thread, no zombie), parent, start (epoch): proc_pid_stat(5)."""
-    before, _paren, after = _read(where + "/stat").rpartition(b")")  # (the name may hold parentheses and spaces)
+    before, _paren, after = _environment.read(where + "/stat").rpartition(b")")  # (the name may hold some)
     fields = after.split()  # from the third one on
     runs = fields[0] not in (b"Z", b"X") and not int(fields[6]) & _KERNEL_THREAD
     return before.partition(b"(")[2], runs, int(fields[1]), boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -234,7 +234,7 @@ def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
         return _child._is_this(python)
     # Its title was changed (ray, vllm): modules that are no text are mapped files.
     try:
-        maps = _read(where + "/maps")
+        maps = _environment.read(where + "/maps")
     except OSError:
         return True
     libraries = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
@@ -247,18 +247,12 @@ def _python(where: str, started_as: str, own: os.stat_result) -> str | None:
         cwd = os.readlink(where + "/cwd")
         path: str | None = os.path.abspath(os.path.join(cwd, started_as))
         if os.sep not in started_as:
-            environment = dict(item.partition(b"=")[::2] for item in _read(where + "/environ").split(b"\0"))
+            environment = dict(item.partition(b"=")[::2] for item in _environment.read(where + "/environ").split(b"\0"))
             entries = os.fsdecode(environment.get(b"PATH", b"")).split(os.pathsep)
             path = shutil.which(started_as, path=os.pathsep.join(os.path.join(cwd, entry) for entry in entries))
         return path if path and os.path.samestat(os.stat(path), own) else None
     except OSError:
         return None
-
-
-def _read(path: str, size: int = -1) -> bytes:
-    """The beginning of a file; nothing of a pipe, which must not hold its reader up. Raises OSError."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
-        return stream.read(size) or b""
 
 
 def _name(look_up: Callable[[int], Sequence[Any]], number: int) -> str:

@@ -473,7 +473,7 @@ def test_a_file_that_cannot_be_read_is_a_conflict(tmp_path: Path, kind: str) -> 
     elif kind == "dangling link":
         file.symlink_to("nothing")
     else:
-        file.write_bytes(b"#" * (_plan.MAX_BYTES + 1))
+        file.write_bytes(b"#" * (_environment.MAX_BYTES + 1))
     result = look(tmp_path, definition())[1]
     assert result["state"] == "conflict"
     assert re.search(rf"{file}: expected (?:a readable file, found: |at most \d+ bytes)", result["message"])
