@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -60,5 +61,5 @@ def test_a_real_directory_is_imported_as_ever(request: pytest.FixtureRequest) ->
     program = "import sys; sys.path[:0] = sys.argv[1:]\nfrom module_utils import _payload\n"
     program += "_payload.compile_once(_payload.__file__.rpartition('/')[0])\nfrom module_utils import _engine\n"
     program += "print(type(_engine.__loader__).__name__)"
-    answer = subprocess.check_output(["python3", "-I", "-B", "-c", program, utils], text=True)
+    answer = subprocess.check_output([sys.executable, "-I", "-B", "-c", program, utils], text=True)
     assert answer == "SourceFileLoader\n"
