@@ -12,17 +12,17 @@ import re
 import stat
 import struct
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
-from . import _edits, _locks
+from . import _edits, _files, _locks
 from ._errors import CommitError, Conflict
+from ._files import Directory
 from ._plan import Change
+from ._trust import KERNEL, Trust
 
 _HOST = re.sub(r"[^\w-]", "_", os.uname().nodename)  # (a part of the names of new files, which dots divide)
-_SUFFIX = ".primus-tmp"
 _DEAD_SECONDS = 3600.0  # no commit takes as long: a new file of that age was left by a run that was killed
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS (linux/fs.h, 64 bit)
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
@@ -48,56 +48,100 @@ _UNCOPIED = (  # extended attributes that a file system or the kernel makes for 
 class _Bytecode(NamedTuple):
     """One .pyc file as it was."""
 
-    path: str
+    name: str
+    """In the directory of bytecode."""
     data: bytes
     """Empty where it cannot be read."""
     level: int | None
     """Optimisation level when it is this interpreter's own, None when it is another one's."""
 
 
-def preflight(changes: Sequence[Change], backup: bool) -> None:
+class _Place(NamedTuple):
+    """Where one file is to be replaced: all is done by the descriptors of its directory and of its bytecode's."""
+
+    change: Change
+    directory: Directory
+    name: str
+    cache: Directory | None
+    """Its ``__pycache__``; None where there is none, or one that is not ours to touch."""
+    note: str
+    """What is to be said of a ``__pycache__`` that is not touched."""
+
+    @property
+    def path(self) -> str:
+        return self.change.path
+
+    def entry(self) -> os.stat_result:
+        """The file itself, or the link that is in its place. Raises CommitError where there is none any more."""
+        found = self.directory.stat(self.name)
+        if found is None:
+            raise CommitError("%s: expected a file, found none any more" % self.path)
+        return found
+
+    def unchanged(self) -> bool:
+        """Whether the file still is what was planned for."""
+        try:
+            found = self.directory.read(self.name)
+        except OSError:
+            return False
+        return found is not None and found.data == self.change.before
+
+
+def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str]:
     """Raise CommitError for what would make the commit fail and can be told by reading alone.
 
-    Check mode and the run itself call it at the same point, so that both fail alike.
+    Check mode and the run itself call it at the same point, so that both fail alike. Returns what is to be said of
+    files, by path.
     """
-    for change in changes:
-        directory, name = os.path.split(change.path)
-        bytecode = _bytecode(change.path)
-        held = [(directory, "directory")]
-        if bytecode:
-            held.append((os.path.join(directory, "__pycache__"), "directory of its bytecode"))
-        for where, what in held:
-            if os.statvfs(where).f_flag & os.ST_RDONLY:
-                raise CommitError("%s: expected a writable %s, found a read-only file system" % (where, what))
-            if _flags(where) & (_IMMUTABLE | _APPEND_ONLY):
-                raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
-            if not os.access(where, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-                raise CommitError(
-                    "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: "
-                    "run as its owner (become_user)"
-                    % (where, what, stat.filemode(os.stat(where).st_mode), os.stat(where).st_uid, os.geteuid())
-                )
-        for file in (change.path, *(old.path for old in bytecode)):
-            if not os.path.islink(file) and _flags(file) & (_IMMUTABLE | _APPEND_ONLY):
-                raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % file)
-        link = os.lstat(change.path)
-        parent = os.stat(directory)
-        if not _may_give_away():
-            me = os.geteuid()
-            groups = {os.getegid(), *os.getgroups()}
-            if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)
-                groups.add(parent.st_gid)
-            if link.st_uid != me or link.st_gid not in groups:
-                raise CommitError(
-                    "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: "
-                    "run as its owner (become_user)" % (change.path, me, name, link.st_uid, link.st_gid)
-                )
-            if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
-                raise CommitError("%s: expected to be its owner, as %s is sticky" % (change.path, directory))
-    _room(changes, backup)
+    with ExitStack() as stack:
+        places = [_open(change, trust, stack) for change in changes]
+        for place in places:
+            _replaceable(place)
+        _room(places, backup)
+        return {place.path: place.note for place in places if place.note}
 
 
-def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
+def _replaceable(place: _Place) -> None:
+    """Raise CommitError unless this process may replace the file and its bytecode."""
+    held = [(place.directory, "directory")]
+    if place.cache is not None and any(True for _name in _bytecode_names(place.cache, place.name)):
+        held.append((place.cache, "directory of its bytecode"))
+    for directory, what in held:
+        where = directory.path
+        if os.fstatvfs(directory.descriptor).f_flag & os.ST_RDONLY:
+            raise CommitError("%s: expected a writable %s, found a read-only file system" % (where, what))
+        if _flags(directory.descriptor) & (_IMMUTABLE | _APPEND_ONLY):
+            raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
+        effective = os.access in os.supports_effective_ids
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.descriptor, effective_ids=effective):
+            info = os.fstat(directory.descriptor)
+            raise CommitError(
+                "%s: expected a writable %s, found %s of user %d, and this is user %d: run as its owner (become_user)"
+                % (where, what, stat.filemode(info.st_mode), info.st_uid, os.geteuid())
+            )
+    files = [(place.directory, place.name, place.path)]
+    if place.cache is not None:
+        names = _bytecode_names(place.cache, place.name)
+        files += [(place.cache, name, place.cache.join(name)) for name, _level in names]
+    for directory, name, path in files:
+        if _file_flags(directory, name) & (_IMMUTABLE | _APPEND_ONLY):
+            raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % path)
+    link, parent = place.entry(), os.fstat(place.directory.descriptor)
+    if not _may_give_away():
+        me = os.geteuid()
+        groups = {os.getegid(), *os.getgroups()}
+        if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)
+            groups.add(parent.st_gid)
+        if link.st_uid != me or link.st_gid not in groups:
+            raise CommitError(
+                "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner "
+                "(become_user)" % (place.path, me, place.name, link.st_uid, link.st_gid)
+            )
+        if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
+            raise CommitError("%s: expected to be its owner, as %s is sticky" % (place.path, place.directory.path))
+
+
+def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str] | None:
     """Replace the files, all or none, and return the copies that were kept, by path.
 
     Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
@@ -105,30 +149,31 @@ def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
     """
     deadline = time.monotonic() + _locks.SECONDS
     with ExitStack() as stack:
-        for change in sorted(changes):
-            _sweep(change.path, stack.enter_context(_locks.hold(change.path, deadline)))
-        if any(not _unchanged(change) for change in changes):
+        places = [_open(change, trust, stack) for change in sorted(changes)]
+        for place in places:
+            _sweep(place, stack.enter_context(_locks.hold(place.directory, place.name, deadline)))
+        if not all(place.unchanged() for place in places):
             return None
-        staged: list[tuple[str, str]] = []
-        kept: dict[str, str] = {}
-        done: list[tuple[Change, list[_Bytecode]]] = []
+        staged: list[tuple[_Place, str]] = []
+        kept: dict[_Place, str] = {}
+        done: list[tuple[_Place, list[_Bytecode]]] = []
         try:
-            for change in changes:
-                staged.append((_stage(change.path, change.after), change.path))
-                stack.enter_context(_locks.hold(staged[-1][0], deadline))  # (the next one to come finds this file)
-            for change in changes if backup else ():
-                kept[change.path] = _keep(change)
-            if any(not _unchanged(change) for change in changes):  # (again: what was made so far took its time)
+            for place in places:
+                staged.append((place, _stage(place, place.change.after)))
+                # (the next one to come finds this file)
+                stack.enter_context(_locks.hold(place.directory, staged[-1][1], deadline))
+            for place in places if backup else ():
+                kept[place] = _keep(place)
+            if not all(place.unchanged() for place in places):  # (again: what was made so far took its time)
                 _put_back(staged, kept, done)
                 return None
-            for (temporary, path), change in zip(staged, changes):
-                bytecode = _bytecode(path)
-                done.append((change, bytecode))
+            for place, temporary in staged:
+                bytecode = list(_bytecode(place))
+                done.append((place, bytecode))
                 for old in bytecode:  # before the source: an unchecked .pyc must not outlive what it was made of
-                    with suppress(FileNotFoundError):  # (another run, where there are no locks)
-                        os.unlink(old.path)
-                os.rename(temporary, path)
-                _sync_directory(os.path.dirname(path))
+                    place.cache.unlink(old.name)  # type: ignore[union-attr]  # (without one there is no bytecode)
+                place.directory.rename(temporary, place.name)
+                place.directory.sync()
         except BaseException as error:
             lost = _put_back(staged, kept, done)
             if isinstance(error, OSError) or lost:
@@ -136,109 +181,166 @@ def commit(changes: Sequence[Change], backup: bool) -> dict[str, str] | None:
                 outcome = "could not be put back: %s" % "; ".join(lost) if lost else "nothing was changed"
                 raise CommitError("%s: %s; %s" % (where, getattr(error, "strerror", None) or error, outcome)) from error
             raise
-        for change, bytecode in done:
-            _recompile(change, bytecode)
-        return kept
+        for place, bytecode in done:
+            _recompile(place, place.change.after, bytecode)
+        return {place.path: place.directory.join(name) for place, name in kept.items()}
+
+
+def sweep(path: str, trust: Trust = KERNEL) -> None:
+    """Remove what runs which were killed have left beside a file that needs no change."""
+    with ExitStack() as stack:
+        place = _open(Change(path, b"", b""), trust, stack)
+        _sweep(place, stack.enter_context(_locks.hold(place.directory, place.name, time.monotonic())))
+
+
+def _open(change: Change, trust: Trust, stack: ExitStack) -> _Place:
+    """Hold the directories of a file open until the stack ends. Raises CommitError where they cannot be reached."""
+    where, name = os.path.split(change.path)
+    try:
+        directory = stack.enter_context(_files.open_directory(where, trust.guard()))
+        place = _Place(change, directory, name, None, "")
+        if not name.endswith(".py"):
+            return place
+        found = directory.stat("__pycache__")
+        if found is None or not (stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            return place
+        if stat.S_ISLNK(found.st_mode) or found.st_uid != place.entry().st_uid:
+            return place._replace(note=_untouched(place, found))
+        cache = directory.open("__pycache__")
+    except OSError as error:
+        raise CommitError("%s: cannot be reached: %s; nothing was written" % (change.path, error)) from error
+    return place if cache is None else place._replace(cache=stack.enter_context(cache))
+
+
+def _untouched(place: _Place, found: os.stat_result) -> str:
+    """What is to be said of a directory of bytecode that is a link or somebody else's, and is left alone.
+
+    Raises CommitError where Python would go on using old bytecode in it without a look at the source.
+    """
+    path = place.directory.join("__pycache__")
+    what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "of user %d" % found.st_uid
+    try:
+        with _files.open_directory(path) as cache:
+            names = [name for name, _level in _bytecode_names(cache, place.name)]
+            unchecked = [name for name in names if _is_unchecked(cache, name)]
+    except OSError as error:
+        raise CommitError(
+            "%s: expected a directory of bytecode of the owner of %s, found one that is %s and cannot be read (%s); "
+            "nothing was written" % (path, place.name, what, error.strerror)
+        ) from error
+    if unchecked:
+        raise CommitError(
+            "%s: expected a directory of bytecode of the owner of %s, found one that is %s; Python would go on "
+            "using %s in it without a look at the source. Remove it; nothing was written"
+            % (path, place.name, what, unchecked[0])
+        )
+    return "%s is %s: not touched" % (path, what) if names else ""
+
+
+def _is_unchecked(cache: Directory, name: str) -> bool:
+    """Whether a .pyc is used without a look at its source (PEP 552)."""
+    header = cache.head(name, 8)
+    return header is not None and len(header) == 8 and struct.unpack("<I", header[4:])[0] & 3 == 1
 
 
 def _put_back(
-    staged: list[tuple[str, str]], kept: dict[str, str], done: list[tuple[Change, list[_Bytecode]]]
+    staged: list[tuple[_Place, str]], kept: dict[_Place, str], done: list[tuple[_Place, list[_Bytecode]]]
 ) -> list[str]:
     """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
     lost: list[str] = []
-    for change, bytecode in reversed(done):
-        replaced = not _unchanged(change)
+    for place, bytecode in reversed(done):
+        replaced = not place.unchanged()
         try:
             if replaced:
-                _rename(_stage(change.path, change.before), change.path)
+                _rename(place.directory, _stage(place, place.change.before), place.name)
         except (OSError, CommitError) as error:
-            lost.append("%s (%s)" % (change.path, error))
+            lost.append("%s (%s)" % (place.path, error))
             continue
         for old in bytecode:
-            if old.data and not os.path.exists(old.path):
-                _write_bytecode(old.path, old.data, change.path)
+            if old.data and place.cache is not None and place.cache.stat(old.name) is None:
+                _write_bytecode(place, old.name, old.data)
         if replaced:  # (the source has another mtime now)
-            _recompile(change._replace(after=change.before), bytecode)
-    for path in [*(temporary for temporary, _path in staged), *kept.values()]:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
+            _recompile(place, place.change.before, bytecode)
+    for place, name in [*staged, *kept.items()]:
+        with suppress(OSError):
+            place.directory.unlink(name)
     return lost
 
 
-def _unchanged(change: Change) -> bool:
-    try:
-        with open(change.path, "rb") as stream:
-            return stream.read() == change.before
-    except OSError:
-        return False
-
-
-def _sweep(path: str, held: bool) -> None:
-    """Remove the new files of ``path`` and of its bytecode that runs which were killed have left.
+def _sweep(place: _Place, held: bool) -> None:
+    """Remove the new files of a place and of its bytecode that runs which were killed have left.
 
     Under the lock of the file itself (``held``), one that this host made is dead when nobody has locked it. Of other
     hosts, which a lock may not reach (NFS with nolock, Lustre with localflock), and without locks, only age tells.
     """
-    directory, name = os.path.split(path)
+    name = place.name
     stem = name[: -len(".py")] if name.endswith(".py") else name
-    names = (re.escape(name), re.escape(stem), re.escape(_SUFFIX))
+    names = (re.escape(name), re.escape(stem), re.escape(_files.SUFFIX))
     pattern = re.compile(r"\.(?:%s|%s\..*\.pyc)\.([\w-]+)\.\w+%s" % names)
-    for where in (directory, os.path.join(directory, "__pycache__")):
-        with suppress(OSError), os.scandir(where) as entries:
-            for entry in entries:
-                match = pattern.fullmatch(entry.name)
-                if match is None or not entry.is_file(follow_symlinks=False):
-                    continue
-                with suppress(OSError), _locks.hold(entry.path, 0.0) as free:
-                    dead = held and free and match.group(1) == _HOST
-                    if dead or time.time() - entry.stat().st_mtime > _DEAD_SECONDS:
-                        os.unlink(entry.path)
+    for directory in filter(None, (place.directory, place.cache)):
+        for entry in directory.names():
+            match = pattern.fullmatch(entry)
+            info = directory.stat(entry) if match is not None else None
+            if match is None or info is None or not stat.S_ISREG(info.st_mode):
+                continue
+            with suppress(OSError), _locks.hold(directory, entry, 0.0) as free:
+                dead = held and free and match.group(1) == _HOST
+                if dead or time.time() - info.st_mtime > _DEAD_SECONDS:
+                    directory.unlink(entry)
 
 
-def _new(path: str) -> tuple[int, str]:
-    """A hidden file beside ``path`` for what is to be put there: its descriptor and its name, which tells the host."""
-    directory, name = os.path.split(path)
-    return tempfile.mkstemp(prefix=".%s.%s." % (name, _HOST), suffix=_SUFFIX, dir=directory)
+def _new(directory: Directory, name: str) -> tuple[int, str]:
+    """A hidden file for what is to be put there: its descriptor and its name, which tells the host."""
+    return directory.create("%s.%s" % (name, _HOST))
 
 
-def _stage(path: str, data: bytes) -> str:
-    """A complete new file beside ``path`` with everything that belongs to it, safe on the disk; its name."""
-    like = os.stat(path)
-    owner = os.lstat(path)  # (a link into a cache: the environment's owner, the cached file's mode)
-    descriptor, temporary = _new(path)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            made = os.fstat(descriptor)
-            if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            _copy_attributes(path, descriptor)
-            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-            made = os.fstat(descriptor)
-            expected = (owner.st_uid, owner.st_gid, stat.S_IMODE(like.st_mode))
-            found = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
-            if found != expected:  # (root squash: chown may do nothing and say nothing)
-                raise CommitError(
-                    "%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o" % (path, *expected, *found)
-                )
-            os.fsync(descriptor)
-    except OSError as error:
-        os.unlink(temporary)
-        raise CommitError(
-            "%s: the new file cannot be made beside it: %s; nothing was changed" % (path, error)
-        ) from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _stage(place: _Place, data: bytes) -> str:
+    """A complete new file beside a place with everything that belongs to it, safe on the disk; its name.
+
+    The bits setuid and setgid are not among that: what is written anew has not earned them.
+    """
+    owner = place.entry()  # (a link into a cache: the environment's owner, the cached file's mode)
+    with place.directory.file(place.name) as original:
+        like = os.fstat(original)
+        try:
+            descriptor, temporary = _new(place.directory, place.name)
+        except OSError as error:
+            raise CommitError(
+                "%s: the new file cannot be made beside it: %s; nothing was changed" % (place.path, error)
+            ) from error
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                made = os.fstat(descriptor)
+                if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                _copy_attributes(original, descriptor)
+                mode = stat.S_IMODE(like.st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
+                os.fchmod(descriptor, mode)
+                made = os.fstat(descriptor)
+                expected = (owner.st_uid, owner.st_gid, mode)
+                found = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
+                if found != expected:  # (root squash: chown may do nothing and say nothing)
+                    raise CommitError(
+                        "%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o"
+                        % (place.path, *expected, *found)
+                    )
+                os.fsync(descriptor)
+        except OSError as error:
+            place.directory.unlink(temporary)
+            raise CommitError(
+                "%s: the new file cannot be made beside it: %s; nothing was changed" % (place.path, error)
+            ) from error
+        except BaseException:
+            place.directory.unlink(temporary)
+            raise
     return temporary
 
 
-def _copy_attributes(path: str, descriptor: int) -> None:
-    """Extended attributes (ACLs, SELinux contexts, user attributes) of ``path``, and no others."""
-    wanted = {name: os.getxattr(path, name) for name in _attributes(path)}
+def _copy_attributes(original: int, descriptor: int) -> None:
+    """Extended attributes (ACLs, SELinux contexts, user attributes) of the original, and no others."""
+    wanted = {name: os.getxattr(original, name) for name in _attributes(original)}
     present = {name: os.getxattr(descriptor, name) for name in _attributes(descriptor)}
     for name in present:
         if name not in wanted and name != "security.selinux":
@@ -248,55 +350,59 @@ def _copy_attributes(path: str, descriptor: int) -> None:
             os.setxattr(descriptor, name, value)
 
 
-def _attributes(file: str | int) -> list[str]:
+def _attributes(descriptor: int) -> list[str]:
     try:
-        return [name for name in os.listxattr(file) if not name.startswith(_UNCOPIED)]
+        return [name for name in os.listxattr(descriptor) if not name.startswith(_UNCOPIED)]
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.ENOSYS):
             return []
         raise
 
 
-def _keep(change: Change) -> str:
-    """A copy of the file beside it, named as Ansible names backups; the name."""
-    kept = "%s.%d.%s~" % (change.path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime()))
-    made = os.stat(change.path)
-    _rename(_stage(change.path, change.before), kept)
-    os.utime(kept, ns=(made.st_atime_ns, made.st_mtime_ns))
+def _keep(place: _Place) -> str:
+    """A copy of the file beside it, named as Ansible names backups; its name."""
+    kept = "%s.%d.%s~" % (place.name, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime()))
+    with place.directory.file(place.name) as original:
+        made = os.fstat(original)
+    temporary = _stage(place, place.change.before)
+    os.utime(temporary, ns=(made.st_atime_ns, made.st_mtime_ns), dir_fd=place.directory.descriptor)
+    _rename(place.directory, temporary, kept)
     return kept
 
 
-def _bytecode(path: str) -> list[_Bytecode]:
-    """The .pyc files beside a module, of all interpreters and optimisation levels."""
-    if not path.endswith(".py"):
-        return []
-    cache = os.path.join(os.path.dirname(path), "__pycache__")
-    stem = os.path.basename(path)[: -len(".py")]
+def _bytecode_names(cache: Directory, name: str) -> Iterator[tuple[str, int | None]]:
+    """The .pyc files of a module, of all interpreters and optimisation levels, with the level of this interpreter's."""
+    stem = name[: -len(".py")]
     own = {"": 0, "opt-1": 1, "opt-2": 2}
-    found: list[_Bytecode] = []
     try:
-        names = sorted(os.listdir(cache))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        names = cache.names()
     except OSError as error:
         raise CommitError(
-            "%s: expected a readable directory of bytecode, found: %s" % (cache, error.strerror)
+            "%s: expected a readable directory of bytecode, found: %s" % (cache.path, error.strerror)
         ) from None
-    for name in names:
-        base, _dot, tag = name[: -len(".pyc")].partition(".")
-        if name.endswith(".pyc") and base == stem:
+    for each in names:
+        base, _dot, tag = each[: -len(".pyc")].partition(".")
+        if each.endswith(".pyc") and base == stem:
             tag, _dot, level = tag.partition(".")
-            file = os.path.join(cache, name)
-            try:
-                with open(file, "rb") as stream:
-                    data = stream.read()
-            except OSError:
-                data = b""
-            found.append(_Bytecode(file, data, own.get(level) if tag == sys.implementation.cache_tag else None))
-    return found
+            yield each, own.get(level) if tag == sys.implementation.cache_tag else None
 
 
-def _recompile(change: Change, bytecode: Sequence[_Bytecode]) -> None:
+def _bytecode(place: _Place) -> Iterator[_Bytecode]:
+    """The .pyc files beside a module, as they are; links and other oddities among them have no data."""
+    if place.cache is None:
+        return
+    for name, level in _bytecode_names(place.cache, place.name):
+        info = place.cache.stat(name)
+        if info is None or stat.S_ISDIR(info.st_mode):
+            continue
+        data = b""
+        with suppress(OSError):
+            content = place.cache.read(name) if stat.S_ISREG(info.st_mode) else None
+            data = content.data if content is not None else b""
+        yield _Bytecode(name, data, level)
+
+
+def _recompile(place: _Place, text: bytes, bytecode: Sequence[_Bytecode]) -> None:
     """Make this interpreter's own .pyc files anew, each in the invalidation mode that it had (PEP 552).
 
     Where one cannot be made, it stays away: the next import compiles the module, as it would have without us.
@@ -307,28 +413,27 @@ def _recompile(change: Change, bytecode: Sequence[_Bytecode]) -> None:
         try:
             mode = struct.unpack("<I", old.data[4:8])[0]
             if mode & 1:
-                key = importlib.util.source_hash(change.after)
+                key = importlib.util.source_hash(text)
             else:
-                made = int(os.stat(change.path).st_mtime)
-                key = struct.pack("<II", made & 0xFFFFFFFF, len(change.after) & 0xFFFFFFFF)
-            code = _edits.code(change.after, change.path, old.level)
+                key = struct.pack("<II", int(place.entry().st_mtime) & 0xFFFFFFFF, len(text) & 0xFFFFFFFF)
+            code = _edits.code(text, place.path, old.level)
             data = importlib.util.MAGIC_NUMBER + struct.pack("<I", mode) + key + marshal.dumps(code)
-        except (OSError, struct.error, Conflict):
+        except (OSError, struct.error, Conflict, CommitError):
             continue  # (an original need not compile)
-        _write_bytecode(old.path, data, change.path)
+        _write_bytecode(place, old.name, data)
 
 
-def _write_bytecode(path: str, data: bytes, source: str) -> None:
-    try:
-        _rename(_stage_new(path, data, source), path)
-    except OSError:
-        pass
+def _write_bytecode(place: _Place, name: str, data: bytes) -> None:
+    with suppress(OSError, CommitError):
+        if place.cache is not None:
+            _rename(place.cache, _stage_new(place, name, data), name)
 
 
-def _stage_new(path: str, data: bytes, source: str) -> str:
-    """A new file beside ``path`` with the owner of ``source`` and its mode less the execute bits."""
-    like = os.stat(source)
-    descriptor, temporary = _new(path)
+def _stage_new(place: _Place, name: str, data: bytes) -> str:
+    """A new file in the directory of bytecode with the owner of the source and its mode less the execute bits."""
+    assert place.cache is not None  # noqa: S101 (for the type checker: bytecode has a directory)
+    like = place.entry()
+    descriptor, temporary = _new(place.cache, name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -338,44 +443,40 @@ def _stage_new(path: str, data: bytes, source: str) -> str:
                 os.fchown(descriptor, like.st_uid, like.st_gid)
             os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & 0o666)
     except BaseException:
-        os.unlink(temporary)
+        place.cache.unlink(temporary)
         raise
     return temporary
 
 
-def _rename(temporary: str, path: str) -> None:
+def _rename(directory: Directory, temporary: str, name: str) -> None:
     """Put a finished file in its place; it is gone where that fails."""
     try:
-        os.rename(temporary, path)
+        directory.rename(temporary, name)
     except OSError:
-        os.unlink(temporary)
+        directory.unlink(temporary)
         raise
 
 
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # (some network file systems do not sync directories)
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _flags(path: str) -> int:
-    """Inode flags of a file or directory; 0 where the file system has none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+def _file_flags(directory: Directory, name: str) -> int:
+    """Inode flags of a regular file itself; 0 for anything else, a link included, and where there are none."""
+    info = directory.stat(name)
+    if info is None or not stat.S_ISREG(info.st_mode):
         return 0
     try:
-        flags = array.array("l", [0])
+        with directory.file(name) as descriptor:
+            return _flags(descriptor)
+    except OSError:
+        return 0
+
+
+def _flags(descriptor: int) -> int:
+    """Inode flags of what is open; 0 where the file system has none."""
+    flags = array.array("l", [0])
+    try:
         fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-        return flags[0]
     except OSError:
         return 0
-    finally:
-        os.close(descriptor)
+    return flags[0]
 
 
 def _may_give_away() -> bool:
@@ -390,21 +491,23 @@ def _may_give_away() -> bool:
     return os.geteuid() == 0
 
 
-def _room(changes: Sequence[Change], backup: bool) -> None:
+def _room(places: Sequence[_Place], backup: bool) -> None:
     """Raise CommitError where a file system has no room for the new files (and their copies)."""
     sizes: dict[int, list[int]] = {}
-    directories: dict[int, str] = {}
-    for change in changes:
-        directory = os.path.dirname(change.path)
-        device = os.stat(directory).st_dev
-        directories.setdefault(device, directory)
-        sizes.setdefault(device, []).extend(map(len, (change.after, change.before) if backup else (change.after,)))
+    directories: dict[int, Directory] = {}
+    for place in places:
+        device = os.fstat(place.directory.descriptor).st_dev
+        directories.setdefault(device, place.directory)
+        texts = (place.change.after, place.change.before) if backup else (place.change.after,)
+        sizes.setdefault(device, []).extend(map(len, texts))
     for device, directory in directories.items():
-        system = os.statvfs(directory)
+        system = os.fstatvfs(directory.descriptor)
         block = system.f_frsize or 1
         needed = sum(-(-size // block) for size in sizes[device]) * block
         free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * block
         if system.f_blocks and free < needed:  # (one that tells no size at all has no limit that it tells)
-            raise CommitError("%s: expected room for %d bytes, found %d" % (directory, needed, free))
+            raise CommitError("%s: expected room for %d bytes, found %d" % (directory.path, needed, free))
         if system.f_files and system.f_ffree < len(sizes[device]):
-            raise CommitError("%s: expected %d free inodes, found %d" % (directory, len(sizes[device]), system.f_ffree))
+            raise CommitError(
+                "%s: expected %d free inodes, found %d" % (directory.path, len(sizes[device]), system.f_ffree)
+            )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
-import os
 import sys
 from typing import Any, Mapping, Sequence
 
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
 # do, and of a payload everything that is imported is compiled every time. What one module alone needs is imported by
 # name, as Ansible sends to a node what it finds imported in the source; that module names it (see test_payload.py).
-from . import _catalogue, _environment, _patch, _plan
+from . import _catalogue, _environment, _files, _patch, _plan
 from ._errors import CommitError, SitePatchError
+from ._trust import Belongs, Trust
 
 _TRIES = 5  # how often a file may change under a call before it gives up
 
@@ -21,7 +20,9 @@ _TRIES = 5  # how often a file may change under a call before it gives up
 def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request and return what the module returns; with ``failed`` and ``msg`` where it is refused.
 
-    Keys of the request: ``operation`` (patch, info or check) and the parameters of the module of that operation.
+    Keys of the request: ``operation`` (patch, info or check), the parameters of the module of that operation, and
+    ``by_root``: whether root asked. Then the result may have ``belongs``, user and group: the caller is to ask again,
+    in a process of theirs.
     """
     result: dict[str, Any] = {
         "changed": False,
@@ -37,8 +38,13 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     gc.disable()  # (what is many here are the nodes of syntax trees, without a cycle among them)
     try:
         {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
-    except (SitePatchError, OSError) as error:
+    except Belongs as found:
+        result["belongs"] = [found.uid, found.gid]
+    except SitePatchError as error:
         result.update(failed=True, msg=str(error))
+    except OSError as error:
+        where = "%s: " % error.filename if error.filename else ""
+        result.update(failed=True, msg="cannot be told: %s%s" % (where, error.strerror or error))
     finally:
         if collects:
             gc.enable()
@@ -55,7 +61,7 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 
         _imports.check(imports)
     patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
-    steps = _plan.plan(patches, request.get("path"), known=known).steps
+    steps = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request)).steps
     found = [{**step.result(), "copy": survey.copy(step)} for step in steps]
     if request.get("details"):
         for told, step in zip(found, steps):
@@ -75,7 +81,7 @@ def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     patches: Sequence[_patch.Patch] = ()
     if request.get("name") or request.get("definitions"):
         patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
-        plan = _plan.plan(patches, request.get("path"), known=known)
+        plan = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request))
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         changes = plan.changes
@@ -95,23 +101,27 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 
         _imports.check(imports)
     patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+    trust = _trust(request)
     skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
     for _try in range(_TRIES):
-        plan = _plan.plan(patches, request.get("path"), present, skip, known)
+        plan = _plan.plan(patches, request.get("path"), present, skip, known, trust)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         if plan.changes:
-            _committing().preflight(plan.changes, bool(request.get("backup")))
+            notes = _committing().preflight(plan.changes, bool(request.get("backup")), trust)
+            plan = _noted(plan, notes)
+            result["patches"] = [step.result() for step in plan.steps]
         wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
         proven = any(done["proven"] for done in result["imports"])
         if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
             result["imports"] = _prove(request, patches, plan.changes)
             _refuse_imports(result["imports"], plan.changes)
-        kept = (
-            {}
-            if request.get("check_mode") or not plan.changes
-            else _committing().commit(plan.changes, bool(request.get("backup")))
-        )
+        kept: dict[str, str] | None = {}
+        if not request.get("check_mode"):
+            if plan.changes:
+                kept = _committing().commit(plan.changes, bool(request.get("backup")), trust)
+            else:
+                _sweep(plan, trust)
         if kept is not None:
             break
     else:
@@ -126,6 +136,26 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["backup_file"] = next(iter(kept.values()))
     if request.get("diff"):
         result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
+
+
+def _trust(request: Mapping[str, Any]) -> Trust:
+    return Trust(bool(request.get("by_root")), bool(request.get("trust_writers")))
+
+
+def _noted(plan: _plan.Plan, notes: Mapping[str, str]) -> _plan.Plan:
+    """The plan, with what is to be said of files (by path) in the messages of its steps."""
+    steps = [
+        step._replace(message="%s; %s" % (step.message, notes[step.path])) if step.path and step.path in notes else step
+        for step in plan.steps
+    ]
+    return plan._replace(steps=tuple(steps))
+
+
+def _sweep(plan: _plan.Plan, trust: Trust) -> None:
+    """Remove what runs that were killed have left beside files that are as they should be."""
+    for path in {step.path for step in plan.steps if step.path}:
+        if _files.unfinished(path):
+            _committing().sweep(path, trust)
 
 
 def _committing() -> Any:
@@ -176,10 +206,9 @@ def _diff(change: _plan.Change) -> str:
     return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """The child process of a module: a request on standard input, the result on the descriptor named last."""
-    descriptor = int(arguments[-1])
-    os.set_inheritable(descriptor, False)
-    request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
-    with os.fdopen(descriptor, "wb") as answer:
-        answer.write(json.dumps(run(request)).encode("utf-8"))
+def load_all() -> None:
+    """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
+    for name in ("_commit", "_imports", "_survey"):
+        importlib.import_module("." + name, __package__)
+    for name in ("difflib", "importlib.metadata", "io"):
+        importlib.import_module(name)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import ast
 import base64
 import csv
-import errno
 import hashlib
 import importlib.util
 import os
 import re
-import stat
 import sys
 import types
 from typing import Iterable, Iterator, NamedTuple
 
+from . import _files
 from ._errors import Conflict, NoEnvironment
 
-MAX_BYTES = 16 * 1024 * 1024  # no module or RECORD is as large
+_HEAD = 64 * 1024  # bytes of METADATA in which name and version stand (its first lines)
 
 
 class Package(NamedTuple):
@@ -67,14 +66,21 @@ def roots(path: str, names: Iterable[str]) -> list[str]:
                 break
     if found:
         return list(dict.fromkeys(found))
-    while os.path.exists(os.path.join(path, "__init__.py")) and path != os.path.dirname(path):
-        path = os.path.dirname(path)
+    path = _above(path)
     return [path, os.path.join(path, "src")]
 
 
+def _above(path: str) -> str:
+    """The first directory, from ``path`` upwards, that is no regular package."""
+    while _files.kind(os.path.join(path, "__init__.py")) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _directory(path: str) -> None:
-    if not os.path.isdir(path):
-        found = "a file" if os.path.exists(path) else "nothing"
+    kind = _files.kind(path)
+    if kind != "directory":
+        found = "a file" if kind else "nothing"
         raise NoEnvironment(
             "path %s: expected a directory (site-packages, a package or a source checkout), found %s" % (path, found)
         )
@@ -89,7 +95,8 @@ def _find_below(name: str, path: str) -> Package | None:
         candidates.insert(0, path)
     for regular in (True, False):
         for candidate in candidates:
-            if os.path.isdir(candidate) and regular == os.path.isfile(os.path.join(candidate, "__init__.py")):
+            init = os.path.join(candidate, "__init__.py")
+            if _files.kind(candidate) == "directory" and regular == (_files.kind(init) == "file"):
                 return Package(name, (candidate,), regular, local=True)
     return None
 
@@ -106,6 +113,8 @@ def _find_spec(name: str) -> Package | None:
                 spec = importlib.util.find_spec(prefix)
             except ValueError:  # __spec__ of a module that is loaded already is None
                 spec = None
+            if spec is None or not spec.has_location:
+                _tell(parts[count - 1], sys.path if package is None else package.directories)
             if spec is None or spec.submodule_search_locations is None:
                 return None
             directories = tuple(os.path.abspath(where) for where in spec.submodule_search_locations)
@@ -122,14 +131,21 @@ def _find_spec(name: str) -> Package | None:
             sys.modules.pop(prefix, None)
 
 
+def _tell(name: str, entries: Iterable[str]) -> None:
+    """Raise OSError where it cannot be told whether a package is there: Python's own finders take that for absent."""
+    for entry in entries:
+        directory = os.path.join(os.path.abspath(entry), name)
+        if _files.kind(directory) == "directory":
+            _files.kind(os.path.join(directory, "__init__.py"))
+
+
 def record(package: Package, file: str, distribution: str | None) -> Record | None:
     """What RECORD says of ``file`` (an absolute path) of the package; None for a checkout or an editable install.
 
     Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
     """
-    holder = _holder(package, file)
-    root = _root(package, holder)
-    relative = os.path.relpath(file, root).replace(os.sep, "/")
+    root, real = leads(package, file)
+    relative = os.path.relpath(real, root).replace(os.sep, "/")
     hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
     infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
     claims: list[Record] = []
@@ -140,7 +156,7 @@ def record(package: Package, file: str, distribution: str | None) -> Record | No
         if digest is not None:
             claims.append(Record(*_metadata(path, name), hash=digest))
     if len(claims) > 1:
-        literal = _literal_version(holder)
+        literal = _literal_version(_holder(package, file))
         same = [claim for claim in claims if claim.version == literal]
         if len(same) != 1:
             raise Conflict(
@@ -171,7 +187,7 @@ def version(package: Package, file: str, distribution: str | None) -> str | None
 
 def installed(name: str, package: Package, file: str) -> str | None:
     """The version of a distribution in the environment that the package's file lies in; None where there is none."""
-    for info, path in _dist_infos(_root(package, _holder(package, file))):
+    for info, path in _dist_infos(leads(package, file)[0]):
         if _normal(info.split("-")[0]) == _normal(name):
             return _metadata(path, info)[1]
     if not package.local:
@@ -182,18 +198,6 @@ def installed(name: str, package: Package, file: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             pass
     return None
-
-
-def read(file: str, most: int = MAX_BYTES) -> bytes:
-    """The beginning of a regular file, ``most`` bytes; an audit must not hang on a pipe nor fill up on a device.
-
-    Raises OSError.
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", file)
-        return stream.read(most)
 
 
 def matches(text: bytes, digest: str) -> bool:
@@ -211,6 +215,19 @@ def _holder(package: Package, file: str) -> str:
     return next(where for where in package.directories if file.startswith(where + os.sep))
 
 
+def leads(package: Package, file: str) -> tuple[str, str]:
+    """Where a file of the package really is: what counts as the directory on ``sys.path`` there, and its real path.
+
+    A package's directory, or one inside of it, may be a link out of the tree (a development layout, a store): version
+    and RECORD are then those of where it leads. (The file itself may be a link into a cache; that changes nothing.)
+    """
+    real = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))
+    inside = os.path.realpath(_holder(package, file))
+    if real.startswith(inside + os.sep):
+        return _root(package, inside), real
+    return _above(os.path.dirname(real)), real
+
+
 def _root(package: Package, directory: str) -> str:
     """The directory on ``sys.path`` that leads to this one of the package's directories."""
     for _part in package.name.split("."):
@@ -224,14 +241,13 @@ def _dist_infos(root: str) -> Iterator[tuple[str, str]]:
             for entry in entries:
                 if entry.name.endswith(".dist-info"):
                     yield entry.name[: -len(".dist-info")], entry.path
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return
 
 
 def _recorded(dist_info: str, relative: str) -> str | None:
-    try:
-        text = read(os.path.join(dist_info, "RECORD"))
-    except OSError:
+    text = _files.read(os.path.join(dist_info, "RECORD"))
+    if text is None:
         return None
     for start in (relative + ",", '"%s",' % relative.replace('"', '""')):
         at = (b"\n" + text).find(b"\n" + start.encode())
@@ -247,23 +263,21 @@ def _recorded(dist_info: str, relative: str) -> str | None:
 def _metadata(dist_info: str, name: str) -> tuple[str, str]:
     """Name and version of a distribution; the directory's name holds both, escaped, where METADATA is unreadable."""
     found: dict[str, str] = {}
-    try:
-        for line in read(os.path.join(dist_info, "METADATA")).decode("utf-8", "replace").splitlines():
-            key, _colon, value = line.partition(":")
-            if key in ("Name", "Version"):
-                found[key] = value.strip()
-            if len(found) == 2 or not line.strip():
-                break
-    except OSError:
-        pass
+    text = _files.head(os.path.join(dist_info, "METADATA"), _HEAD) or b""
+    for line in text.decode("utf-8", "replace").splitlines():
+        key, _colon, value = line.partition(":")
+        if key in ("Name", "Version"):
+            found[key] = value.strip()
+        if len(found) == 2 or not line.strip():
+            break
     return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
 
 
 def _literal_version(directory: str) -> str | None:
     for file in ("__init__.py", "version.py", "_version.py"):
         try:
-            module = ast.parse(read(os.path.join(directory, file)))
-        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            module = ast.parse(_files.read(os.path.join(directory, file)) or b"")
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in module.body:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -18,6 +17,8 @@ from ._errors import DefinitionError
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_NAME, _NAME, _NAME))
+# (Read now: this process may turn into one of a user who cannot read our files.)
+_SOURCE = _importer.__spec__.loader.get_source(_importer.__name__)  # type: ignore[union-attr]
 SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
 _LONGEST = 4000  # characters of an error or a traceback
 _PRIVATE = (  # what libraries write below a user's home when they are merely imported
@@ -114,7 +115,6 @@ def _attempt(
     private: str,
 ) -> list[dict[str, Any]]:
     """Results up to and with the import that ended the process."""
-    source = inspect.getsource(_importer)
     trace = os.path.join(private, "trace-%d" % len(imports))
     request = {
         "imports": list(imports),
@@ -126,7 +126,7 @@ def _attempt(
     with open(os.path.join(private, "output"), "wb") as output:
         start = time.monotonic()
         answer = _processes.run(
-            [sys.executable, "-B", "-c", source],
+            [sys.executable, "-B", "-c", _SOURCE],
             json.dumps(request).encode("utf-8"),
             left + 2.0,  # (at `left` it ends itself, and says where it was)
             output=output,

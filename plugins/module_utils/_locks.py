@@ -6,14 +6,16 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Iterator
+
+from ._files import Directory
 
 SECONDS = 30.0  # how long one commit waits for the locks of its files, at most
 
 
 @contextmanager
-def hold(path: str, deadline: float) -> Iterator[bool]:
+def hold(directory: Directory, name: str, deadline: float) -> Iterator[bool]:
     """Hold an advisory lock on the file where its file system has one, and tell whether it is held.
 
     Only a courtesy among runs of our own: what makes the result right is that the file is read again and renamed.
@@ -26,9 +28,9 @@ def hold(path: str, deadline: float) -> Iterator[bool]:
         while modes:
             try:
                 if descriptor < 0:
-                    descriptor = os.open(path, modes[0] | os.O_CLOEXEC)
+                    descriptor = directory.open_file(name, modes[0])
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = os.path.samestat(os.fstat(descriptor), os.stat(path))
+                held = directory.leads_to(name, descriptor)
                 if held or time.monotonic() > deadline:
                     break
                 os.close(descriptor)  # who had the lock has put another file there
@@ -46,4 +48,5 @@ def hold(path: str, deadline: float) -> Iterator[bool]:
         yield held
     finally:
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # (nothing was written by it)
+                os.close(descriptor)

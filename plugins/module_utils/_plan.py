@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from . import _edits, _environment, _reexport, _versions
+from . import _edits, _environment, _files, _reexport, _versions
 from ._edits import Target
-from ._environment import MAX_BYTES, Record
+from ._environment import Record
 from ._errors import Conflict, Unsupported
 from ._patch import Patch, Revision
 from ._reexport import Reexport
+from ._trust import KERNEL, Trust
+
+_SHOWN = 80  # characters of what a file says that a message quotes
 
 ACTIONS = {  # what `present` does with a state; states not named here are refused
     "native": "none",
@@ -102,19 +105,20 @@ def plan(
     present: bool = True,
     skip: Sequence[str] = (),
     known: Sequence[Patch] = (),
+    trust: Trust = KERNEL,
 ) -> Plan:
     """Look at every patch and decide.
 
     ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out; ``skip`` holds the states
     (unsupported, missing) that are passed over instead of refused; ``known`` are further patches that a file may
-    carry. Raises SitePatchError only for what is wrong with the environment as a whole.
+    carry. Raises SitePatchError only for what is wrong with the environment as a whole, and what ``trust`` raises.
     """
     original: dict[str, bytes] = {}
     texts: dict[str, bytes] = {}
     steps: list[Step] = []
     for patch in patches if present else reversed(patches):
         others = {other.name: other for other in (*known, *patches) if _same_file(patch, other)}
-        step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts)
+        step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts, trust)
         if text is not None and step.path is not None and step.action in ("apply", "migrate", "revert"):
             texts[step.path] = text
         steps.append(step)
@@ -130,13 +134,14 @@ def _look(
     skip: Sequence[str],
     original: dict[str, bytes],
     texts: dict[str, bytes],
+    trust: Trust,
 ) -> tuple[Step, bytes | None]:
     where = path or "this environment"
     package = _environment.find(patch.package, path)
     if package is None:
         message = "package %s: expected it in %s, found none" % (patch.package, where)
         return _decide(Step(patch, "missing", "", message), None, present, skip)
-    directory = next((d for d in package.directories if os.path.lexists(_below(d, patch))), None)
+    directory = next((d for d in package.directories if _files.there(_below(d, patch))), None)
     if directory is None and not package.regular:
         message = "package %s: expected it in %s, found %s without %s" % (
             patch.package,
@@ -147,19 +152,21 @@ def _look(
         return _decide(Step(patch, "missing", "", message), None, present, skip)
     version = integrity = None
     location = _below(directory or package.directories[0], patch)
+    root = _environment.leads(package, location)[0]
+    parts = [os.path.dirname(location), location] if directory else []
+    trust.check(root, directory or package.directories[0], *parts)
     found = None
     try:
         recorded = _environment.record(package, location, patch.distribution)
         version = recorded.version if recorded else _environment.version(package, location, patch.distribution)
         upstream = patch.applied_upstream is not None and _outside(patch.applied_upstream, version) is None
         outside = _outside(patch.versions, version) or _lacking(patch, package, location)
-        file = _File(location, _target(patch, package, texts), outside, upstream, recorded, others)
+        file = _File(location, _target(patch, package, texts, trust), outside, upstream, recorded, others)
         if directory is None:
             found = _without_file(patch, file)
         else:
-            _contained(location, directory)
             if location not in original:
-                original[location] = _read(location)
+                original[location] = _read(location, trust)
             text = original[location]
             integrity = "pristine" if recorded and _environment.matches(text, recorded.hash) else _integrity(recorded)
             found = _find(patch, texts.get(location, text), file, integrity == "pristine")
@@ -170,10 +177,9 @@ def _look(
         state, message = "conflict", str(error)
     if integrity == "foreign" and _undoable(patch, original[location], found, file):
         integrity = "patched"
-    if state in ("applied", "outdated") and os.stat(location).st_nlink > 1:
-        message += "; the file has %d hard links: a package cache may hold the patched bytes, clean it" % (
-            os.stat(location).st_nlink
-        )
+    links = os.stat(location).st_nlink if state in ("applied", "outdated") else 1
+    if links > 1:
+        message += "; the file has %d hard links: a package cache may hold the patched bytes, clean it" % links
     message = "%s %s in %s: %s" % (
         patch.package,
         version or "(unknown version)",
@@ -190,13 +196,6 @@ def _same_file(patch: Patch, other: Patch) -> bool:
 
 def _below(directory: str, patch: Patch) -> str:
     return os.path.join(directory, *patch.file.split("/"))
-
-
-def _contained(file: str, directory: str) -> None:
-    """Raise Conflict where a linked directory leads out of the package; the file itself may be a link into a cache."""
-    real, root = os.path.realpath(os.path.dirname(file)), os.path.realpath(directory)
-    if real != root and not real.startswith(root + os.sep):
-        raise Conflict("expected a file below %s, found that its directory is %s" % (root, real))
 
 
 def _decide(step: Step, found: _Found | None, present: bool, skip: Sequence[str]) -> tuple[Step, bytes | None]:
@@ -442,7 +441,7 @@ def _claimed(patch: Patch, other: Patch) -> Conflict:
     )
 
 
-def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes]) -> Target:
+def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes], trust: Trust) -> Target:
     """What the edits may ask: modules of the file's package, as earlier patches of the call left them."""
 
     def read(module: str) -> tuple[str, bytes] | None:
@@ -452,8 +451,8 @@ def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, byt
         for directory in package.directories:
             stem = os.path.join(directory, *inside)
             for name in (os.path.join(stem, "__init__.py"), stem + ".py"):  # (in the order of Python's own finder)
-                if os.path.isfile(name):
-                    return name, texts.get(name) or _read(name)
+                if _files.kind(name) == "file":
+                    return name, texts.get(name) or _read(name, trust)
         return None
 
     return Target(patch.module_package, read)
@@ -466,7 +465,7 @@ def _outside(specifiers: str, version: str | None) -> str | None:
     try:
         inside = _versions.contains(specifiers, version)
     except ValueError:
-        return "expected version %s, found %r, which is no PEP 440 version" % (specifiers, version)
+        return "expected version %s, found %r, which is no PEP 440 version" % (specifiers, version[:_SHOWN])
     return None if inside else "expected version %s, found %s" % (specifiers, version)
 
 
@@ -487,11 +486,13 @@ def _integrity(recorded: Record | None) -> str:
     return "foreign" if recorded is not None and recorded.hash else "unknown"
 
 
-def _read(file: str) -> bytes:
+def _read(file: str, trust: Trust) -> bytes:
+    directory, name = os.path.split(file)
     try:
-        text = _environment.read(file, MAX_BYTES + 1)
+        with _files.open_directory(directory, trust.guard()) as held:
+            content = held.read(name)
     except OSError as error:
         raise Conflict("%s: expected a readable file, found: %s" % (file, error.strerror)) from None
-    if len(text) > MAX_BYTES:
-        raise Conflict("%s: expected at most %d bytes" % (file, MAX_BYTES))
-    return text
+    if content is None:
+        raise Conflict("%s: expected a file, found none" % file)
+    return content.data

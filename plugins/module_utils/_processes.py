@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
+import json
 import os
 import select
 import signal
 import subprocess
 import tempfile
 import time
-from typing import IO, Any, Mapping, NamedTuple
+from typing import IO, Any, Callable, Mapping, NamedTuple
+
+from ._errors import NoEnvironment
+from ._trust import User
 
 
 class Answer(NamedTuple):
@@ -26,6 +31,7 @@ def run(
     output: IO[Any] | None = None,
     environment: Mapping[str, str] | None = None,
     for_parent: bool = False,
+    user: User | None = None,
 ) -> Answer:
     """Run ``command`` with ``request`` as its standard input, and end its whole process group after ``limit`` seconds.
 
@@ -45,13 +51,17 @@ def run(
                 stdout=output or subprocess.DEVNULL,
                 stderr=output or subprocess.DEVNULL,
                 cwd="/",
-                env=environment,
+                env={**(environment or os.environ), **user.variables()} if user else environment,
+                # (user= of Popen came with Python 3.9; this process has one thread)
+                preexec_fn=user.become if user else None,  # noqa: PLW1509
                 pass_fds=[writer],
                 start_new_session=True,
             )
-        except OSError:
+        except (OSError, subprocess.SubprocessError) as error:
             os.close(reader)
-            raise
+            if isinstance(error, OSError):
+                raise
+            raise OSError(errno.EPERM, "this process cannot become user %s" % (user.name if user else "")) from None
         finally:
             os.close(writer)
     timed_out = False
@@ -92,3 +102,45 @@ def _read(reader: int, process: subprocess.Popen[bytes], limit: float, parent: i
                 process.wait(max(0.0, min(left, 0.05)))
             except subprocess.TimeoutExpired:
                 pass
+
+
+def in_child(work: Callable[[], Any], limit: float, user: User, prepare: Callable[[], None]) -> Any:
+    """What ``work`` returns, done by a child of this process that has become another user; values that JSON can hold.
+
+    ``prepare`` is run in the child before that. Raises NoEnvironment where the child came to no result.
+    """
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            os.close(reader)
+            os.setsid()
+            prepare()
+            user.become()
+            os.environ.update(user.variables())
+            os.chdir("/")
+            with os.fdopen(writer, "wb") as answer:
+                answer.write(json.dumps(work()).encode("utf-8"))
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    deadline = time.monotonic() + limit
+    chunks = []
+    try:
+        while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            chunks.append(os.read(reader, 65536))
+            if not chunks[-1]:
+                break
+    finally:
+        os.close(reader)
+        try:
+            os.killpg(process, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        os.waitpid(process, 0)
+    try:
+        return json.loads(b"".join(chunks))
+    except ValueError:
+        raise NoEnvironment("no answer from the process of user %s" % user.name) from None

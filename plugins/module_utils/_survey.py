@@ -16,7 +16,7 @@ import sysconfig
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from . import _environment, _plan, _storage
+from . import _environment, _files, _plan, _storage
 
 _MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
@@ -112,7 +112,10 @@ def others(package: _environment.Package, distribution: str | None) -> list[dict
     for entry in map(os.path.abspath, sys.path):
         directory = os.path.join(entry, *package.name.split("."))
         real, init = os.path.realpath(directory), os.path.join(directory, "__init__.py")
-        if real in seen or not os.path.isfile(init):
+        try:
+            if real in seen or _files.kind(init) != "file":
+                continue
+        except OSError:  # (a directory on sys.path that this user may not enter: Python passes it over, too)
             continue
         seen.add(real)
         # (local: the interpreter's own metadata tell of the copy that comes first)
@@ -132,7 +135,7 @@ def distributions(package: _environment.Package, file: str, distribution: str | 
     ``file`` is one of the package's (an absolute path). Without ``distribution``, the package's own name counts.
     """
     wanted = _environment._normal(distribution or package.name.split(".")[0])
-    root = _environment._root(package, _environment._holder(package, file))
+    root = _environment.leads(package, file)[0]
     return sorted(
         " ".join(_environment._metadata(path, name))
         for name, path in _environment._dist_infos(root)
@@ -171,7 +174,7 @@ def processes(changed: Mapping[str, float], proc: str = "/proc") -> dict[str, An
             replaced = found.st_dev == own.st_dev and os.readlink(where + "/exe") == binary + " (deleted)"
             if not os.path.samestat(found, own) and not replaced:
                 continue
-            command = _environment.read(where + "/cmdline").rstrip(b"\0")
+            command = _proc(where + "/cmdline").rstrip(b"\0")
             user = _name(pwd.getpwuid, os.stat(where).st_uid)
         except (FileNotFoundError, ProcessLookupError):  # (it has ended meanwhile)
             continue
@@ -189,14 +192,14 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
     """The invalidation mode of a .pyc file, and whether the source is as it was then."""
     mode = "unknown"
     try:
-        header = _environment.read(compiled, 16)  # magic number, flags; mtime and size, or hash (PEP 552)
+        header = _files.head(compiled, 16) or b""  # magic number, flags; mtime and size, or hash (PEP 552)
         if len(header) == 16:
             mode = _MODES.get(int.from_bytes(header[4:8], "little"), "unknown")
         if mode == "timestamp":
             made = os.stat(source)
             key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
         elif mode != "unknown" and header[:4] == importlib.util.MAGIC_NUMBER:  # (which is the key of the hash, too)
-            key = importlib.util.source_hash(_environment.read(source))
+            key = importlib.util.source_hash(_files.read(source) or b"")
         else:
             return mode, None
     except OSError:
@@ -206,10 +209,18 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
 
 def _process(where: str, boot: float) -> tuple[bytes, bool, int, float]:
     """Name, whether it is a program (no kernel thread, no zombie), parent, start (epoch): proc_pid_stat(5)."""
-    before, _paren, after = _environment.read(where + "/stat").rpartition(b")")  # (the name may hold some)
+    before, _paren, after = _proc(where + "/stat").rpartition(b")")  # (the name may hold some)
     fields = after.split()  # from the third one on
     runs = fields[0] not in (b"Z", b"X") and not int(fields[6]) & _KERNEL_THREAD
     return before.partition(b"(")[2], runs, int(fields[1]), boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _proc(path: str) -> bytes:
+    """The beginning of a file of proc(5). Raises OSError, also for one that is gone."""
+    text = _files.head(path, _files.MAX_BYTES)
+    if text is None:
+        raise ProcessLookupError(path)
+    return text
 
 
 def _lineage(proc: str, boot: float) -> set[int]:
@@ -234,7 +245,7 @@ def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
         return _child._is_this(python)
     # Its title was changed (ray, vllm): modules that are no text are mapped files.
     try:
-        maps = _environment.read(where + "/maps")
+        maps = _proc(where + "/maps")
     except OSError:
         return True
     libraries = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
@@ -247,7 +258,7 @@ def _python(where: str, started_as: str, own: os.stat_result) -> str | None:
         cwd = os.readlink(where + "/cwd")
         path: str | None = os.path.abspath(os.path.join(cwd, started_as))
         if os.sep not in started_as:
-            environment = dict(item.partition(b"=")[::2] for item in _environment.read(where + "/environ").split(b"\0"))
+            environment = dict(item.partition(b"=")[::2] for item in _proc(where + "/environ").split(b"\0"))
             entries = os.fsdecode(environment.get(b"PATH", b"")).split(os.pathsep)
             path = shutil.which(started_as, path=os.pathsep.join(os.path.join(cwd, entry) for entry in entries))
         return path if path and os.path.samestat(os.stat(path), own) else None

@@ -1,0 +1,193 @@
+# Trust: as whom the work on a tree is done, and whether somebody else could change what root would edit or run.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rule for a process of root.
+
+All on the way belongs to root and to one user at most, and nobody else may write there. Then the work is done as that user. Everything else is refused.
+
+It is that of OpenSSH's StrictModes (``safe_path``), git's ``safe.directory`` and systemd-tmpfiles ("unsafe path
+transition"), and what rpm 4.18 closed (CVE-2021-35937 to 35939). A process that is not root's is asked nothing: there
+the kernel decides. An ACL that lets others write shows in the group's bits of the mode (acl(5), the mask).
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from typing import Callable, NamedTuple
+
+from . import _files
+from ._errors import SitePatchError
+from ._files import Step
+
+_WAYS_OUT = "run as its owner (become_user%s), mend the mode (chmod go-w), or set trust_writers: true"
+
+
+class Untrusted(SitePatchError):
+    """Somebody else may change what root would edit or run; nothing was written, nothing of it was started."""
+
+
+class User(NamedTuple):
+    """As whom a child works: real, effective and saved ids."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+
+    def become(self) -> None:
+        """Turn this process of root's into one of this user's, for good. Raises OSError where that cannot be done."""
+        os.setgroups(self.groups)
+        os.setresgid(self.gid, self.gid, self.gid)
+        os.setresuid(self.uid, self.uid, self.uid)
+        if os.getresuid() != (self.uid,) * 3 or os.getresgid() != (self.gid,) * 3:
+            raise OSError(errno.EPERM, "cannot become user %d" % self.uid)
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables that name a user, as su(1) sets them."""
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
+
+
+class Belongs(Exception):  # (no error: an answer)
+    """The packages belong to a user who is not root: the work is to be done as that user."""
+
+    def __init__(self, uid: int, gid: int) -> None:
+        super().__init__(uid, gid)
+        self.uid, self.gid = uid, gid
+
+
+def user(uid: int, gid: int) -> User:
+    """The user of a number; one that no database knows (as in containers) has the group ``gid`` and the home ``/``."""
+    try:
+        known = pwd.getpwuid(uid)
+    except KeyError:
+        return User(uid, gid, (), str(uid), "/")
+    groups = os.getgrouplist(known.pw_name, known.pw_gid)
+    return User(uid, known.pw_gid, tuple(groups), known.pw_name, known.pw_dir)
+
+
+class Trust(NamedTuple):
+    """Who asked for the work, and what was said about others who may write."""
+
+    by_root: bool = False
+    """Whether root asked: its child may be another user by now."""
+    writers: bool = False
+    """The option trust_writers."""
+
+    def guard(self) -> Callable[[Step], None] | None:
+        """What looks at each directory on the way to a file; None where the kernel alone decides."""
+        return _guard(os.geteuid()) if self.by_root and not self.writers else None
+
+    def check(self, *paths: str) -> None:
+        """Look at the owners of what an edit touches: the directory on ``sys.path``, the package's, the file's, it.
+
+        Raises Belongs where all are one user's and this process is root's, Untrusted where they differ or belong to
+        somebody else than the user that this process works as, and OSError where it cannot be told.
+        """
+        if not self.by_root:
+            return
+        parts = [(path, os.lstat(path) if path == paths[-1] else os.stat(path)) for path in dict.fromkeys(paths)]
+        found = {info.st_uid for _path, info in parts}
+        me = os.geteuid()
+        if len(found) == 1 and me == 0 and 0 not in found:
+            raise Belongs(parts[-1][1].st_uid, parts[-1][1].st_gid)
+        if found != {me} and not self.writers:
+            raise _differing(parts)
+
+
+KERNEL = Trust()  # the kernel alone decides
+
+
+def interpreter(path: str, trust: Trust) -> User | None:
+    """As whom root may start an interpreter: None as itself, else the one user whom it and its environment belong to.
+
+    Every link on the way to it counts, and every directory that holds one: whoever may replace a link decides what is
+    started. Raises Untrusted, and OSError where the way cannot be walked.
+    """
+    met: list[os.stat_result] = []
+    way = _files.walk(path, lambda step: met.append(step.info))
+    way.parent.close()
+    met.append(way.info)
+    others = [info for info in met if info.st_uid]
+    if trust.writers:
+        same = len({info.st_uid for info in others}) == 1
+        return user(others[-1].st_uid, others[-1].st_gid) if same else None
+    uid = others[-1].st_uid if others else 0
+    _files.walk(path, _guard(uid)).parent.close()
+    if way.info.st_uid not in (0, uid) or way.info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _refused(way.path, way.info, uid)
+    return user(uid, others[-1].st_gid) if uid else None
+
+
+def _guard(owner: int) -> Callable[[Step], None]:
+    """A guard for a walk: it raises Untrusted at a directory that anybody but root and ``owner`` may change."""
+
+    def check(step: Step) -> None:
+        info, entry = step.info, step.entry
+        kept = (0, owner)
+        if info.st_uid not in kept:
+            raise _refused(step.path, info, owner)
+        if entry is not None and info.st_mode & stat.S_ISVTX and entry.st_uid in kept:
+            return  # (in /tmp and the like others can neither rename nor remove it)
+        if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _is_private(step)):
+            raise _refused(step.path, info, owner)
+
+    return check
+
+
+def owner(path: str) -> User | None:
+    """As whom root is to work on a directory: None as itself. Raises OSError where it cannot be told."""
+    found = os.stat(path)
+    return user(found.st_uid, found.st_gid) if found.st_uid else None
+
+
+def _is_private(step: Step) -> bool:
+    """Whether a group is the owner's own, of the owner's name and without members, and there is no ACL besides."""
+    info = step.info
+    try:
+        group, known = grp.getgrgid(info.st_gid), pwd.getpwuid(info.st_uid)
+    except KeyError:
+        return False
+    if group.gr_name != known.pw_name or known.pw_gid != info.st_gid or set(group.gr_mem) - {known.pw_name}:
+        return False
+    try:  # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
+        return "system.posix_acl_access" not in os.listxattr("/proc/self/fd/%d" % step.descriptor)
+    except OSError as error:
+        return error.errno in (errno.ENOTSUP, errno.ENOSYS)
+
+
+def _refused(path: str, info: os.stat_result, owner: int) -> Untrusted:
+    who = "root" if owner == 0 else "root and %s" % _name(owner)
+    return Untrusted(
+        "%s: expected that only %s may write there, found %s of %s: whoever else may write decides what root edits or "
+        "runs. Nothing was written. Ways out: %s"
+        % (path, who, stat.filemode(info.st_mode), _names(info), _WAYS_OUT % (" " + _name(owner) if owner else ""))
+    )
+
+
+def _differing(parts: list[tuple[str, os.stat_result]]) -> Untrusted:
+    """The refusal of a tree whose parts have different owners."""
+    told = ", ".join("%s of %s" % (path, _names(info)) for path, info in parts)
+    return Untrusted(
+        "expected one owner, that of the interpreter and its environment (%s), found %s: root would mix one user's "
+        "files with another's. Nothing was written. Ways out: mend the owner (chown), %s"
+        % (_name(os.geteuid()), told, _WAYS_OUT % "")
+    )
+
+
+def _names(info: os.stat_result) -> str:
+    try:
+        group = grp.getgrgid(info.st_gid).gr_name
+    except KeyError:
+        group = str(info.st_gid)
+    return "%s:%s" % (_name(info.st_uid), group)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
