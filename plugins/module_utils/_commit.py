@@ -95,9 +95,12 @@ def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) ->
     """
     with ExitStack() as stack:
         places = [_open(change, trust, stack) for change in changes]
-        for place in places:
-            _replaceable(place)
-        _room(places, backup)
+        try:
+            for place in places:
+                _replaceable(place)
+            _room(places, backup)
+        except OSError as error:
+            raise CommitError("%s: cannot be told whether it can be replaced: %s" % (places[0].path, error)) from error
         return {place.path: place.note for place in places if place.note}
 
 
@@ -116,8 +119,8 @@ def _replaceable(place: _Place) -> None:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.descriptor, effective_ids=effective):
             info = os.fstat(directory.descriptor)
             raise CommitError(
-                "%s: expected a writable %s, found %s of user %d, and this is user %d: run as its owner (become_user)"
-                % (where, what, stat.filemode(info.st_mode), info.st_uid, os.geteuid())
+                "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: run as its owner "
+                "(become_user)" % (where, what, stat.filemode(info.st_mode), info.st_uid, os.geteuid())
             )
     files = [(place.directory, place.name, place.path)]
     if place.cache is not None:
@@ -206,7 +209,11 @@ def _open(change: Change, trust: Trust, stack: ExitStack) -> _Place:
             return place
         if stat.S_ISLNK(found.st_mode) or found.st_uid != place.entry().st_uid:
             return place._replace(note=_untouched(place, found))
-        cache = directory.open("__pycache__")
+        try:
+            cache = directory.open("__pycache__")
+        except OSError as error:
+            message = "%s: expected a readable directory of bytecode, found: %s"
+            raise CommitError(message % (directory.join("__pycache__"), error.strerror)) from None
     except OSError as error:
         raise CommitError("%s: cannot be reached: %s; nothing was written" % (change.path, error)) from error
     return place if cache is None else place._replace(cache=stack.enter_context(cache))
@@ -482,9 +489,9 @@ def _flags(descriptor: int) -> int:
 def _may_give_away() -> bool:
     """Whether this process may give a file to any owner (CAP_CHOWN, which root mostly has)."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        with open("/proc/self/status", "rb") as stream:
             for line in stream:
-                if line.startswith("CapEff:"):
+                if line.startswith(b"CapEff:"):
                     return bool(int(line.split()[1], 16) & 1)
     except OSError:
         pass

@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, NamedTuple, TypeVar
 
@@ -165,13 +164,10 @@ class Directory:
     def create(self, name: str) -> tuple[int, str]:
         """A new hidden file of mode 0600 for what is to be ``name``: its descriptor (for writing) and its own name."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        for candidate in tempfile._get_candidate_names():  # type: ignore[attr-defined]
-            made = ".%s.%s%s" % (name, candidate, SUFFIX)
-            try:
+        while True:
+            made = ".%s.%s%s" % (name, os.urandom(4).hex(), SUFFIX)
+            with suppress(FileExistsError):
                 return os.open(made, flags, 0o600, dir_fd=self.descriptor), made
-            except FileExistsError:
-                continue
-        raise FileExistsError(errno.EEXIST, "no name is free", self.path)
 
     def rename(self, name: str, to: str) -> None:
         """Put a file in the place of another one. Raises OSError naming both."""
@@ -277,20 +273,17 @@ def _names(path: str) -> list[str]:
     return [name for name in reversed(path.split("/")) if name]
 
 
-def kind(path: str) -> str | None:
-    """What a path leads to: ``directory``, ``file``, ``other``; None where nothing is there (ENOENT, ENOTDIR).
+def look(path: str, follow: bool = True) -> os.stat_result | None:
+    """What is at a path; None where nothing is (ENOENT, ENOTDIR). Raises OSError where that cannot be told."""
+    return _or_none(lambda: os.stat(path, follow_symlinks=follow))
 
-    Raises OSError where that cannot be told.
-    """
-    found = _or_none(lambda: os.stat(path))
+
+def kind(path: str) -> str | None:
+    """What a path leads to: ``directory``, ``file``, ``other``; None where nothing is. Raises OSError as ``look``."""
+    found = look(path)
     if found is None:
         return None
     return "directory" if stat.S_ISDIR(found.st_mode) else "file" if stat.S_ISREG(found.st_mode) else "other"
-
-
-def there(path: str) -> bool:
-    """Whether a path names anything, a dangling link included. Raises OSError where that cannot be told."""
-    return _or_none(lambda: os.lstat(path)) is not None
 
 
 def unfinished(path: str) -> bool:

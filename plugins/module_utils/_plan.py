@@ -141,7 +141,7 @@ def _look(
     if package is None:
         message = "package %s: expected it in %s, found none" % (patch.package, where)
         return _decide(Step(patch, "missing", "", message), None, present, skip)
-    directory = next((d for d in package.directories if _files.there(_below(d, patch))), None)
+    directory = next((d for d in package.directories if _files.look(_below(d, patch), follow=False)), None)
     if directory is None and not package.regular:
         message = "package %s: expected it in %s, found %s without %s" % (
             patch.package,
@@ -494,5 +494,5 @@ def _read(file: str, trust: Trust) -> bytes:
     except OSError as error:
         raise Conflict("%s: expected a readable file, found: %s" % (file, error.strerror)) from None
     if content is None:
-        raise Conflict("%s: expected a file, found none" % file)
+        raise Conflict("%s: expected a readable file, found: a link that leads to nothing" % file)
     return content.data

@@ -174,7 +174,7 @@ def processes(changed: Mapping[str, float], proc: str = "/proc") -> dict[str, An
             replaced = found.st_dev == own.st_dev and os.readlink(where + "/exe") == binary + " (deleted)"
             if not os.path.samestat(found, own) and not replaced:
                 continue
-            command = _proc(where + "/cmdline").rstrip(b"\0")
+            command = _bytes(where + "/cmdline").rstrip(b"\0")
             user = _name(pwd.getpwuid, os.stat(where).st_uid)
         except (FileNotFoundError, ProcessLookupError):  # (it has ended meanwhile)
             continue
@@ -199,7 +199,7 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
             made = os.stat(source)
             key = struct.pack("<II", int(made.st_mtime) & 0xFFFFFFFF, made.st_size & 0xFFFFFFFF)
         elif mode != "unknown" and header[:4] == importlib.util.MAGIC_NUMBER:  # (which is the key of the hash, too)
-            key = importlib.util.source_hash(_files.read(source) or b"")
+            key = importlib.util.source_hash(_bytes(source))
         else:
             return mode, None
     except OSError:
@@ -209,14 +209,14 @@ def _made_of(compiled: str, source: str) -> tuple[str, bool | None]:
 
 def _process(where: str, boot: float) -> tuple[bytes, bool, int, float]:
     """Name, whether it is a program (no kernel thread, no zombie), parent, start (epoch): proc_pid_stat(5)."""
-    before, _paren, after = _proc(where + "/stat").rpartition(b")")  # (the name may hold some)
+    before, _paren, after = _bytes(where + "/stat").rpartition(b")")  # (the name may hold some)
     fields = after.split()  # from the third one on
     runs = fields[0] not in (b"Z", b"X") and not int(fields[6]) & _KERNEL_THREAD
     return before.partition(b"(")[2], runs, int(fields[1]), boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _proc(path: str) -> bytes:
-    """The beginning of a file of proc(5). Raises OSError, also for one that is gone."""
+def _bytes(path: str) -> bytes:
+    """The beginning of a file. Raises OSError, also for one that is gone."""
     text = _files.head(path, _files.MAX_BYTES)
     if text is None:
         raise ProcessLookupError(path)
@@ -245,7 +245,7 @@ def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
         return _child._is_this(python)
     # Its title was changed (ray, vllm): modules that are no text are mapped files.
     try:
-        maps = _proc(where + "/maps")
+        maps = _bytes(where + "/maps")
     except OSError:
         return True
     libraries = {os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
@@ -258,7 +258,7 @@ def _python(where: str, started_as: str, own: os.stat_result) -> str | None:
         cwd = os.readlink(where + "/cwd")
         path: str | None = os.path.abspath(os.path.join(cwd, started_as))
         if os.sep not in started_as:
-            environment = dict(item.partition(b"=")[::2] for item in _proc(where + "/environ").split(b"\0"))
+            environment = dict(item.partition(b"=")[::2] for item in _bytes(where + "/environ").split(b"\0"))
             entries = os.fsdecode(environment.get(b"PATH", b"")).split(os.pathsep)
             path = shutil.which(started_as, path=os.pathsep.join(os.path.join(cwd, entry) for entry in entries))
         return path if path and os.path.samestat(os.stat(path), own) else None

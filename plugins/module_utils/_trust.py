@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rule for a process of root.
 
-All on the way belongs to root and to one user at most, and nobody else may write there. Then the work is done as that user. Everything else is refused.
+All on the way belongs to root and to one user at most, and nobody else may write there: then the work is done as that
+user. Everything else is refused.
 
 It is that of OpenSSH's StrictModes (``safe_path``), git's ``safe.directory`` and systemd-tmpfiles ("unsafe path
 transition"), and what rpm 4.18 closed (CVE-2021-35937 to 35939). A process that is not root's is asked nothing: there
@@ -89,12 +90,13 @@ class Trust(NamedTuple):
         """
         if not self.by_root:
             return
-        parts = [(path, os.lstat(path) if path == paths[-1] else os.stat(path)) for path in dict.fromkeys(paths)]
+        looked = [(path, _files.look(path, follow=path != paths[-1])) for path in dict.fromkeys(paths)]
+        parts = [(path, info) for path, info in looked if info is not None]  # (none in a zip file)
         found = {info.st_uid for _path, info in parts}
         me = os.geteuid()
         if len(found) == 1 and me == 0 and 0 not in found:
             raise Belongs(parts[-1][1].st_uid, parts[-1][1].st_gid)
-        if found != {me} and not self.writers:
+        if found - {me} and not self.writers:
             raise _differing(parts)
 
 

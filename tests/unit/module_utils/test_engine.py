@@ -206,9 +206,11 @@ def test_check_mode_takes_no_lock_and_opens_nothing_for_writing(site: Path, monk
     opened: list[int] = []
     open_ = os.open
     monkeypatch.setattr(
-        _commit.os, "open", lambda path, flags, *rest: (opened.append(flags), open_(path, flags, *rest))[1]
+        _commit.os,
+        "open",
+        lambda path, flags, *rest, **more: (opened.append(flags), open_(path, flags, *rest, **more))[1],
     )
-    for module, name in ((_commit.fcntl, "flock"), (_commit.fcntl, "lockf"), (_commit.tempfile, "mkstemp")):
+    for module, name in ((_commit.fcntl, "flock"), (_commit.fcntl, "lockf")):
         monkeypatch.setattr(module, name, never)
     for name in ("rename", "replace", "unlink", "mkdir", "utime", "chmod", "chown"):
         monkeypatch.setattr(_commit.os, name, never)
@@ -346,6 +348,13 @@ def test_a_directory_of_bytecode_that_cannot_be_read_fails_in_check_mode_too(sit
     os.chown(site / "thing" / "__pycache__", 0, 0)
     (site / "thing" / "__pycache__").chmod(0o700)
     message = sandbox.child(lambda: both(site), user=USER)
+    assert message == (
+        f"{site}/thing/__pycache__: expected a directory of bytecode of the owner of api.py, found one that is of "
+        "user 0 and cannot be read (Permission denied); nothing was written"
+    )
+    os.chown(site / "thing" / "__pycache__", USER, sandbox.GROUP)
+    (site / "thing" / "__pycache__").chmod(0o300)
+    message = sandbox.child(lambda: both(site), user=USER)
     assert message == f"{site}/thing/__pycache__: expected a readable directory of bytecode, found: Permission denied"
 
 
@@ -354,11 +363,13 @@ def test_what_the_system_refuses_unforeseen_is_one_message_with_the_states(
 ) -> None:
     """The file system stops answering after the plan was made (statvfs fails, as on a stale NFS handle)."""
 
-    def stale(where: str) -> None:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), where)
+    def stale(_descriptor: int) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(_commit.os, "statvfs", stale)
-    assert both(site) == f"[Errno 116] Stale file handle: '{site}/thing'"
+    monkeypatch.setattr(_commit.os, "fstatvfs", stale)
+    assert (
+        both(site) == f"{site}/thing/api.py: cannot be told whether it can be replaced: [Errno 116] Stale file handle"
+    )
 
 
 # -- imports ---------------------------------------------------------------------------------------------------------
@@ -541,17 +552,17 @@ def test_a_failed_write_is_told_with_the_states_and_changes_nothing(
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     rename, calls = os.rename, []
 
-    def fail(source: str, target: str) -> None:
+    def fail(source: str, target: str, **where: int) -> None:
         calls.append(target)
         if len(calls) == number:
             raise OSError(errno.EIO, os.strerror(errno.EIO), source, None, target)
-        rename(source, target)
+        rename(source, target, **where)
 
     monkeypatch.setattr(_commit.os, "rename", fail)
     result = run(site, definitions=wanted, imports=["thing.api:one"])
     assert (result["failed"], result["changed"]) == (True, False)
     assert found(result) == [("pending", "apply")] * 3
-    assert result["msg"] == f"{calls[number - 1]}: Input/output error; nothing was changed"
+    assert result["msg"] == f"{site}/thing/{calls[number - 1]}: Input/output error; nothing was changed"
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
     monkeypatch.undo()
     assert run(site, definitions=wanted)["changed"], "the next run converges"

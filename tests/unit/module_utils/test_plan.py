@@ -11,7 +11,7 @@ import pytest
 import yaml
 from lab import packages
 from lab.old_script import NAMES, old_script
-from module_utils import _environment, _patch, _plan
+from module_utils import _environment, _files, _patch, _plan
 from module_utils._catalogue.transformers_modeling_utils import PATCH
 from module_utils._errors import NoEnvironment
 
@@ -473,10 +473,10 @@ def test_a_file_that_cannot_be_read_is_a_conflict(tmp_path: Path, kind: str) -> 
     elif kind == "dangling link":
         file.symlink_to("nothing")
     else:
-        file.write_bytes(b"#" * (_environment.MAX_BYTES + 1))
+        file.write_bytes(b"#" * (_files.MAX_BYTES + 1))
     result = look(tmp_path, definition())[1]
     assert result["state"] == "conflict"
-    assert re.search(rf"{file}: expected (?:a readable file, found: |at most \d+ bytes)", result["message"])
+    assert re.search(rf"{file}: expected a readable file, found: ", result["message"])
 
 
 # --- versions

@@ -236,19 +236,24 @@ def test_an_edit_that_cannot_be_kept_is_refused(tmp_path: Path, edit: dict[str, 
     assert file.read_text() == API
 
 
-def test_a_linked_directory_that_leads_out_of_the_package_is_refused(tmp_path: Path) -> None:
+def test_a_linked_directory_in_a_package_is_followed_to_where_it_leads(tmp_path: Path) -> None:
     install(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.py").write_text("LIMIT = 10\n")
     (tmp_path / "site" / "acme" / "sub").symlink_to(tmp_path / "elsewhere")
     (result,) = run(tmp_path / "site", definition("out", replace("10", "20"), file="sub/x.py"))
-    assert result["state"] == "conflict"
-    assert "expected a file below" in result["message"]
+    assert (result["state"], result["version"], result["integrity"]) == ("pending", "2.3.0", "unknown")
+    packages.install(tmp_path / "elsewhere", "acme_sub", "2.3.5", {"x.py": "LIMIT = 10\n"})
+    (result,) = run(tmp_path / "site", definition("out", replace("10", "20"), file="sub/x.py"))
+    assert (result["state"], result["version"], result["integrity"]) == ("pending", "2.3.5", "pristine")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"LIMIT = 10\0\n", "expected text in api.py, found a binary file"), (b"#" * (17 << 20), "expected at most")],
+    [
+        (b"LIMIT = 10\0\n", "expected text in api.py, found a binary file"),
+        (b"#" * (17 << 20), "larger than 16777216 bytes"),
+    ],
 )
 def test_binary_and_huge_files_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     file = install(tmp_path)

@@ -514,7 +514,8 @@ def test_a_process_is_told_when_a_file_changed_after_it_started(running: Process
 
 
 def test_without_a_change_nothing_is_looked_at(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "1")  # (whoever reads below of it fails)
+    (tmp_path / "1").mkdir()
+    os.mkfifo(tmp_path / "1" / "stat")  # (whoever reads it fails)
     expected: dict[str, Any] = {"candidates": [], "unreadable": 0}
     assert _survey.processes({}, str(tmp_path)) == expected
     assert _survey.processes({"patch": time.time()}, str(tmp_path)) == {**expected, "unreadable": 1}

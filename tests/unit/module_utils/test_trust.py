@@ -1,0 +1,375 @@
+# Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users, links and races.
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import engine, interpreters, packages, sandbox, snapshot
+from lab.sandbox import GROUP, USER, needs_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = needs_root
+OTHER = 61003
+WAYS_OUT = ("become_user", "chmod go-w", "trust_writers: true")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Yield the home of a user, below a directory that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="primus-trust-") as top:
+        Path(top).chmod(0o755)
+        home = Path(top) / "home"
+        home.mkdir()
+        yield home
+
+
+def give(top: Path, user: int = USER, group: int = GROUP) -> None:
+    for path in (top, *top.rglob("*")):
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+def site_of(home: Path, user: int = USER) -> Path:
+    """Make a site-packages with ``thing`` in a home and give all of it to a user."""
+    site = home / "site-packages"
+    engine.thing(site)
+    give(home, user)
+    return site
+
+
+def venv_of(home: Path) -> tuple[Path, Path]:
+    """Make a virtual environment with ``thing``, of a Python that every user may start; interpreter, site-packages.
+
+    Its own code notes in ``home/users`` as whom it runs.
+    """
+    subprocess.run(
+        [interpreters.system(), "-m", "venv", "--without-pip", home / "venv"], check=True, capture_output=True
+    )
+    (site,) = (home / "venv" / "lib").glob("python3*/site-packages")
+    engine.thing(site)
+    note = f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+    (site / "early.pth").write_text(note)
+    give(home)
+    return home / "venv" / "bin" / "python", site
+
+
+def patch(python: Path | None = None, **parameters: Any) -> dict[str, Any]:
+    return engine.ask("patch", python, **{"definitions": [engine.PATCH], **parameters})
+
+
+def refusal(python: Path | None = None, **parameters: Any) -> str:
+    """Return the message with which check mode and the run refuse alike, having changed nothing."""
+    told = []
+    for check in (True, False):
+        try:
+            result = patch(python, check_mode=check, **parameters)
+        except engine.SitePatchError as error:
+            result = {"failed": True, "changed": False, "msg": str(error)}
+        assert result.get("failed"), result
+        assert not result["changed"]
+        told.append(result["msg"])
+    assert told[0] == told[1]
+    return str(told[0])
+
+
+# --- as the owner
+
+
+def test_root_works_on_a_directory_as_its_owner(home: Path) -> None:
+    site = site_of(home)
+    (site / "thing").chmod(0o700)
+    assert patch(path=site)["changed"]
+    made = (site / "thing" / "api.py").stat()
+    assert (made.st_uid, made.st_gid) == (USER, GROUP)
+    assert engine.BLOCK in (site / "thing" / "api.py").read_bytes()
+    assert patch(path=site, state="absent")["changed"]
+    assert engine.ask("info", definitions=[engine.PATCH], path=site)["patches"][0]["state"] == "pending"
+
+
+def test_nothing_of_an_environment_runs_as_root(home: Path) -> None:
+    """Neither what starts with the interpreter, nor what is imported, nor what an import starts."""
+    python, site = venv_of(home)
+    note = f"import os\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+    packages.install(site, "thing", "1.5", {**{f"thing/{n}": t for n, t in engine.FILES.items()}, "noted.py": note})
+    give(home)
+    result = patch(python, imports=["thing.api:Thing", "noted"])
+    assert result["changed"], result
+    assert [done["ok"] for done in result["imports"]] == [True, True]
+    users = (home / "users").read_text().split()
+    assert len(users) >= 3
+    assert set(users) == {str(USER)}
+    assert (site / "thing" / "api.py").stat().st_uid == USER
+
+
+def test_what_the_interpreter_of_roots_finds_in_a_users_tree_is_done_as_that_user(home: Path) -> None:
+    """As an editable install into the system's Python: by a .pth file of root's."""
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        subprocess.run(
+            [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"], check=True, capture_output=True
+        )
+        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
+        (site / "editable.pth").write_text(str(site_of(home)))
+        assert patch(Path(top) / "venv" / "bin" / "python")["changed"]
+    assert (home / "site-packages" / "thing" / "api.py").stat().st_uid == USER
+
+
+def test_the_home_of_root_is_not_that_of_the_work(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, site = venv_of(home)
+    monkeypatch.setenv("HOME", "/root")
+    (site / "early.pth").write_text(f"import os; open({str(home / 'told')!r}, 'w').write(str(dict(os.environ)))\n")
+    patch(python)
+    told = eval((home / "told").read_text())  # noqa: S307 (of our own making)
+    assert (told["HOME"], told["USER"], told["LOGNAME"]) == ("/", str(USER), str(USER))
+
+
+def test_a_user_on_an_own_tree_sees_no_difference(home: Path) -> None:
+    """Whoever else may write there, and whoever owns what."""
+    site = site_of(home)
+    (site / "thing").chmod(0o777)
+    os.chown(site, 0, 0)
+    assert sandbox.child(lambda: patch(path=site), user=USER)["changed"]
+
+
+# --- refused
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+@pytest.mark.parametrize("where", ["home", "home/site-packages", "home/site-packages/thing"])
+def test_root_refuses_a_directory_on_the_way_that_others_may_write(home: Path, where: str, mode: int) -> None:
+    site = site_of(home)
+    (home.parent / where).chmod(mode)
+    before = snapshot.take(home)
+    message = refusal(path=site)
+    kind = stat.filemode(stat.S_IFDIR | mode)
+    assert (
+        f"{home.parent / where}: expected that only root and {USER} may write there, found {kind} of {USER}" in message
+    )
+    assert all(way in message for way in WAYS_OUT)
+    assert snapshot.take(home) == before
+    assert patch(path=site, trust_writers=True)["changed"]
+    assert (site / "thing" / "api.py").stat().st_uid == USER, "still as the owner"
+
+
+def test_root_refuses_its_own_tree_where_others_may_write(home: Path) -> None:
+    site = site_of(home, user=0)
+    (site / "thing").chmod(0o777)
+    assert "expected that only root may write there" in refusal(path=site)
+    assert patch(path=site, trust_writers=True)["changed"]
+
+
+def test_an_acl_that_lets_somebody_else_write_counts(home: Path) -> None:
+    site = site_of(home)
+    done = subprocess.run(["setfacl", "-m", f"u:{OTHER}:rwx", home], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no ACLs on this file system: {done.stderr}")
+    assert f"{home}: expected that only root and {USER} may write there" in refusal(path=site)
+
+
+def test_a_sticky_directory_does_not_count_where_the_entry_is_the_owners(home: Path) -> None:
+    site = site_of(home)
+    home.chmod(0o1777)
+    assert patch(path=site, check_mode=True)["changed"]
+    os.chown(home, 0, 0)
+    assert patch(path=site)["changed"]
+
+
+@pytest.mark.parametrize("which", ["site-packages", "site-packages/thing", "site-packages/thing/api.py"])
+def test_root_refuses_where_owners_differ(home: Path, which: str) -> None:
+    site = site_of(home)
+    os.chown(home / which, OTHER, GROUP)
+    before = snapshot.take(home)
+    message = refusal(path=site)
+    assert str(home / which) in message
+    assert "expected" in message
+    assert snapshot.take(home) == before
+
+
+def test_an_interpreter_that_somebody_else_may_replace_is_not_started(home: Path) -> None:
+    """The link lies in a directory of root's that everybody may write; what it leads to is the system's own."""
+    common = home / "common"
+    common.mkdir()
+    common.chmod(0o777)
+    python = common / "python"
+    python.symlink_to(interpreters.system())
+    assert f"{common}: expected that only root may write there" in refusal(python)
+    common.chmod(0o755)
+    assert "package thing: expected it in" in refusal(python)
+
+
+def test_an_interpreter_of_another_user_than_the_link_to_it_is_not_started(home: Path) -> None:
+    python, _site = venv_of(home)
+    other = home.parent / "other"
+    other.mkdir()
+    (other / "python").symlink_to(python)
+    give(other, OTHER)
+    assert "expected that only root and" in refusal(other / "python")
+    assert not (home / "users").exists()
+
+
+# --- what a user could lead root to
+
+
+def cached(file: Path, mode: str = "TIMESTAMP") -> Path:
+    command = [
+        sys.executable,
+        "-m",
+        "compileall",
+        "-q",
+        "--invalidation-mode",
+        mode.lower().replace("_", "-"),
+        str(file),
+    ]
+    subprocess.run(command, check=True)
+    return Path(importlib.util.cache_from_source(str(file)))
+
+
+def test_a_directory_of_bytecode_that_is_a_link_is_left_alone(home: Path) -> None:
+    """It leads into an environment of root's: its bytecode would become the user's, who gets code run as root."""
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        target = cached(engine.thing(Path(top)) / "api.py")
+        site = site_of(home)
+        (site / "thing" / "__pycache__").symlink_to(target.parent)
+        before = snapshot.take(Path(top))
+        results = [patch(path=site, check_mode=check) for check in (True, False)]
+        assert snapshot.take(Path(top)) == before
+    for result in results:
+        assert result["patches"][0]["message"].endswith("__pycache__ is a symbolic link: not touched")
+    assert [result["changed"] for result in results] == [True, True]
+
+
+def test_nothing_is_written_where_such_bytecode_would_go_on_being_used(home: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        target = cached(engine.thing(Path(top)) / "api.py", "UNCHECKED_HASH")
+        site = site_of(home)
+        (site / "thing" / "__pycache__").symlink_to(target.parent)
+        before = snapshot.take(home)
+        message = refusal(path=site)
+        assert "is a symbolic link; Python would go on using api." in message
+        assert message.endswith("Remove it; nothing was written")
+        assert snapshot.take(home) == before
+
+
+def test_a_link_to_a_secret_of_roots_is_not_read(home: Path) -> None:
+    site = site_of(home)
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        secret = Path(top) / "secret.py"
+        secret.write_text("import os\nPASSWORD = 'hush-hush'\n")
+        secret.chmod(0o600)
+        (site / "thing" / "api.py").unlink()
+        (site / "thing" / "api.py").symlink_to(secret)
+        os.lchown(site / "thing" / "api.py", USER, GROUP)
+        for check in (True, False):
+            assert "hush-hush" not in json.dumps(patch(path=site, check_mode=check, diff=True))
+        assert (site / "thing" / "api.py").is_symlink()
+
+
+def test_a_link_in_roots_own_tree_through_a_users_directory_is_not_followed(home: Path) -> None:
+    """The user leads it on to a secret of root's: what it finally is belongs to root, as the first link does."""
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        (Path(top) / "secret.py").write_text("import os\nPASSWORD = 'hush-hush'\n")
+        (Path(top) / "secret.py").chmod(0o600)
+        api = engine.thing(Path(top) / "site") / "api.py"
+        api.unlink()
+        api.symlink_to(home / "api.py")
+        (home / "api.py").symlink_to(Path(top) / "secret.py")
+        give(home)
+        try:
+            result = patch(path=Path(top) / "site", check_mode=True, diff=True)
+        except engine.SitePatchError as error:
+            result = {"failed": True, "msg": str(error)}
+        assert result["failed"]
+        assert "hush-hush" not in json.dumps(result)
+
+
+def test_a_directory_that_is_swapped_for_a_link_leads_root_nowhere(home: Path) -> None:
+    """RENAME_EXCHANGE in a loop: the file that was planned for is replaced, or nothing."""
+    site = site_of(home)
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        other = engine.thing(Path(top) / "site")
+        (home / "link").symlink_to(other)
+        os.lchown(home / "link", USER, GROUP)
+        before = snapshot.take(Path(top))
+        stop = threading.Event()
+        swaps = [0]
+
+        def swap() -> None:
+            libc = ctypes.CDLL(None)
+            names = (os.fsencode(home / "link"), os.fsencode(site / "thing"))
+            while not stop.is_set():
+                libc.renameat2(-100, names[0], -100, names[1], 2)
+                swaps[0] += 1
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        try:
+            for number in range(40):
+                patch(path=site, state="absent" if number % 2 else "present")
+        finally:
+            stop.set()
+            thread.join()
+        assert swaps[0] > 100
+        assert snapshot.take(Path(top)) == before
+
+
+# --- what cannot be told
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(home: Path, state: str) -> None:
+    site = site_of(home)
+    (site / "thing").chmod(0o700)
+    for python in (None, venv_of(home / "other")[0] if (home / "other").mkdir() is None else None):
+        parameters: dict[str, Any] = {"path": site} if python is None else {}
+        if python is not None:
+            (lib,) = (home / "other" / "venv" / "lib").glob("python3*/site-packages")
+            shutil.rmtree(lib / "thing")
+            shutil.rmtree(next(lib.glob("thing-*")))
+            (lib / "further.pth").write_text(str(site))
+            give(home / "other", OTHER)
+        result = sandbox.child(lambda python=python, more=parameters: patch(python, state=state, **more), user=OTHER)
+        assert result.get("failed"), result
+        assert result["msg"].startswith("cannot be told: ")
+        assert str(site / "thing") in result["msg"]
+        assert "Permission denied" in result["msg"]
+
+
+@pytest.mark.parametrize("odd", ["fifo", "zero", "sparse"])
+def test_odd_bytecode_neither_blocks_nor_fills(home: Path, odd: str) -> None:
+    site = site_of(home)
+    file = Path(importlib.util.cache_from_source(str(site / "thing" / "api.py")))
+    file.parent.mkdir()
+    if odd == "fifo":
+        os.mkfifo(file)
+    elif odd == "zero":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(2 << 30)
+    give(home)
+    for check in (True, False):
+        assert patch(path=site, check_mode=check)["changed"]
+    assert not os.path.lexists(file)
+
+
+def test_setuid_and_setgid_are_not_set_again(home: Path) -> None:
+    site = site_of(home)
+    (site / "thing" / "api.py").chmod(0o6755)
+    assert patch(path=site)["changed"]
+    assert stat.S_IMODE((site / "thing" / "api.py").stat().st_mode) == 0o755
