@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
     Result = dict[str, t.Any]
 
 _SHOWS_INVOCATION = 3  # the verbosity from which on Ansible's own callbacks show it
-_LOOK = ("name", "definitions", "python", "path", "timeout")
+_LOOK = ("name", "definitions", "python", "path", "timeout", "trust_writers")
 
 
 class Verdict(t.TypedDict):

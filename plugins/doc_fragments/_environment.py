@@ -30,8 +30,20 @@ options:
       - Then the process and all that it started are ended.
     type: float
     default: 300
+  trust_writers:
+    description:
+      - What to do where the task runs as root and somebody else may write to a directory on the way to the interpreter,
+        to the package or to its file.
+      - Root does the work as the owner, where the directory on C(sys.path), the package and the file belong to one
+        user who is not root, and refuses where owners differ or others may write.
+      - V(true) gives that refusal up. Whoever may write there can then decide what root, or the owner, edits and runs,
+        and where owners differ root works as root. A user who is not root is asked nothing.
+    type: bool
+    default: false
+    version_added: 0.1.0
 notes:
   - The environment needs no package for this, only the standard library of its Python.
+  - Run as root on an environment of another user, all work is done as that user, imports included.
 """
 
     IMPORTS = r"""

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import pkgutil
@@ -22,6 +21,7 @@ from ._trust import Trust, User
 
 _NEEDED = (3, 8)
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_LOADER: Any = __spec__.loader  # (reads files, also out of the archive that Ansible sends)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
@@ -117,11 +117,11 @@ def _sources() -> dict[str, str]:
     while packages:
         prefix, directory = packages.pop()
         for each in pkgutil.iter_modules([directory]):
-            name = prefix + each.name
-            spec = importlib.util.find_spec("%s.%s" % (__package__, name))
-            found[name] = spec.loader.get_source(spec.name)  # type: ignore[union-attr]  # (all of ours have one)
+            file = os.path.join(directory, each.name)
             if each.ispkg:
-                packages.append((name + ".", os.path.join(directory, each.name)))
+                packages.append((prefix + each.name + ".", file))
+            file = os.path.join(file, "__init__.py") if each.ispkg else file + ".py"
+            found[prefix + each.name] = _LOADER.get_data(file).decode("utf-8")
     return found
 
 

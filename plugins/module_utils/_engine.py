@@ -210,5 +210,5 @@ def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
     for name in ("_commit", "_imports", "_survey"):
         importlib.import_module("." + name, __package__)
-    for name in ("difflib", "importlib.metadata", "io"):
+    for name in ("difflib", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):
         importlib.import_module(name)

@@ -7,10 +7,12 @@ import io
 import sys
 from typing import Any, Mapping, Sequence
 
-from . import _engine
+from . import _child, _files
+from ._errors import SitePatchError
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
 HEALTHY, DRIFTED, UNKNOWN = 0, 1, 2
+_SECONDS = 300.0  # for a process of the tree's owner, where root works on it
 
 
 def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +28,9 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     parser.add_argument("--check", action="store_true", help="say what would be done; write nothing")
     parser.add_argument("--diff", action="store_true", help="print what is changed")
     parser.add_argument("--revert", action="store_true", help="take the patch out again")
+    parser.add_argument(
+        "--trust-writers", action="store_true", help="as root, also where others than root and the owner may write"
+    )
     parser.add_argument("--health", action="store_true", help="say in one line whether it is there; write nothing")
     options = parser.parse_args(arguments)
     if options.health and (options.check or options.diff or options.revert):
@@ -37,10 +42,12 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         "state": "absent" if options.revert else "present",
         "check_mode": options.check or options.health,
         "diff": options.diff,
+        "trust_writers": options.trust_writers,
+        "timeout": _SECONDS,
     }
     if options.health:
         return _health(patch["name"], request)
-    result = _engine.run(request)
+    result = _run(request)
     if result.get("failed"):
         sys.stderr.write(result["msg"] + "\n")
         return REFUSED
@@ -52,6 +59,13 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     return WOULD_CHANGE if options.check and result["changed"] else DONE
 
 
+def _run(request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return _child.call(None, request)
+    except SitePatchError as error:
+        return {"changed": False, "failed": True, "msg": str(error), "patches": []}
+
+
 def _health(name: str, request: Mapping[str, Any]) -> int:
     """Print name, state and reason in one line; the exit status that the help names.
 
@@ -59,12 +73,11 @@ def _health(name: str, request: Mapping[str, Any]) -> int:
     is missing or cannot be read may be on a file system that is away: then nothing can be told.
     """
     try:
-        result = _engine.run(request)
+        result = _run(request)
         found = next(iter(result["patches"]), {"state": "unknown", "message": result.get("msg"), "path": None})
         state, message = found["state"], found["message"]
         if state == "conflict" and found["path"]:
-            with open(found["path"], "rb") as stream:
-                stream.read(1)
+            _files.head(found["path"], 1)
     except Exception as error:  # noqa: BLE001 (a traceback's exit status would say that the node has drifted)
         state, message = "unknown", "%s: %s" % (type(error).__name__, error)
     sys.stdout.write("%s %s: %s\n" % (name, state, " ".join(str(message).split())))

@@ -88,6 +88,7 @@ def main() -> None:
             python=dict(type="str"),
             path=dict(type="path"),
             timeout=dict(type="float", default=300),
+            trust_writers=dict(type="bool", default=False),
             import_environment=dict(type="dict", default={}, no_log=True),
         ),
         supports_check_mode=True,

@@ -251,6 +251,7 @@ def main() -> None:
             options=dict(type="dict", default={}),  # (the action plugin's)
             shared=dict(type="bool", default=False),  # (the action plugin's)
             timeout=dict(type="float", default=300),
+            trust_writers=dict(type="bool", default=False),
             import_environment=dict(type="dict", default={}, no_log=True),
         ),
         supports_check_mode=True,

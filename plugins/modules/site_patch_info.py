@@ -182,6 +182,7 @@ def main() -> None:
             imports=dict(type="list", elements="str", default=[]),
             details=dict(type="bool", default=False),
             timeout=dict(type="float", default=300),
+            trust_writers=dict(type="bool", default=False),
             import_environment=dict(type="dict", default={}, no_log=True),
         ),
         supports_check_mode=True,
