@@ -12,6 +12,7 @@ from typing import Any, Mapping
 
 from . import (
     _boot,  # noqa: F401 (Ansible ships what is imported; its text is sent to the child)
+    _files,
     _payload,
     _processes,
     _trust,
@@ -64,7 +65,7 @@ def _user(python: str | None, request: Mapping[str, Any]) -> User | None:
         if python is not None:
             found = _trust.interpreter(python, trust)
         if found is None and request.get("path"):
-            found = _trust.owner(request["path"])
+            found = _trust.directory(request["path"])
     except OSError as error:
         if python is not None and error.filename == python:
             raise _no_python(python, "that the way to it cannot be followed: %s" % error.strerror) from None
@@ -130,9 +131,11 @@ def _resolve(python: str) -> str:
     found = shutil.which(os.path.expanduser(python))
     if found is None:
         path = os.path.expanduser(python)
-        state = (
-            "nothing" if not os.path.lexists(path) else "a directory" if os.path.isdir(path) else "no executable file"
-        )
+        try:
+            there = _files.look(path, follow=False) is not None
+        except PermissionError:  # (whoever it belongs to may know more)
+            return os.path.abspath(path)
+        state = "nothing" if not there else "a directory" if os.path.isdir(path) else "no executable file"
         raise _no_python(python, state)
     return os.path.abspath(found)
 

@@ -167,6 +167,7 @@ def _prove(
 ) -> list[dict[str, Any]]:
     from . import _imports
 
+    _trust(request).check_imports(sys.path)
     path = request.get("path")
     names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
     return _imports.prove(

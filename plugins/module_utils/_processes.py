@@ -61,7 +61,8 @@ def run(
             os.close(reader)
             if isinstance(error, OSError):
                 raise
-            raise OSError(errno.EPERM, "this process cannot become user %s" % (user.name if user else "")) from None
+            reason = "this process cannot become user %s, or others may write on the way to it"
+            raise OSError(errno.EPERM, reason % (user.name if user else "")) from None
         finally:
             os.close(writer)
     timed_out = False

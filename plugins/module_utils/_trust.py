@@ -17,7 +17,8 @@ import grp
 import os
 import pwd
 import stat
-from typing import Callable, NamedTuple
+from contextlib import suppress
+from typing import Callable, Iterable, NamedTuple
 
 from . import _files
 from ._errors import SitePatchError
@@ -38,14 +39,21 @@ class User(NamedTuple):
     groups: tuple[int, ...]
     name: str
     home: str
+    unseen: str | None = None
+    """A path whose way root could not follow to its end (a network file system that maps root to nobody)."""
 
     def become(self) -> None:
-        """Turn this process of root's into one of this user's, for good. Raises OSError where that cannot be done."""
+        """Turn this process of root's into one of this user's, for good.
+
+        Raises OSError where that cannot be done, and Untrusted where others may write on the way to ``unseen``.
+        """
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
         if os.getresuid() != (self.uid,) * 3 or os.getresgid() != (self.gid,) * 3:
             raise OSError(errno.EPERM, "cannot become user %d" % self.uid)
+        if self.unseen is not None:
+            _files.walk(self.unseen, _guard(self.uid)).parent.close()
 
     def variables(self) -> dict[str, str]:
         """The environment variables that name a user, as su(1) sets them."""
@@ -99,6 +107,15 @@ class Trust(NamedTuple):
         if found - {me} and not self.writers:
             raise _differing(parts)
 
+    def check_imports(self, entries: Iterable[str]) -> None:
+        """Raise Untrusted where root would import from a directory on ``sys.path`` that somebody else may write to."""
+        guard = self.guard()
+        if guard is None or os.geteuid():
+            return
+        for entry in entries:
+            if _files.kind(entry or ".") == "directory":
+                _files.open_directory(entry or ".", guard).close()
+
 
 KERNEL = Trust()  # the kernel alone decides
 
@@ -109,19 +126,47 @@ def interpreter(path: str, trust: Trust) -> User | None:
     Every link on the way to it counts, and every directory that holds one: whoever may replace a link decides what is
     started. Raises Untrusted, and OSError where the way cannot be walked.
     """
-    met: list[os.stat_result] = []
-    way = _files.walk(path, lambda step: met.append(step.info))
-    way.parent.close()
-    met.append(way.info)
+    met, last = _met(path)
     others = [info for info in met if info.st_uid]
     if trust.writers:
-        same = len({info.st_uid for info in others}) == 1
-        return user(others[-1].st_uid, others[-1].st_gid) if same else None
+        uids = {info.st_uid for info in others}
+        return user(others[-1].st_uid, others[-1].st_gid) if len(uids) == 1 else None
     uid = others[-1].st_uid if others else 0
-    _files.walk(path, _guard(uid)).parent.close()
-    if way.info.st_uid not in (0, uid) or way.info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refused(way.path, way.info, uid)
+    with suppress(PermissionError):
+        _files.walk(path, _guard(uid)).parent.close()
+    if last is None:
+        return user(uid, others[-1].st_gid)._replace(unseen=path)
+    if last.info.st_uid not in (0, uid) or last.info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _refused(last.path, last.info, uid)
     return user(uid, others[-1].st_gid) if uid else None
+
+
+def directory(path: str) -> User | None:
+    """As whom root is to work on a directory: None as itself. Raises OSError where it cannot be told."""
+    met, _last = _met(path)
+    return user(met[-1].st_uid, met[-1].st_gid) if met[-1].st_uid else None
+
+
+def _met(path: str) -> tuple[list[os.stat_result], _files.Way | None]:
+    """The directories on the way to a path and what it leads to; None for that where root may not go on.
+
+    Then the last one is the directory of somebody else who alone may enter it. Raises OSError for everything else.
+    """
+    met: list[os.stat_result] = []
+    entry: list[os.stat_result | None] = [None]
+
+    def note(step: Step) -> None:
+        met.append(step.info)
+        entry[0] = step.entry
+
+    try:
+        way = _files.walk(path, note)
+    except PermissionError:
+        if entry[0] is None or not entry[0].st_uid:
+            raise
+        return [*met, entry[0]], None
+    way.parent.close()
+    return [*met, way.info], way
 
 
 def _guard(owner: int) -> Callable[[Step], None]:
@@ -140,20 +185,20 @@ def _guard(owner: int) -> Callable[[Step], None]:
     return check
 
 
-def owner(path: str) -> User | None:
-    """As whom root is to work on a directory: None as itself. Raises OSError where it cannot be told."""
-    found = os.stat(path)
-    return user(found.st_uid, found.st_gid) if found.st_uid else None
-
-
 def _is_private(step: Step) -> bool:
-    """Whether a group is the owner's own, of the owner's name and without members, and there is no ACL besides."""
+    """Whether a group is as good as the owner: without other members, and without an ACL besides.
+
+    That is the group of a user's own, of the same name (user private groups). For root it is ``root``, and Debian's
+    ``staff``, whose members may write to /usr/local by policy and so are as good as root.
+    """
     info = step.info
     try:
         group, known = grp.getgrgid(info.st_gid), pwd.getpwuid(info.st_uid)
     except KeyError:
         return False
-    if group.gr_name != known.pw_name or known.pw_gid != info.st_gid or set(group.gr_mem) - {known.pw_name}:
+    own = group.gr_name == known.pw_name and known.pw_gid == info.st_gid
+    staff = info.st_uid == 0 and group.gr_name == "staff" and all(each.pw_gid != info.st_gid for each in pwd.getpwall())
+    if not (own or staff) or set(group.gr_mem) - {known.pw_name}:
         return False
     try:  # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
         return "system.posix_acl_access" not in os.listxattr("/proc/self/fd/%d" % step.descriptor)

@@ -373,3 +373,57 @@ def test_setuid_and_setgid_are_not_set_again(home: Path) -> None:
     (site / "thing" / "api.py").chmod(0o6755)
     assert patch(path=site)["changed"]
     assert stat.S_IMODE((site / "thing" / "api.py").stat().st_mode) == 0o755
+
+
+# --- where root is nobody in particular
+
+
+def without_override(run: Any) -> Any:
+    """Run in a child of root that may become others, without rights over their files: as where NFS squashes root."""
+
+    def limited() -> Any:
+        libc = ctypes.CDLL(None, use_errno=True)
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+        data = (ctypes.c_uint32 * 6)()
+        assert libc.capget(header, data) == 0
+        for word in (0, 1, 2):
+            data[word] &= ~0b110
+        assert libc.capset(header, data) == 0
+        return run()
+
+    return sandbox.child(limited)
+
+
+def test_a_home_that_only_its_owner_may_enter_is_worked_on_all_the_same(home: Path) -> None:
+    python, site = venv_of(home)
+    home.chmod(0o700)
+    assert without_override(lambda: patch(python))["changed"]
+    assert without_override(lambda: patch(path=site, state="absent"))["changed"]
+
+
+def test_what_root_could_not_see_of_the_way_is_looked_at_by_the_owner(home: Path) -> None:
+    python, _site = venv_of(home)
+    python.parent.chmod(0o777)
+    home.chmod(0o700)
+    message = without_override(lambda: refusal(python))
+    assert f"cannot become user {USER}, or others may write on the way to it" in message
+    assert not (home / "users").exists()
+
+
+def test_root_imports_nothing_from_where_somebody_else_may_write(home: Path) -> None:
+    """The environment is root's, its sys.path leads into a home."""
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        command = [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"]
+        subprocess.run(command, check=True, capture_output=True)
+        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
+        engine.thing(site)
+        (site / "further.pth").write_text(str(home))
+        (home / "noted.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
+        give(home)
+        python = Path(top) / "venv" / "bin" / "python"
+        assert f"{home}: expected that only root may write there" in refusal(python, imports=["noted"])
+        assert not (home / "ran").exists()
+        assert patch(python)["changed"], "without imports it does not matter"
