@@ -6,12 +6,12 @@ import json
 import os
 import pkgutil
 import shutil
-import sys
 import tempfile
 from typing import Any, Mapping
 
 from . import (
     _boot,  # noqa: F401 (Ansible ships what is imported; its text is sent to the child)
+    _environment,
     _files,
     _payload,
     _processes,
@@ -73,7 +73,7 @@ def _user(python: str | None, request: Mapping[str, Any]) -> User | None:
 
 
 def _run(python: str | None, request: Mapping[str, Any], user: User | None) -> dict[str, Any]:
-    if python is None or _is_this(python):
+    if python is None or _environment.is_this(python):
         _payload.compile_once(_HERE)
         from . import _engine  # (only here: of a payload, what is imported is compiled every time)
 
@@ -138,21 +138,6 @@ def _resolve(python: str) -> str:
         state = "nothing" if not there else "a directory" if os.path.isdir(path) else "no executable file"
         raise _no_python(python, state)
     return os.path.abspath(found)
-
-
-def _is_this(python: str) -> bool:
-    """Whether ``python`` is the environment that this process runs in.
-
-    By sys.prefix, which pyvenv.cfg decides, and the real interpreter; the real path alone would take every venv for
-    the system's Python.
-    """
-    if os.path.realpath(python) != os.path.realpath(sys.executable or "/"):
-        return False
-    directory = os.path.dirname(python)
-    for prefix in (directory, os.path.dirname(directory)):
-        if os.path.exists(os.path.join(prefix, "pyvenv.cfg")):
-            return os.path.realpath(prefix) == os.path.realpath(sys.prefix)
-    return sys.prefix == sys.base_prefix
 
 
 def _no_python(python: str, found: str) -> NoEnvironment:

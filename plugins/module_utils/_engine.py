@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+from contextlib import suppress
 from typing import Any, Mapping, Sequence
 
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
@@ -210,6 +211,7 @@ def _diff(change: _plan.Change) -> str:
 def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
     for name in ("_commit", "_imports", "_survey"):
-        importlib.import_module("." + name, __package__)
+        with suppress(ImportError):  # (Ansible sends along what the module itself may need)
+            importlib.import_module("." + name, __package__)
     for name in ("difflib", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):
         importlib.import_module(name)

@@ -238,11 +238,9 @@ def _lineage(proc: str, boot: float) -> set[int]:
 
 def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
     """Whether a process with this interpreter's binary runs in this environment; several may share the binary."""
-    from . import _child
-
     python = _python(where, started_as, own)
     if python is not None:
-        return _child._is_this(python)
+        return _environment.is_this(python)
     # Its title was changed (ray, vllm): modules that are no text are mapped files.
     try:
         maps = _bytes(where + "/maps")
