@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
-import shutil
 import tempfile
 from typing import Any, Mapping
 
+from . import _payload
+
+_payload.compile_once(os.path.dirname(__file__))
+
 from . import (
     _boot,  # noqa: F401 (Ansible ships what is imported; its text is sent to the child)
-    _environment,
-    _files,
-    _payload,
+    _interpreter,
     _processes,
     _trust,
 )
-from ._errors import NoEnvironment
 from ._trust import Trust, User
 
-_NEEDED = (3, 8)
-_HERE = os.path.dirname(os.path.abspath(__file__))
 _LOADER: Any = __spec__.loader  # (reads files, also out of the archive that Ansible sends)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
@@ -47,7 +45,7 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
-    python = _resolve(python) if python is not None else None
+    python = _interpreter.resolve(python) if python is not None else None
     if os.geteuid() != 0:
         return _run(python, request, None)
     request = {**request, "by_root": True}
@@ -68,13 +66,12 @@ def _user(python: str | None, request: Mapping[str, Any]) -> User | None:
             found = _trust.directory(request["path"])
     except OSError as error:
         if python is not None and error.filename == python:
-            raise _no_python(python, "that the way to it cannot be followed: %s" % error.strerror) from None
+            raise _interpreter.none(python, "that the way to it cannot be followed: %s" % error.strerror) from None
     return found
 
 
 def _run(python: str | None, request: Mapping[str, Any], user: User | None) -> dict[str, Any]:
-    if python is None or _environment.is_this(python):
-        _payload.compile_once(_HERE)
+    if python is None or _interpreter.is_this(python):
         from . import _engine  # (only here: of a payload, what is imported is compiled every time)
 
         if user is None:
@@ -86,23 +83,23 @@ def _run(python: str | None, request: Mapping[str, Any], user: User | None) -> d
     asked = {"sources": _sources(), "request": request}
     with tempfile.TemporaryFile() as output:
         try:
-            command = [python, "-B", "-c", _START % (_NEEDED,)]
+            command = [python, "-B", "-c", _START % (_interpreter.OLDEST,)]
             answer = _processes.run(command, json.dumps(asked).encode("utf-8"), _limit(request), output, user=user)
         except OSError as error:
-            raise _no_python(python, "it cannot be started: %s" % (error.strerror or error)) from None
+            raise _interpreter.none(python, "it cannot be started: %s" % (error.strerror or error)) from None
         output.seek(0)
         said = output.read().decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
     if answer.timed_out:
-        raise _no_python(python, "it did not answer within %g s" % _limit(request))
+        raise _interpreter.none(python, "it did not answer within %g s" % _limit(request))
     if answer.text.startswith(b"old "):
-        raise _no_python(python, "it is Python %s" % answer.text[4:].decode("ascii"))
+        raise _interpreter.none(python, "it is Python %s" % answer.text[4:].decode("ascii"))
     try:
         result = json.loads(answer.text.decode("utf-8"))
     except ValueError:
         ending = "%s: %s" % (answer.ending, said) if said else answer.ending
-        raise _no_python(python, "no answer (%s): no Python, or one that is broken" % ending) from None
+        raise _interpreter.none(python, "no answer (%s): no Python, or one that is broken" % ending) from None
     if not isinstance(result, dict):
-        raise _no_python(python, "an answer that is not ours")
+        raise _interpreter.none(python, "an answer that is not ours")
     return result
 
 
@@ -114,7 +111,7 @@ def _limit(request: Mapping[str, Any]) -> float:
 def _sources() -> dict[str, str]:
     """The text of each module here, by dotted name: the child may not be allowed to read our files."""
     found: dict[str, str] = {}
-    packages = [("", _HERE)]
+    packages = [("", os.path.dirname(__file__))]
     while packages:
         prefix, directory = packages.pop()
         for each in pkgutil.iter_modules([directory]):
@@ -124,23 +121,3 @@ def _sources() -> dict[str, str]:
             file = os.path.join(file, "__init__.py") if each.ispkg else file + ".py"
             found[prefix + each.name] = _LOADER.get_data(file).decode("utf-8")
     return found
-
-
-def _resolve(python: str) -> str:
-    """The absolute path of an interpreter; links are left as they are (a venv's python is one)."""
-    found = shutil.which(os.path.expanduser(python))
-    if found is None:
-        path = os.path.expanduser(python)
-        try:
-            there = _files.look(path, follow=False) is not None
-        except PermissionError:  # (whoever it belongs to may know more)
-            return os.path.abspath(path)
-        state = "nothing" if not there else "a directory" if os.path.isdir(path) else "no executable file"
-        raise _no_python(python, state)
-    return os.path.abspath(found)
-
-
-def _no_python(python: str, found: str) -> NoEnvironment:
-    return NoEnvironment(
-        "python %s: expected a Python interpreter of version %d.%d or newer, found %s" % (python, *_NEEDED, found)
-    )

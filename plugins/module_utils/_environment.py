@@ -139,21 +139,6 @@ def _tell(name: str, entries: Iterable[str]) -> None:
             _files.kind(os.path.join(directory, "__init__.py"))
 
 
-def is_this(python: str) -> bool:
-    """Whether ``python`` is the environment that this process runs in.
-
-    By sys.prefix, which pyvenv.cfg decides, and the real interpreter; the real path alone would take every venv for
-    the system's Python.
-    """
-    if os.path.realpath(python) != os.path.realpath(sys.executable or "/"):
-        return False
-    directory = os.path.dirname(python)
-    for prefix in (directory, os.path.dirname(directory)):
-        if os.path.exists(os.path.join(prefix, "pyvenv.cfg")):
-            return os.path.realpath(prefix) == os.path.realpath(sys.prefix)
-    return sys.prefix == sys.base_prefix
-
-
 def record(package: Package, file: str, distribution: str | None) -> Record | None:
     """What RECORD says of ``file`` (an absolute path) of the package; None for a checkout or an editable install.
 

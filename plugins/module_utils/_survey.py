@@ -16,7 +16,7 @@ import sysconfig
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from . import _environment, _files, _plan, _storage
+from . import _environment, _files, _interpreter, _plan, _storage
 
 _MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
@@ -240,7 +240,7 @@ def _is_ours(where: str, started_as: str, own: os.stat_result) -> bool:
     """Whether a process with this interpreter's binary runs in this environment; several may share the binary."""
     python = _python(where, started_as, own)
     if python is not None:
-        return _environment.is_this(python)
+        return _interpreter.is_this(python)
     # Its title was changed (ray, vllm): modules that are no text are mapped files.
     try:
         maps = _bytes(where + "/maps")

@@ -88,8 +88,8 @@ def test_a_venv_whose_python_links_to_this_one_is_another_environment(
     python = environments.python_of(environment)
     assert python.resolve() == system_python.resolve()
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _environment; "
-        "print(_environment.is_this(sys.argv[2]), _environment.is_this(sys.argv[3]))"
+        "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _interpreter; "
+        "print(_interpreter.is_this(sys.argv[2]), _interpreter.is_this(sys.argv[3]))"
     )
     plugins = Path(_child.__file__).parents[1]
     command = ["-B", "-c", code, str(plugins), str(python), str(system_python)]
