@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from typing import Any, Mapping
 
 from . import _payload, _processes
@@ -18,8 +17,16 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 # that no other has, and not on sys.path: neither it nor the ansible package beside it is in the way of find_spec.
 _BOOT = """
 import os, sys
+answer = [int(number) for number in sys.argv[-1].split(":")]
+try:
+    found = os.fstat(answer[0])
+    there = [found.st_dev, found.st_ino] == answer[1:]
+except OSError:
+    there = False
+if not there:
+    sys.exit("what it runs when it starts (sitecustomize, a .pth file) closes the descriptor that it is to answer on")
 if sys.version_info < %r:
-    os.write(int(sys.argv[-1]), ("old " + sys.version.split()[0]).encode("ascii"))
+    os.write(answer[0], ("old " + sys.version.split()[0]).encode("ascii"))
     sys.exit(0)
 sys.path[:] = [entry for entry in sys.path if entry]
 import importlib
@@ -27,46 +34,64 @@ package = type(sys)("_primus_patches_engine")
 package.__path__ = [sys.argv[1]]
 sys.modules[package.__name__] = package
 importlib.import_module(package.__name__ + "._payload").compile_once(sys.argv[1])
-importlib.import_module(package.__name__ + "._engine").main(sys.argv)
+importlib.import_module(package.__name__ + "._engine").main(answer[0])
 """
+MEMORY = 1 << 30  # bytes; a module of 5 MB of ordinary source takes as much to be parsed
 
 
-def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's result for ``request`` under the interpreter ``python`` (default: this one).
+def call(python: str | None, request: Mapping[str, Any], limits: _processes.Limits | None = None) -> dict[str, Any]:
+    """The engine's result for ``request`` under the interpreter ``python`` (default: this one), from a child process.
 
     Raises NoEnvironment when ``python`` is no interpreter that can run the engine, or does not come back within
-    the request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own;
-    more by the request's ``wait``, which is for locks).
+    the limits. By default these are a GiB of memory and the request's ``timeout`` (seconds; twice that when it may have
+    to try imports, which have a limit of their own; more by the request's ``wait``, which is for locks).
     """
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
+    if limits is None:
+        seconds = request["timeout"] * (2 if request.get("imports") else 1) + request.get("wait", 0.0) + 5.0
+        limits = _processes.Limits(seconds, memory=MEMORY)
     python = _resolve(python) if python is not None else None
     if python is None or _is_this(python):
-        _payload.compile_once(_HERE)
-        from . import _engine  # (only here: of a payload, what is imported is compiled every time)
-
-        return _engine.run(request)
-    limit = request["timeout"] * (2 if request.get("imports") else 1) + request.get("wait", 0.0) + 5.0
+        return _in_this(request, limits)
     command = [python, "-B", "-c", _BOOT % (_NEEDED,), _HERE]
-    with tempfile.TemporaryFile() as output:
-        try:
-            answer = _processes.run(command, json.dumps(request).encode("utf-8"), limit, output)
-        except OSError as error:
-            raise _no_python(python, "it cannot be started: %s" % error.strerror) from None
-        output.seek(0)
-        said = output.read().decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
-    if answer.timed_out:
-        raise _no_python(python, "it did not answer within %g s" % limit)
+    try:
+        answer = _processes.run(command, json.dumps(request).encode("utf-8"), limits)
+    except OSError as error:
+        raise _no_python(python, "it cannot be started: %s" % error.strerror) from None
+    if answer.limit:
+        raise _no_python(python, answer.limit)
     if answer.text.startswith(b"old "):
         raise _no_python(python, "it is Python %s" % answer.text[4:].decode("ascii"))
     try:
         result = json.loads(answer.text.decode("utf-8"))
     except ValueError:
-        ending = "%s: %s" % (answer.ending, said) if said else answer.ending
-        raise _no_python(python, "no answer (%s): no Python, or one that is broken" % ending) from None
+        raise _no_python(python, "no answer (%s): no Python, or one that is broken" % _ending(answer)) from None
     if not isinstance(result, dict):
         raise _no_python(python, "an answer that is not ours")
     return result
+
+
+def _in_this(request: Mapping[str, Any], limits: _processes.Limits) -> dict[str, Any]:
+    """The engine's result under this interpreter."""
+    _payload.compile_once(_HERE)
+    from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+
+    answer = _processes.in_child(lambda say: say(_engine.answer(request)), limits)
+    try:
+        return json.loads(answer.text.decode("utf-8"))  # type: ignore[no-any-return]
+    except ValueError:
+        raise NoEnvironment(
+            "%s: expected what can be looked at within limits, found that the process ended without an answer (%s). "
+            "A file there may be damaged, or made to do that. Nothing else can be told"
+            % (request.get("path") or "this environment", _ending(answer))
+        ) from None
+
+
+def _ending(answer: _processes.Answer) -> str:
+    """How a child ended that gave no answer, and the last that it said."""
+    said = answer.output.decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
+    return ": ".join(filter(None, (answer.limit or answer.ending, said)))
 
 
 def _resolve(python: str) -> str:

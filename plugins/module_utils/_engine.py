@@ -176,10 +176,18 @@ def _diff(change: _plan.Change) -> str:
     return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """The child process of a module: a request on standard input, the result on the descriptor named last."""
-    descriptor = int(arguments[-1])
+def answer(request: Mapping[str, Any]) -> bytes:
+    """The result as JSON, from a process that is there for this alone."""
+    if request.get("imports"):
+        from . import _processes
+
+        _processes.adopt_orphans()
+    return json.dumps(run(request)).encode("utf-8")
+
+
+def main(descriptor: int) -> None:
+    """The child process of a module: a request on standard input, the result on the descriptor."""
     os.set_inheritable(descriptor, False)
     request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
-    with os.fdopen(descriptor, "wb") as answer:
-        answer.write(json.dumps(run(request)).encode("utf-8"))
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(answer(request))

@@ -7,9 +7,11 @@ import io
 import sys
 from typing import Any, Mapping, Sequence
 
-from . import _engine
+from . import _child
+from ._errors import SitePatchError
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
+_SECONDS = 300.0
 HEALTHY, DRIFTED, UNKNOWN = 0, 1, 2
 
 
@@ -37,10 +39,14 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         "state": "absent" if options.revert else "present",
         "check_mode": options.check or options.health,
         "diff": options.diff,
+        "timeout": _SECONDS,
     }
     if options.health:
         return _health(patch["name"], request)
-    result = _engine.run(request)
+    try:
+        result = _child.call(None, request)
+    except SitePatchError as error:
+        result = {"failed": True, "msg": str(error)}
     if result.get("failed"):
         sys.stderr.write(result["msg"] + "\n")
         return REFUSED
@@ -59,7 +65,7 @@ def _health(name: str, request: Mapping[str, Any]) -> int:
     is missing or cannot be read may be on a file system that is away: then nothing can be told.
     """
     try:
-        result = _engine.run(request)
+        result = _child.call(None, request)
         found = next(iter(result["patches"]), {"state": "unknown", "message": result.get("msg"), "path": None})
         state, message = found["state"], found["message"]
         if state == "conflict" and found["path"]:

@@ -301,7 +301,7 @@ def test_programs_that_are_no_python(tmp_path: Path, lines: list[str], found: st
 
 def test_an_answer_that_is_not_ours(tmp_path: Path) -> None:
     program = script(tmp_path / "python")
-    program.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[-1]), b'[7]')\n")
+    program.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[-1].split(':')[0]), b'[7]')\n")
     assert refused(program) == f"python {program}: {NONE} an answer that is not ours"
 
 
