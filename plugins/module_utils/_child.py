@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
-from . import _payload, _processes
+from . import _payload
 from ._errors import NoEnvironment
+
+if TYPE_CHECKING:  # (imported late: of a payload, only what comes after compile_once is compiled but once)
+    from ._processes import Answer, Limits
 
 _NEEDED = (3, 8)
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,13 +42,16 @@ importlib.import_module(package.__name__ + "._engine").main(answer[0])
 MEMORY = 1 << 30  # bytes; a module of 5 MB of ordinary source takes as much to be parsed
 
 
-def call(python: str | None, request: Mapping[str, Any], limits: _processes.Limits | None = None) -> dict[str, Any]:
+def call(python: str | None, request: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
     """The engine's result for ``request`` under the interpreter ``python`` (default: this one), from a child process.
 
     Raises NoEnvironment when ``python`` is no interpreter that can run the engine, or does not come back within
     the limits. By default these are a GiB of memory and the request's ``timeout`` (seconds; twice that when it may have
     to try imports, which have a limit of their own; more by the request's ``wait``, which is for locks).
     """
+    _payload.compile_once(_HERE)
+    from . import _processes
+
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
     if limits is None:
@@ -72,10 +78,9 @@ def call(python: str | None, request: Mapping[str, Any], limits: _processes.Limi
     return result
 
 
-def _in_this(request: Mapping[str, Any], limits: _processes.Limits) -> dict[str, Any]:
+def _in_this(request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     """The engine's result under this interpreter."""
-    _payload.compile_once(_HERE)
-    from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+    from . import _engine, _processes  # (only here: of a payload, what is imported is compiled every time)
 
     answer = _processes.in_child(lambda say: say(_engine.answer(request)), limits)
     try:
@@ -88,7 +93,7 @@ def _in_this(request: Mapping[str, Any], limits: _processes.Limits) -> dict[str,
         ) from None
 
 
-def _ending(answer: _processes.Answer) -> str:
+def _ending(answer: Answer) -> str:
     """How a child ended that gave no answer, and the last that it said."""
     said = answer.output.decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
     return ": ".join(filter(None, (answer.limit or answer.ending, said)))

@@ -10,14 +10,14 @@ import re
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, Tuple
 
-from . import _catalogue, _child, _patch, _processes
+from . import _catalogue, _child, _patch
 from ._errors import NoEnvironment, SitePatchError
 
 _NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
 _INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*t?\Z")
 _SKIPPED = ("__pycache__", "node_modules", ".git")
-_EACH = _processes.Limits(60.0, cpu=30, memory=_child.MEMORY, files=False, answer=1 << 20)  # for one environment
-_SEARCH = _processes.Limits(0.0, memory=_child.MEMORY, files=False, answer=1 << 24)
+_SECONDS, _CPU, _ANSWER = 30.0, 10, 1 << 20  # limits for one environment (the first one without imports)
+_FOUND = 1 << 24  # bytes that the paths of all of them may take
 _ROOM = 1 << 26  # bytes that all results together may take, about; a controller has as many of them as nodes
 
 Place = Tuple["str | None", "str | None"]  # python and path
@@ -90,12 +90,15 @@ class _Looks:
 
     def search(self, search: Callable[[], Iterable[Any]]) -> tuple[list[Any], str]:
         """What a search finds, in half of the time that is left; and why it may be that there is more, else nothing."""
+        from . import _processes
 
         def work(say: Callable[[bytes], object]) -> None:
             for each in search():
                 say(json.dumps(each).encode("ascii") + b"\n")
 
-        answer = _processes.in_child(work, _SEARCH._replace(seconds=(self.deadline - time.monotonic()) / 2))
+        seconds = (self.deadline - time.monotonic()) / 2
+        limits = _processes.Limits(seconds, memory=_child.MEMORY, files=False, answer=_FOUND)
+        answer = _processes.in_child(work, limits)
         found = [json.loads(line) for line in answer.text.split(b"\n")[:-1]]
         why = answer.limit or ("" if answer.ending == "exit status 0" else answer.ending)
         return found, "not all of it was searched (%s)" % why if why else ""
@@ -122,9 +125,13 @@ class _Looks:
 
 
 def _look(place: Place, request: Mapping[str, Any], left: float) -> dict[str, Any]:
+    from . import _processes
+
     python, path = place
     imports = bool(request.get("imports"))
-    limits = _EACH._replace(seconds=left if imports else min(left, _EACH.seconds), files=imports or python is not None)
+    seconds = left if imports else min(left, _SECONDS)
+    files = imports or python is not None
+    limits = _processes.Limits(seconds, _CPU, _child.MEMORY, files, _ANSWER)
     try:
         return _child.call(python, {**request, "python": python, "path": path}, limits)
     except SitePatchError as error:
@@ -183,8 +190,8 @@ def _packages(request: Mapping[str, Any]) -> set[tuple[str, ...]]:
 def _walk(root: str, packages: Iterable[Sequence[str]]) -> Iterator[Any]:
     """The directories below ``root`` in which one of the packages lies, and in a list each that cannot be read.
 
-    Links are not followed, and what lies inside of a site-packages or of a package is part of that. What lies deep comes
-    last: a tree that was made to keep a search busy does not keep it from the others.
+    Links are not followed, and what lies inside of a site-packages or of a package is part of that. What lies deep
+    comes last: a tree that was made to keep a search busy does not keep it from the others.
     """
     waiting = collections.deque([root])
     while waiting:

@@ -74,8 +74,13 @@ def run(
             env=environment,
             pass_fds=[answer],
             start_new_session=True,
-            preexec_fn=lambda: _enter(limits),  # noqa: PLW1509 (there are no threads in a module, nor in the engine)
         )
+        try:
+            _limit(process.pid, limits)  # (from here: a function that runs before the program makes the start dearer)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
         process.returncode = 0  # (waited for below)
         return process.pid
 
@@ -96,7 +101,9 @@ def in_child(work: Callable[[Callable[[bytes], object]], object], limits: Limits
             status = 1
             try:
                 os.setsid()
-                _enter(limits)
+                _limit(0, limits)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(int(min(limits.seconds, 1e8)) + 3)  # (should the process that watches over it be killed)
                 for descriptor, standard in ((stdin, 0), (output, 1), (output, 2)):
                     os.dup2(descriptor, standard)
                 faulthandler.disable()  # (it would print to where it was told to)
@@ -128,10 +135,8 @@ def adopt_orphans() -> None:
         _adopts = False
 
 
-def _enter(limits: Limits) -> None:
-    """What a child does before anything else. Soft limits alone are set: for imports there is again what there was."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(min(limits.seconds, 1e8)) + 3)  # (should the process that watches over it be killed)
+def _limit(pid: int, limits: Limits) -> None:
+    """Set the limits of a process (0: this one). Only soft ones: for imports there is again what there was."""
     for kind, most in (
         (resource.RLIMIT_CPU, limits.cpu),
         (resource.RLIMIT_DATA, limits.memory),
@@ -140,7 +145,7 @@ def _enter(limits: Limits) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         soft = hard if most is None else most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (soft, hard))
+        resource.prlimit(pid, kind, (soft, hard))
 
 
 def _bounded(start: Callable[[int, int, int], int], request: bytes, limits: Limits, parent: int | None) -> Answer:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from module_utils import _processes
 
-
 LIMITS = _processes.Limits(20.0)
 START = (
     "import os, signal, subprocess, sys, time\n"
