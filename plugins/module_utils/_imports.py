@@ -159,7 +159,7 @@ def _results(file: str, imports: Sequence[str]) -> list[dict[str, Any]]:
             if result["name"] != name or kinds[:2] != [bool, float] or not {str, type(None)}.issuperset(kinds[2:]):
                 break
             results.append(result)
-    except (OSError, ValueError, TypeError, LookupError):
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         pass
     return results
 

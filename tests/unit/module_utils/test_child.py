@@ -237,6 +237,20 @@ def test_a_daemon_that_a_pth_file_starts_does_not_hold_the_answer(interpreter: P
     assert time.monotonic() - start < 6
 
 
+def test_an_environment_that_closes_the_descriptor_gets_no_answer_into_its_file(
+    interpreter: Path, site: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"untouched")
+    text = f"import os\nos.closerange(3, 65536)\nfiles = [open({str(file)!r}, 'r+b', 0) for _ in range(99)]\n"
+    packages.write(site, {"sitecustomize.py": text})
+    assert refused(interpreter).startswith(
+        f"python {interpreter}: {NONE} no answer (exit status 1: what it runs when it starts (sitecustomize, a .pth "
+        "file) closes the descriptor that it is to answer on)"
+    )
+    assert file.read_bytes() == b"untouched"
+
+
 def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
     interpreter: Path, site: Path, tmp_path: Path
 ) -> None:
