@@ -32,11 +32,11 @@ class Discreet:
         super().fail_json(*message, **result)  # type: ignore[misc]
 
     def _note(self) -> None:
-        from ._imports import SHORTEST_SECRET
-
         values = {*self.no_log_values, *_leaves(self.params.get("import_environment"))}
-        # Every occurrence of a value is hidden: of a "1" it would leave no version number readable.
-        self.no_log_values = {value for value in values if len(value) >= SHORTEST_SECRET}
+        if values:  # Every occurrence of a value is hidden: of a "1" it would leave no version number readable.
+            from ._imports import SHORTEST_SECRET
+
+            self.no_log_values = {value for value in values if len(value) >= SHORTEST_SECRET}
 
 
 def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any]] = _child.call, **more: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import engine, environments, interpreters, packages, snapshot
-from module_utils import _child, _engine
+from module_utils import _child, _engine, _processes
 from module_utils._errors import NoEnvironment
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def test_the_environments_own_interpreter_answers(venv: Venv, version: str) -> N
 def children(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Return the commands of the children that are started."""
     started: list[list[str]] = []
-    run = _child._processes.run
+    run = _processes.run
 
     def counted(command: list[str], *arguments: Any, **keywords: Any) -> Any:
         started.append(command)
         return run(command, *arguments, **keywords)
 
-    monkeypatch.setattr(_child._processes, "run", counted)
+    monkeypatch.setattr(_processes, "run", counted)
     return started
 
 
