@@ -28,6 +28,7 @@ options:
     description:
       - Seconds that the interpreter may take to answer and, apart from that, that all imports may take together.
       - Then the process and all that it started are ended.
+      - Where one task looks at several environments, this is for all of them together.
     type: float
     default: 300
   trust_writers:
@@ -51,10 +52,15 @@ options:
   import_environment:
     description:
       - Environment variables for the imports. They win over the private caches described below.
-      - Their values are not shown in any result or log. A value shorter than four characters is no secret and may
-        be part of another text by chance.
+      - A value is hidden in results and logs wherever it stands as it is, in whatever form the option is given, a
+        dictionary, JSON or C(NAME=value). In what an import tells, it is also hidden as Python quotes it, and each of
+        its lines.
+      - A value that an import transforms is not hidden, such as its Base64 or a part of it. Nor is what stands in the
+        playbook itself, which Ansible may quote, nor a value shorter than four characters, which may be part of another
+        text by chance.
       - Imports run with E(HOME), E(XDG_CACHE_HOME), E(TMPDIR), E(TORCH_EXTENSIONS_DIR), E(TRITON_CACHE_DIR) and
         E(HF_HOME) in a private directory that is removed afterwards, and write no bytecode.
+      - Processes that an import starts are ended when it is done, also those that left its session.
     type: dict
     default: {}
 """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import json
 import os
 import sys
 from types import ModuleType
@@ -49,6 +48,6 @@ def run(sources: Mapping[str, str], request: Mapping[str, Any], descriptor: int)
     sys.path[:] = [entry for entry in sys.path if entry]  # (the working directory is not the environment's)
     finders: Sequence[Any] = [Engine(sources)]
     sys.meta_path[:0] = finders
-    result = importlib.import_module(PACKAGE + "._engine").run(request)
+    text = importlib.import_module(PACKAGE + "._engine").answer(request)
     with os.fdopen(descriptor, "wb") as answer:
-        answer.write(json.dumps(result).encode("utf-8"))
+        answer.write(text)

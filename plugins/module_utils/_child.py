@@ -1,12 +1,12 @@
-# Reaches the engine from a module: in this process, or in one child of the environment's interpreter.
+# Reaches the engine from a module: in this process, or in one child, of the environment's interpreter or owner.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import json
 import os
 import pkgutil
-import tempfile
-from typing import Any, Mapping
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from . import _payload
 
@@ -15,43 +15,57 @@ _payload.compile_once(os.path.dirname(__file__))
 from . import (
     _boot,  # noqa: F401 (Ansible ships what is imported; its text is sent to the child)
     _interpreter,
-    _processes,
     _trust,
 )
+from ._errors import NoEnvironment
 from ._trust import Trust, User
+
+if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
+    from ._processes import Answer, Limits
 
 _LOADER: Any = __spec__.loader  # (reads files, also out of the archive that Ansible sends)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
+answer = [int(number) for number in sys.argv[-1].split(":")]
+try:
+    found = os.fstat(answer[0])
+    there = [found.st_dev, found.st_ino] == answer[1:]
+except OSError:
+    there = False
+if not there:
+    sys.exit("what it runs when it starts (sitecustomize, a .pth file) closes the descriptor that it is to answer on")
 if sys.version_info < %r:
-    os.write(int(sys.argv[-1]), ("old " + sys.version.split()[0]).encode("ascii"))
+    os.write(answer[0], ("old " + sys.version.split()[0]).encode("ascii"))
     sys.exit(0)
 import json
 asked = json.loads(sys.stdin.buffer.read().decode("utf-8"))
 boot = {"__name__": "boot"}
 exec(compile(asked["sources"]["_boot"], "<primus.patches>/_boot.py", "exec"), boot)
-boot["run"](asked["sources"], asked["request"], int(sys.argv[-1]))
+boot["run"](asked["sources"], asked["request"], answer[0])
 """
+MEMORY = 1 << 30  # bytes; a module of 5 MB of ordinary source takes as much to be parsed
 
 
-def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
+def call(python: str | None, request: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
     """The engine's result for ``request`` under the interpreter ``python`` (default: this one).
 
     Where this process is root's and the environment another user's, all is done by a child of that user. Raises
     Untrusted where others may change what root would edit or run, and NoEnvironment when ``python`` is no interpreter
-    that can run the engine, or does not come back within the request's ``timeout`` (seconds; twice that when it may
-    have to try imports, which have a limit of their own; more by the request's ``wait``, which is for locks).
+    that can run the engine, or does not come back within the limits. By default these are a GiB of memory and the
+    request's ``timeout`` (seconds; twice that when it may have to try imports, which have a limit of their own; more by
+    the request's ``wait``, which is for locks).
     """
     if request.get("path"):
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
     python = _interpreter.resolve(python) if python is not None else None
+    run = _here if python is None or _interpreter.is_this(python) else _there
     if os.geteuid() != 0:
-        return _run(python, request, None)
+        return run(python, request, limits, None)
     request = {**request, "by_root": True}
-    result = _run(python, request, _user(python, request))
+    result = run(python, request, limits, _user(python, request))
     if "belongs" in result:
-        result = _run(python, request, _trust.user(*result["belongs"]))
+        result = run(python, request, limits, _trust.user(*result["belongs"]))
     return result
 
 
@@ -70,42 +84,72 @@ def _user(python: str | None, request: Mapping[str, Any]) -> User | None:
     return found
 
 
-def _run(python: str | None, request: Mapping[str, Any], user: User | None) -> dict[str, Any]:
-    if python is None or _interpreter.is_this(python):
-        from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None, user: User | None) -> dict[str, Any]:
+    """The engine's result under this interpreter.
 
-        if user is None:
-            return _engine.run(request)
-        result: dict[str, Any] = _processes.in_child(
-            lambda: _engine.run(request), _limit(request), user, _engine.load_all
-        )
-        return result
-    asked = {"sources": _sources(), "request": request}
-    with tempfile.TemporaryFile() as output:
-        try:
-            command = [python, "-B", "-c", _START % (_interpreter.OLDEST,)]
-            answer = _processes.run(command, json.dumps(asked).encode("utf-8"), _limit(request), output, user=user)
-        except OSError as error:
-            raise _interpreter.none(python, "it cannot be started: %s" % (error.strerror or error)) from None
-        output.seek(0)
-        said = output.read().decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
-    if answer.timed_out:
-        raise _interpreter.none(python, "it did not answer within %g s" % _limit(request))
+    A fork costs a module 18 ms of 250. One look goes without where it has no imports, which may leave something
+    behind, and where parsing cannot end the interpreter, as before 3.11 a deep expression does.
+    """
+    from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+
+    if user is None and limits is None and not request.get("imports") and sys.version_info >= (3, 11):
+        return _engine.run(request)
+    from . import _processes
+
+    def work(say: Callable[[bytes], object]) -> None:
+        if user is not None:
+            _engine.load_all()
+            user.become()
+            os.environ.update(user.variables())
+        say(_engine.answer(request))
+
+    answer = _processes.in_child(work, limits or _limits(request))
+    try:
+        return json.loads(answer.text.decode("utf-8"))  # type: ignore[no-any-return]
+    except ValueError:
+        raise NoEnvironment(
+            "%s: expected what can be looked at within limits, found that the process%s ended without an answer (%s). "
+            "A file there may be damaged, or made to do that. Nothing else can be told"
+            % (request.get("path") or "this environment", " of user %s" % user.name if user else "", _ending(answer))
+        ) from None
+
+
+def _there(python: str | None, request: Mapping[str, Any], limits: Limits | None, user: User | None) -> dict[str, Any]:
+    """The engine's result under another interpreter."""
+    from . import _processes
+
+    python = str(python)
+    asked = json.dumps({"sources": _sources(), "request": request}).encode("utf-8")
+    command = [python, "-B", "-c", _START % (_interpreter.OLDEST,)]
+    try:
+        answer = _processes.run(command, asked, limits or _limits(request), user=user)
+    except OSError as error:
+        raise _interpreter.none(python, "it cannot be started: %s" % (error.strerror or error)) from None
+    if answer.limit:
+        raise _interpreter.none(python, answer.limit)
     if answer.text.startswith(b"old "):
         raise _interpreter.none(python, "it is Python %s" % answer.text[4:].decode("ascii"))
     try:
         result = json.loads(answer.text.decode("utf-8"))
     except ValueError:
-        ending = "%s: %s" % (answer.ending, said) if said else answer.ending
-        raise _interpreter.none(python, "no answer (%s): no Python, or one that is broken" % ending) from None
+        reason = "no answer (%s): no Python, or one that is broken" % _ending(answer)
+        raise _interpreter.none(python, reason) from None
     if not isinstance(result, dict):
         raise _interpreter.none(python, "an answer that is not ours")
     return result
 
 
-def _limit(request: Mapping[str, Any]) -> float:
-    """How long a child may take (seconds)."""
-    return float(request["timeout"] * (2 if request.get("imports") else 1) + request.get("wait", 0.0) + 5.0)
+def _limits(request: Mapping[str, Any]) -> Limits:
+    from . import _processes
+
+    seconds = request["timeout"] * (2 if request.get("imports") else 1) + request.get("wait", 0.0) + 5.0
+    return _processes.Limits(seconds, memory=MEMORY)
+
+
+def _ending(answer: Answer) -> str:
+    """How a child ended that gave no answer, and the last that it said."""
+    said = answer.output.decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
+    return ": ".join(filter(None, (answer.limit or answer.ending, said)))
 
 
 def _sources() -> dict[str, str]:

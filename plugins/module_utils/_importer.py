@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sent as text to ``python -c``, so that nothing of this collection is importable while the imports are tried.
 
-Reads one JSON request from standard input and writes one JSON line for each import to the descriptor in ``argv[1]``,
-each when it is done, so that a crash loses nothing that came before it.
+Reads one JSON request from standard input and adds one JSON line for each import to the request's file ``results``,
+each when it is done, so that a crash loses nothing that came before it. The file is only open while it is written: of a
+descriptor that stays open, an import may close the number and open a file of its own under it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 import traceback
 from importlib.machinery import SourceFileLoader
 from typing import Any, Mapping
+
+LONGEST = 1 << 18  # characters of an error, a traceback or a version
 
 
 def serve(previews: Mapping[str, str]) -> None:
@@ -70,8 +73,9 @@ def attempt(reference: str) -> dict[str, Any]:
         module = importlib.import_module(module_name)
         absent = [name for name in names.split(",") if name and not reaches(module, name)]
     except BaseException as error:  # noqa: BLE001 (an import may raise SystemExit or KeyboardInterrupt, too)
-        result["cause"], result["error"] = explain(error, module_name)
-        result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        result["cause"], told = explain(error, module_name)
+        result["error"] = told[:LONGEST]
+        result["traceback"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-LONGEST:]
         return result
     if absent:
         result["cause"] = "name"
@@ -136,7 +140,7 @@ def version(module_name: str) -> str | None:
         for count in range(len(parts), 0, -1):
             found = getattr(sys.modules.get(".".join(parts[:count])), "__version__", None)
             if isinstance(found, str):
-                return found
+                return found[:LONGEST]
         from importlib.metadata import version as distribution_version
 
         return distribution_version(parts[0])
@@ -145,16 +149,14 @@ def version(module_name: str) -> str | None:
 
 
 def main() -> None:
-    descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)  # programs that an import starts must not hold the answer open
+    os.close(int(sys.argv[1].partition(":")[0]))  # (a program that an import starts must not hold it open)
     request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     sys.argv[:] = ["-c"]
     sys.path[:] = request["roots"] + [entry for entry in sys.path if entry not in ("", os.getcwd())]
-    trace = open(request["trace"], "w")  # noqa: SIM115 (open for as long as the process lives)
-    faulthandler.enable(trace)
-    faulthandler.dump_traceback_later(request["timeout"], exit=True, file=trace)  # (even if who started it is gone)
+    faulthandler.enable(2)  # (no descriptor of our own: under its number an import may have opened a file)
+    faulthandler.dump_traceback_later(request["timeout"], exit=True, file=2)  # (even if who started it is gone)
     serve(request["previews"])
     process = os.getpid()
     for name in request["imports"]:
@@ -163,7 +165,8 @@ def main() -> None:
         if os.getpid() != process:  # an import forked, and its child came back, too: one of us answers
             os._exit(0)
         result.update(name=name, seconds=round(time.monotonic() - start, 3))
-        os.write(descriptor, json.dumps(result).encode("ascii") + b"\n")
+        with open(request["results"], "ab") as results:
+            results.write(json.dumps(result).encode("ascii") + b"\n")
     os._exit(0)  # threads that an import started must not keep the process, nor their exit handlers speak
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import Any, Iterable, Mapping, Sequence
 
-from . import _importer, _processes
+from . import _files, _importer, _processes
 from ._errors import DefinitionError
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -21,6 +21,8 @@ _IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_NAME, _NAME, _NAME))
 _SOURCE = _importer.__spec__.loader.get_source(_importer.__name__)  # type: ignore[union-attr]
 SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
 _LONGEST = 4000  # characters of an error or a traceback
+_TEXTS = ("version", "cause", "error", "traceback")
+_MAYBE_CUT = 16000  # characters from which on a text may have been cut before, maybe within a secret
 _PRIVATE = (  # what libraries write below a user's home when they are merely imported
     "HOME",
     "XDG_CACHE_HOME",
@@ -68,10 +70,11 @@ def prove(
     secrets = _secrets(environment.values())
     for result in results:
         result["proven"] = bool(previews)
-        for key in ("error", "traceback", "version"):
-            result[key] = result[key] and _shown(result[key].replace(private, "PRIVATE"), secrets)
+        for key, cut_at_end in (("error", True), ("traceback", False), ("version", True)):
+            result[key] = result[key] and _shown(result[key].replace(private, "PRIVATE"), secrets, cut_at_end)
         result["error"] = result["error"] and " ".join(result["error"].split())[:_LONGEST]
         result["traceback"] = result["traceback"] and result["traceback"][-_LONGEST:]
+        result["version"] = result["version"] and result["version"][:_LONGEST]
     return results
 
 
@@ -81,10 +84,12 @@ def _secrets(values: Iterable[str]) -> list[str]:
     return sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
-def _shown(text: str, secrets: Iterable[str]) -> str:
+def _shown(text: str, secrets: Sequence[str], cut_at_end: bool) -> str:
     """The text without secrets, and as UTF-8 has it: Ansible refuses a whole result that holds a lone surrogate."""
+    partial = len(secrets[0]) if secrets and len(text) >= _MAYBE_CUT else 0
     for secret in secrets:
         text = text.replace(secret, "********")
+    text = text[: len(text) - partial] if cut_at_end else text[partial:]
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -115,34 +120,47 @@ def _attempt(
     private: str,
 ) -> list[dict[str, Any]]:
     """Results up to and with the import that ended the process."""
-    trace = os.path.join(private, "trace-%d" % len(imports))
+    results_file = os.path.join(private, "results-%d" % len(imports))
     request = {
         "imports": list(imports),
         "previews": {path: text.decode("latin-1") for path, text in previews.items()},
         "roots": list(roots),
         "timeout": left,
-        "trace": trace,
+        "results": results_file,
     }
-    with open(os.path.join(private, "output"), "wb") as output:
-        start = time.monotonic()
-        answer = _processes.run(
-            [sys.executable, "-B", "-c", _SOURCE],
-            json.dumps(request).encode("utf-8"),
-            left + 2.0,  # (at `left` it ends itself, and says where it was)
-            output=output,
-            environment=variables,
-            for_parent=True,  # (nobody is to wait for minutes until an import ends that nobody asks for any more)
-        )
-        seconds = round(time.monotonic() - start, 3)
-    results = [json.loads(line) for line in answer.text.split(b"\n") if line.endswith(b"}")]
+    start = time.monotonic()
+    answer = _processes.run(
+        [sys.executable, "-B", "-c", _SOURCE],
+        json.dumps(request).encode("utf-8"),
+        _processes.Limits(left + 2.0),  # (at `left` it ends itself, and says where it was)
+        environment=variables,
+        for_parent=True,  # (nobody is to wait for minutes until an import ends that nobody asks for any more)
+    )
+    seconds = round(time.monotonic() - start, 3)
+    results = _results(results_file, imports)
     if len(results) < len(imports):
         what: dict[str, Any]
         if seconds >= left:
             what = {"cause": "timeout", "error": "did not end within the time limit of %g s" % timeout}
         else:
             what = {"cause": "crash", "error": "the interpreter died: %s" % answer.ending}
-        what["traceback"] = _place(trace) or _tail(output.name) or None
+        what["traceback"] = _place(answer.output.decode("utf-8", "replace").strip()) or None
         results.append(_failed(imports[len(results)], what, seconds - sum(result["seconds"] for result in results)))
+    return results
+
+
+def _results(file: str, imports: Sequence[str]) -> list[dict[str, Any]]:
+    """What was written of the imports, in order, up to a line that is none of ours: an import may write there, too."""
+    results: list[dict[str, Any]] = []
+    try:
+        for name, line in zip(imports, (_files.read(file, 40 * _importer.LONGEST * len(imports)) or b"").split(b"\n")):
+            result = json.loads(line)
+            kinds = [type(result[key]) for key in ("ok", "seconds", *_TEXTS)]
+            if result["name"] != name or kinds[:2] != [bool, float] or not {str, type(None)}.issuperset(kinds[2:]):
+                break
+            results.append(result)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        pass
     return results
 
 
@@ -152,20 +170,15 @@ def _failed(name: str, what: Mapping[str, Any], seconds: float = 0.0) -> dict[st
     return result
 
 
-def _place(trace: str) -> str:
-    """Where the interpreter was when it died or its time was up, from what faulthandler wrote (innermost call first).
+def _place(output: str) -> str:
+    """Where the interpreter was when it died or its time was up, else the last that it printed.
 
-    Of its threads the one that died, else the first one, which is the last in the list and does the imports.
+    faulthandler writes the innermost call first. Of the threads the one that died counts, else the first one, which is
+    the last in the list and does the imports.
     """
-    threads = _tail(trace).split("\n\n")
+    trace = max(output.rfind(start) for start in ("Fatal Python error: ", "Timeout ("))
+    if trace < 0:
+        return output
+    threads = output[trace:].split("\n\n")
     lines = next((thread for thread in threads if "Current thread" in thread), threads[-1]).splitlines()
     return "\n".join(line for line in lines if "<frozen importlib" not in line)[:_LONGEST]
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 16 * _LONGEST))
-            return stream.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return ""

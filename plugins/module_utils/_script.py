@@ -12,7 +12,7 @@ from ._errors import SitePatchError
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
 HEALTHY, DRIFTED, UNKNOWN = 0, 1, 2
-_SECONDS = 300.0  # for a process of the tree's owner, where root works on it
+_SECONDS = 300.0  # for the whole look, and the change
 
 
 def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> int:

@@ -2,13 +2,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
 from . import _child
 from ._errors import NoEnvironment, SitePatchError
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+
+
+class Discreet:
+    """Mixed into AnsibleModule: hides the values of ``import_environment``, in whatever form that was given.
+
+    Ansible notes an option with ``no_log`` as it was given, hides a text as a whole, and shows the dictionary that it
+    made of it; so it does of what it refuses before a module gets to say anything.
+    """
+
+    params: Mapping[str, Any]
+    no_log_values: set[str]
+
+    def exit_json(self, **result: Any) -> None:
+        """End the module with a result."""
+        self._note()
+        super().exit_json(**result)  # type: ignore[misc]
+
+    def fail_json(self, *message: str, **result: Any) -> None:
+        """End the module with an error."""
+        self._note()
+        super().fail_json(*message, **result)  # type: ignore[misc]
+
+    def _note(self) -> None:
+        values = {*self.no_log_values, *_leaves(self.params.get("import_environment"))}
+        if values:  # Every occurrence of a value is hidden: of a "1" it would leave no version number readable.
+            from ._imports import SHORTEST_SECRET
+
+            self.no_log_values = {value for value in values if len(value) >= SHORTEST_SECRET}
 
 
 def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any]] = _child.call, **more: Any) -> None:
@@ -18,13 +46,6 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
         request[option] = request[option] or None
     environment = request.get("import_environment") or {}
     request["import_environment"] = {str(name): _text(value) for name, value in environment.items()}
-    # Ansible masks every occurrence of a value in the result: of a "1" it would leave no version number readable.
-    if module.no_log_values:
-        from ._imports import SHORTEST_SECRET
-
-        module.no_log_values.difference_update(
-            {value for value in module.no_log_values if len(value) < SHORTEST_SECRET}
-        )
     try:
         if request.get("imports") and request["path"] and not request["python"]:
             raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])
@@ -34,6 +55,15 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """All texts and numbers in an option's value, which JSON may have nested."""
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
 
 
 def _text(value: Any) -> str:

@@ -78,9 +78,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _task
 
 
+class Module(_task.Discreet, AnsibleModule):
+    """Hides what is secret in the options that it shares with the other modules."""
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             imports=dict(type="list", elements="str", required=True),
             preview=dict(type="list", elements="str"),

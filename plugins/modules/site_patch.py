@@ -234,9 +234,13 @@ if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there
     from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
 
 
+class Module(_task.Discreet, AnsibleModule):
+    """Hides what is secret in the options that it shares with the other modules."""
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             name=dict(type="list", elements="str"),
             definitions=dict(type="list", elements="dict"),

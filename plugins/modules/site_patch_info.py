@@ -32,6 +32,10 @@ options:
       - Directories below which every copy of the patches' packages is looked for, and looked at.
       - Interpreters that are found there are not started, and nothing is imported. Symbolic links are not followed.
       - With it and neither O(python) nor O(path), nothing else is looked at.
+      - Each copy is looked at in a process of its own, which may take 10 seconds of the processor, 30 seconds in all,
+        1 GiB of memory and 1 MiB for its answer, and cannot write to files. A copy that needs more is told as failed.
+      - What cannot be read for another reason than its mode, or is not looked at within O(timeout), is told in one
+        more entry of RV(environments).
     type: list
     elements: path
     default: []
@@ -170,9 +174,13 @@ if TYPE_CHECKING:  # (sent along all the same: the engine imports it)
     from ansible_collections.primus.patches.plugins.module_utils import _survey  # noqa: F401
 
 
+class Module(_task.Discreet, AnsibleModule):
+    """Hides what is secret in the options that it shares with the other modules."""
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             name=dict(type="list", elements="str"),
             definitions=dict(type="list", elements="dict"),

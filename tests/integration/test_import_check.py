@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Venv = Callable[[str], Path]
 
 TOKEN = "s3cret-t0ken"  # noqa: S105
+ANOTHER = "an0ther-one"
 RAISES = "import os\nprint(os.environ['TOKEN'], flush=True)\nraise KeyError(os.environ['TOKEN'])\n"
 
 
@@ -147,6 +148,63 @@ def test_values_of_the_import_environment_are_shown_nowhere(playbook: Playbook, 
         assert TOKEN not in run.stdout + run.stderr
         assert TOKEN not in json.dumps(result)
         assert "raise KeyError" in result["imports"][0]["traceback"]
+
+
+FORMS = (
+    {"TOKEN": TOKEN, "OTHER": ANOTHER},
+    json.dumps({"TOKEN": TOKEN, "OTHER": ANOTHER}),
+    repr({"TOKEN": TOKEN, "OTHER": ANOTHER}),
+    f"TOKEN={TOKEN} OTHER={ANOTHER}",
+    f"OTHER={ANOTHER}, TOKEN='{TOKEN}'",
+)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["dict", "json", "python", "spaces", "commas"])
+@pytest.mark.parametrize("name", ["import_check", "site_patch", "site_patch_info"])
+def test_values_are_hidden_in_whatever_form_they_are_given(
+    interpreter: str, site: Path, capsys: pytest.CaptureFixture[str], name: str, form: Any
+) -> None:
+    """What Ansible refuses before the module, what the module refuses, and what imports tell."""
+    testing = pytest.importorskip("ansible.module_utils.testing")
+    module = importlib.import_module(f"ansible_collections.primus.patches.plugins.modules.{name}")
+    engine.thing(site)
+    packages.write(site, {"raises.py": RAISES})
+    imports = "validate" if name == "site_patch" else "imports"
+    wanted = {} if name == "import_check" else {"definitions": [engine.PATCH]}
+    told = ""
+    for wrong in ({"timeout": "x"}, {"no_such_option": 1}, {"python": "/does/not/exist"}, {}):
+        options = {"python": interpreter, imports: ["raises"], "import_environment": form, **wanted, **wrong}
+        with testing.patch_module_args(options), pytest.raises(SystemExit):
+            module.main()
+        told += capsys.readouterr().out
+    assert told.count('"invocation"') == 4
+    assert "raise KeyError" in told
+    assert (TOKEN in told, ANOTHER in told) == (False, False)
+
+
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[-2]], ids=["dict", "text"])
+def test_values_are_hidden_on_every_way_to_the_module(
+    playbook: Playbook, interpreter: str, site: Path, form: Any
+) -> None:
+    engine.thing(site)
+    packages.write(site, {"raises.py": RAISES})
+    options = {"python": interpreter, "import_environment": form}
+    patch = {"validate": ["raises"], "definitions": [engine.PATCH], **options}
+    tasks: list[dict[str, Any]] = [
+        {"primus.patches.site_patch": {"options": patch}},
+        {"primus.patches.site_patch": {"options": json.dumps(patch)}},
+        {
+            "primus.patches.import_check": {"imports": ["raises"]},
+            "module_defaults": {"primus.patches.import_check": options},
+        },
+    ]
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [{**task, "ignore_errors": True} for task in tasks]}]
+    run = playbook(plays, "-vvv").exits(0)
+    results = json.dumps([task.result for task in run.tasks])
+    assert run.stdout.count('"import_environment"') == results.count('"import_environment"') == 3
+    assert results.count("raise KeyError") == 3
+    told = run.stdout + run.stderr + results
+    assert (TOKEN in told, ANOTHER in told) == (False, False)
 
 
 def test_numbers_and_booleans_reach_the_import_and_versions_stay_readable(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import engine, environments, interpreters, packages, snapshot
-from module_utils import _child, _engine
+from module_utils import _child, _engine, _processes
 from module_utils._errors import NoEnvironment
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def test_the_environments_own_interpreter_answers(venv: Venv, version: str) -> N
 def children(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Return the commands of the children that are started."""
     started: list[list[str]] = []
-    run = _child._processes.run
+    run = _processes.run
 
     def counted(command: list[str], *arguments: Any, **keywords: Any) -> Any:
         started.append(command)
         return run(command, *arguments, **keywords)
 
-    monkeypatch.setattr(_child._processes, "run", counted)
+    monkeypatch.setattr(_processes, "run", counted)
     return started
 
 
@@ -237,6 +237,20 @@ def test_a_daemon_that_a_pth_file_starts_does_not_hold_the_answer(interpreter: P
     assert time.monotonic() - start < 6
 
 
+def test_an_environment_that_closes_the_descriptor_gets_no_answer_into_its_file(
+    interpreter: Path, site: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"untouched")
+    text = f"import os\nos.closerange(3, 65536)\nfiles = [open({str(file)!r}, 'r+b', 0) for _ in range(99)]\n"
+    packages.write(site, {"sitecustomize.py": text})
+    assert refused(interpreter).startswith(
+        f"python {interpreter}: {NONE} no answer (exit status 1: what it runs when it starts (sitecustomize, a .pth "
+        "file) closes the descriptor that it is to answer on)"
+    )
+    assert file.read_bytes() == b"untouched"
+
+
 def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
     interpreter: Path, site: Path, tmp_path: Path
 ) -> None:
@@ -301,7 +315,7 @@ def test_programs_that_are_no_python(tmp_path: Path, lines: list[str], found: st
 
 def test_an_answer_that_is_not_ours(tmp_path: Path) -> None:
     program = script(tmp_path / "python")
-    program.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[-1]), b'[7]')\n")
+    program.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[-1].split(':')[0]), b'[7]')\n")
     assert refused(program) == f"python {program}: {NONE} an answer that is not ours"
 
 

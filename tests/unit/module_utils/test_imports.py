@@ -327,6 +327,101 @@ def test_trace_of_a_crash_is_its_own(here: Path) -> None:
     assert "in first" not in second["traceback"]
 
 
+CLOSES = "import os\nos.closerange(3, 65536)\nfiles = [open({file!r}, 'r+b', 0) for _ in range(9)]\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "cause"),
+    [("", None), ("1 / 0", "exception"), ("os._exit(1)", "crash"), ("import time; time.sleep(100)", "timeout")],
+)
+def test_nothing_of_ours_goes_into_a_file_that_an_import_opens(
+    here: Path, tmp_path: Path, ending: str, cause: str | None
+) -> None:
+    """It closes all descriptors, as daemons do, and opens a file: that gets the numbers of those that were ours."""
+    file = tmp_path / "file"
+    file.write_bytes(b"untouched")
+    module(here, CLOSES.format(file=str(file)) + ending)
+    (result,) = prove(here, "mod", timeout=2.0)
+    assert result["cause"] == cause, result
+    assert file.read_bytes() == b"untouched"
+
+
+def test_a_segfault_leaves_no_trace_in_a_file_that_an_import_opens(here: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"untouched")
+    module(here, CLOSES.format(file=str(file)) + "import ctypes\ndef dies(): ctypes.string_at(0)\ndies()\n")
+    (result,) = prove(here, "mod")
+    assert (result["cause"], "in dies" in result["traceback"]) == ("crash", True)
+    assert file.read_bytes() == b"untouched"
+
+
+@pytest.mark.parametrize(
+    "writes",
+    ["b'x' * 10**7", "b'{}\\n'", "b'[]\\n[]\\n'", "b'null\\n'", "b'\\xff{'", "b'9' * 5000 + b'\\n'", "b'[' * 10**6"],
+)
+def test_an_import_that_writes_where_results_are_does_not_spoil_ours(here: Path, writes: str) -> None:
+    text = (
+        "import glob, os\n"
+        "for file in glob.glob(os.path.dirname(os.environ['HOME']) + '/*'):\n"
+        f"  if not os.path.isdir(file): open(file, 'wb').write({writes})\n"
+        f"file = os.path.dirname(os.environ['HOME']) + '/results-1'\nopen(file, 'wb').write({writes})\n"
+    )
+    module(here, text)
+    (result,) = prove(here, "mod")
+    assert (result["name"], result["ok"], set(result)) == ("mod", False, KEYS)
+
+
+def test_a_pipe_where_results_are_does_not_hang_us(here: Path) -> None:
+    module(here, "import os\nos.mkfifo(os.path.dirname(os.environ['HOME']) + '/results-1')\nos._exit(0)\n")
+    start = time.monotonic()
+    (result,) = prove(here, "mod")
+    assert result["cause"] == "crash"
+    assert time.monotonic() - start < 6
+
+
+def test_output_of_an_import_fills_no_disk_and_only_its_end_is_kept(here: Path) -> None:
+    text = (
+        "import os\nblock = b'x' * 2**20\nfor _ in range(1024): os.write(1, block)\n"
+        "root = os.path.dirname(os.environ['HOME'])\n"
+        "sizes = [os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(root) for f in files]\n"
+        "os.write(2, b'the end: %d' % sum(sizes))\nos._exit(1)\n"
+    )
+    module(here, text)
+    (result,) = prove(here, "mod")
+    assert result["traceback"].endswith("xxthe end: 0")
+    assert len(result["traceback"]) == 4000
+
+
+def test_what_an_import_leaves_behind_in_other_sessions_is_ended(here: Path, interpreter: Path, tmp_path: Path) -> None:
+    """As a module asks: from a process of its own, with and without another interpreter."""
+    text = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "  os.setsid()\n"
+        "  if os.fork(): os._exit(0)\n"
+        "  os.setsid()\n"
+        f"  open({str(tmp_path / 'pid')!r}, 'w').write('%d ' % os.getpid())\n"
+        "  time.sleep(100)\n"
+        f"while not os.path.exists({str(tmp_path / 'pid')!r}): time.sleep(0.01)\n"
+    )
+    module(here, text)
+    for python in (None, interpreter):
+        request = {"imports": ["mod"], "path": here, "import_environment": {"PYTHONPATH": str(here)}}
+        result = engine.ask("check", python, **request)
+        assert result["imports"][0]["ok"], result["imports"]
+        until(lambda: (tmp_path / "pid").read_text().endswith(" "))
+        assert not alive((tmp_path / "pid").read_text().strip())
+        (tmp_path / "pid").unlink()
+
+
+def test_a_long_text_that_was_cut_within_a_value_does_not_show_the_rest(here: Path) -> None:
+    value = TOKEN * 3000  # (33,000 characters: whichever end is cut off, some are left of it)
+    module(here, "import os\nraise RuntimeError(os.environ['TOKEN'] * 40)")
+    (result,) = prove(here, "mod", TOKEN=value)
+    assert result["cause"] == "exception"
+    assert "t0ken" not in repr(result)
+
+
 # --- private caches
 
 
