@@ -17,6 +17,7 @@ from . import _files
 from ._errors import Conflict, NoEnvironment
 
 _HEAD = 64 * 1024  # bytes of METADATA in which name and version stand (its first lines)
+_LONGEST = 200  # characters of a name or a version; none is as long
 
 
 class Package(NamedTuple):
@@ -267,7 +268,7 @@ def _metadata(dist_info: str, name: str) -> tuple[str, str]:
     for line in text.decode("utf-8", "replace").splitlines():
         key, _colon, value = line.partition(":")
         if key in ("Name", "Version"):
-            found[key] = value.strip()
+            found[key] = value.strip()[:_LONGEST]
         if len(found) == 2 or not line.strip():
             break
     return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
@@ -284,7 +285,7 @@ def _literal_version(directory: str) -> str | None:
                 continue
             named = any(isinstance(target, ast.Name) and target.id == "__version__" for target in node.targets)
             if named and isinstance(node.value.value, str):
-                return node.value.value
+                return node.value.value[:_LONGEST]
     return None
 
 

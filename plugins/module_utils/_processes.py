@@ -68,6 +68,11 @@ def run(
     process has lost its parent, so that nobody waits for the answer any more.
     """
 
+    def become() -> None:
+        _limit(0, limits)  # (another user's process is out of reach without CAP_SYS_RESOURCE)
+        if user:
+            user.become()
+
     def start(stdin: int, answer: int, output: int) -> int:
         pipe = os.fstat(answer)
         try:
@@ -81,13 +86,14 @@ def run(
                 pass_fds=[answer],
                 start_new_session=True,
                 # (user= of Popen came with Python 3.9; this process has one thread)
-                preexec_fn=user.become if user else None,  # noqa: PLW1509
+                preexec_fn=become if user else None,  # noqa: PLW1509
             )
         except subprocess.SubprocessError:
             reason = "this process cannot become user %s, or others may write on the way to it"
             raise OSError(errno.EPERM, reason % (user.name if user else "")) from None
         try:
-            _limit(process.pid, limits)  # (from here: a function that runs before the program makes the start dearer)
+            if not user:  # (from here: a function that runs before the program makes the start dearer)
+                _limit(process.pid, limits)
         except OSError:
             process.kill()
             process.wait()

@@ -214,10 +214,10 @@ def test_an_audit_writes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.parametrize("option", ["path", "python"])
 def test_patterns_have_the_same_limits(home: Path, option: str, tmp_path: Path) -> None:
     if option == "path":
-        long_version(home)
+        deep_version(home)
         results, _memory = audit(home, roots=[], path=f"{home}/*")
         bad, last = results
-        assert "(it answered more than 1048576 bytes)" in bad["msg"]
+        assert bad.get("failed") or bad["patches"][0]["state"] == "unsupported", bad
         assert good(last, home)
     else:
         (tmp_path / "a" / "bin").mkdir(parents=True)
