@@ -29,7 +29,8 @@ if t.TYPE_CHECKING:
 
     Result = dict[str, t.Any]
 
-_SHOWS_INVOCATION = 3  # the verbosity from which on Ansible's own callbacks show it
+_HAS_SETTING = hasattr(constants, "INJECT_INVOCATION")  # from ansible-core 2.21 on, the user decides, for each node
+_SHOWS_INVOCATION = 3  # before: the verbosity from which on Ansible's own callbacks show it
 _LOOK = ("name", "definitions", "python", "path", "timeout")
 
 
@@ -55,7 +56,7 @@ class ActionModule(Normal):
             raise AnsibleActionFail("options: expected options of this module, found options in options")
         self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
         result = self._run(tmp, task_vars)
-        if self._display.verbosity < _SHOWS_INVOCATION:
+        if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
         return result
 

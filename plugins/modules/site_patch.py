@@ -16,7 +16,8 @@ description:
     that does not admit it is refused.
   - Imports can be tried with the patch in place before anything is written.
   - All patches of one task are one transaction. Either each file is replaced, by a rename, or none is.
-  - The result has no C(invocation) below C(-vvv); Ansible would keep it for every node until the task is through.
+  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
+    the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 options:
   name:
     description:
