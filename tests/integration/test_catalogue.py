@@ -172,9 +172,9 @@ def test_catalogue_is_listed_by_the_shell(version: str, python: Callable[[str], 
             patch[key] in words for key in ("name", "package", "versions", "file", "reason", "upstream", "retire")
         )
     assert json.loads(run(python(version), LISTING, "--json")) == json.loads(json.dumps(CATALOGUE))
-    assert [patch["name"] for patch in json.loads(run(python(version), LISTING, "--json", "te_triton_permutation"))] == [
-        "te_triton_permutation"
-    ]
+    assert [
+        patch["name"] for patch in json.loads(run(python(version), LISTING, "--json", "te_triton_permutation"))
+    ] == ["te_triton_permutation"]
     wrong = subprocess.run([python(version), LISTING, "nope"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("unknown patch nope; known: te_flash_attn_max_version, ")
