@@ -14,7 +14,6 @@ from lab.run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-
 COMMITTED = 1700000000
 
 
@@ -32,13 +31,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def private(clone: Path) -> Path:
     """Return a repository in which the README's commands have been run: an inventory, a report, an artifact."""
-    left = (
-        "inventory.yml",
-        "primus-report/report.json",
-        "playbooks/primus-report/report.json",
-        "playbooks/audit.retry",
-    )
-    for name in (*left, "dist/primus-patches-0.1.0.tar.gz"):
+    reports = ("primus-report/report.json", "playbooks/primus-report/report.json")
+    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-0.1.0.tar.gz"):
         (clone / name).parent.mkdir(exist_ok=True)
         (clone / name).write_text("gpu001")
     return clone
@@ -95,7 +89,8 @@ def test_artifact_holds_only_what_is_on_the_list(tmp_path: Path, names: set[str]
     _git(private, "add", "notes.txt")
     command = (controller.tool("ansible-galaxy"), "collection", "build", "--output-path", tmp_path, private)
     run(*command, env=controller.clean_environment(tmp_path / "home"))
-    with tarfile.open(tmp_path / "primus-patches-0.1.0.tar.gz") as archive:
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
         assert set(archive.getnames()) == names
 
 
@@ -138,4 +133,5 @@ def test_installed_collection_is_the_artifact(
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return run("git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@t", *arguments)
+    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no")
+    return run("git", "-C", root, *(word for each in settings for word in ("-c", each)), *arguments)

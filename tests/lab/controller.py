@@ -40,7 +40,7 @@ def build_artifact(destination: Path, root: Path = ROOT) -> Path:
     All times in it are that of the commit, or SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/).
     """
     destination.mkdir(parents=True, exist_ok=True)
-    time = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "-C", root, "log", "-1", "--format=%ct"))
+    time = int(os.environ.get("SOURCE_DATE_EPOCH") or checkout.committed(root))
     with tempfile.TemporaryDirectory(prefix="primus-artifact-") as name:
         # Not from the checkout itself: a link that leads nowhere in it, in a virtual environment say, ends the build.
         source = checkout.copy(Path(name, "source"), root)
