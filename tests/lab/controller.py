@@ -42,7 +42,7 @@ def build_artifact(destination: Path, root: Path = ROOT) -> Path:
     destination.mkdir(parents=True, exist_ok=True)
     time = int(os.environ.get("SOURCE_DATE_EPOCH") or checkout.committed(root))
     with tempfile.TemporaryDirectory(prefix="primus-artifact-") as name:
-        # Not from the checkout itself: a link that leads nowhere in it, in a virtual environment say, ends the build.
+        # Not from the checkout itself: what reads `manifest:` walks through all of it, virtual environments, too.
         source = checkout.copy(Path(name, "source"), root)
         environment = clean_environment(Path(name, "home"))
         run(tool("ansible-galaxy"), "collection", "build", "--output-path", name, source, env=environment)
