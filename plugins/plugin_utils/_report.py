@@ -14,7 +14,9 @@ import json
 import typing as t
 from collections import Counter
 
+from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _summary
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, STATES
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,15 +26,11 @@ if t.TYPE_CHECKING:
 VERSION = 1
 """Of the schema: counted up when a key changes its meaning or goes away."""
 SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report.schema.json"
-STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
-FAIL_STATES = STATES[2:]
-"""What counts as wrong unless said otherwise: every state but applied and native."""
 STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 
 _PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
 _DETAILS = ("copy", "file", "bytecode", "others", "distributions")
 _IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
-ACTS = ("apply", "migrate", "revert")
 _WHERE = ("python", "python_version", "prefix", "path")
 
 # What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
@@ -197,7 +195,7 @@ def _environment(
         problems = _summary.problems({**plain, "failed": False}, fail_states)
     else:  # (a task that may change something was content with it, but maybe only foresees what it would do)
         problems = [
-            f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in ACTS
+            f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in DONE
         ]
     return {
         "environment": _summary.environment_of(plain),
@@ -316,7 +314,7 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         elif failed:
             wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
         else:
-            wrong = patch["predicted"] and patch["action"] in ACTS
+            wrong = patch["predicted"] and patch["action"] in DONE
         if wrong and patch["state"] in _TODO:
             due.append(patch)
     broken = _summary.failures(environment["imports"])
@@ -325,7 +323,9 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
     for reason in broken:
         yield "import", None, reason
     for patch in due:
-        yield patch["state"], patch, patch["message"] or ""
+        # (Where a patch shall not be there, an earlier revision of it shall not either.)
+        gone = patch["state"] == "outdated" and "applied" in fail_states
+        yield "applied" if gone else patch["state"], patch, patch["message"] or ""
     for patch in environment["patches"]:
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     processes = (environment["processes"] or {}).get("candidates") or []
