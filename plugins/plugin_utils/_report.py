@@ -168,6 +168,15 @@ def standing(environment: Data, patch: Data) -> str:
     )
 
 
+def is_wrong(environment: Data, patch: Data, fail_states: Sequence[str]) -> bool:
+    """Tell whether something is to be done about the state of a patch."""
+    if environment["audited"]:
+        return patch["state"] in fail_states and environment["status"] != "ok"
+    if environment["status"] == "failed":
+        return patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
+    return patch["predicted"] and patch["action"] in DONE
+
+
 def _node(name: str, environments: list[Data], lost: str | None) -> Data:
     environments.sort(key=lambda environment: _summary.natural(environment["environment"]))
     states = {environment["status"] for environment in environments}
@@ -307,16 +316,9 @@ def _todo(nodes: Sequence[Data], fail_states: Sequence[str]) -> list[Data]:
 
 def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple[str, Data | None, str]]:
     """Yield kind, patch and reason of all that is to be done in an environment."""
-    failed, due = environment["status"] == "failed", []
-    for patch in environment["patches"]:
-        if environment["audited"]:
-            wrong = patch["state"] in fail_states and environment["status"] != "ok"
-        elif failed:
-            wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
-        else:
-            wrong = patch["predicted"] and patch["action"] in DONE
-        if wrong and patch["state"] in _TODO:
-            due.append(patch)
+    failed = environment["status"] == "failed"
+    patches = environment["patches"]
+    due = [patch for patch in patches if is_wrong(environment, patch, fail_states) and patch["state"] in _TODO]
     broken = _summary.failures(environment["imports"])
     if failed and not due and not broken:
         yield "failed", None, "; ".join(environment["problems"])
