@@ -10,7 +10,13 @@ import datetime as dt
 import typing as t
 
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, Record, merge, problems, records
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    FAIL_STATES,
+    Record,
+    merge,
+    problems,
+    records,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,7 +5,7 @@
 """Runs on an ansible-core of any age: it is what says that this one is too old.
 
 The collection's own files say what is known: ``meta/runtime.yml`` the version, the role's ``argument_specs.yml`` its
-variables. The names that the role registers or sets, and the playbooks' own variables, are those that are written there.
+variables. What else the role and the playbooks call by such names is found in their text.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def old_core(version: str) -> str:
     if SpecifierSet(needed).contains(Version(Version(version).base_version)):  # (a release candidate will do)
         return ""
     return (
-        f"primus.patches: expected ansible-core {needed}, found {version} (Python {sys.version.split()[0]}, {sys.prefix}). "
-        "Nothing was done. Install a newer one beside it, with Python 3.11 or newer: "
+        f"primus.patches: expected ansible-core {needed}, found {version} "
+        f"(Python {sys.version.split()[0]}, {sys.prefix}). Nothing was done. "
+        "Install a newer one beside it, with Python 3.11 or newer: "
         f"python3 -m venv ~/ansible && ~/ansible/bin/pip install 'ansible-core{needed}'; "
         "then use ~/ansible/bin/ansible-playbook."
     )
@@ -66,7 +67,8 @@ def old_core(version: str) -> str:
 
 def _misspelt_role(names: Iterable[str]) -> list[str]:
     options, others = _role_names()
-    unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in options | others)
+    known = options | others
+    unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in known)
     return [
         f"unknown variable {name}: the nearest one of the role is {difflib.get_close_matches(name, options, 1, 0)[0]}"
         for name in unknown

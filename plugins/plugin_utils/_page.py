@@ -18,7 +18,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._report import STAT
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, failures, fold, printable
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     Data = dict[str, t.Any]
 

@@ -284,7 +284,10 @@ def test_64_nodes_each_end_as_what_they_are_and_stop_no_other(
     # What check mode says is what comes, and it touches nothing.
     before = disks.identities()
     predicted = controls.playbook(SETUP, inventory=inventory, check=True, settings=TAKES_STATS)
-    told(predicted, {key: (state, "would apply" if action == "applied" else action) for key, (state, action) in first.items()})
+    told(
+        predicted,
+        {key: (state, "would apply" if action == "applied" else action) for key, (state, action) in first.items()},
+    )
     true_reasons(predicted)
     assert disks.identities() == before
     assert disks.contents() == disks.original

@@ -5,7 +5,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import cache, controller, interpreters
+from lab import cache, controller
 from lab.run import run
 
 if TYPE_CHECKING:

@@ -246,9 +246,16 @@ def test_after_a_revert_an_audit_says_how_to_audit_for_absence(
     (empty := tmp_path / "empty").mkdir()
     sites = (tree("4.57.6"), tree("4.49.0"), tree("5.0.0"), empty)
     # What jobs import from a patched Transformers fails without the patch.
-    python = {"megatron_bridge_pythons": [str(with_transformers("4.57.6"))], "megatron_bridge_imports": ["no_such_name"]}
+    python = {
+        "megatron_bridge_pythons": [str(with_transformers("4.57.6"))],
+        "megatron_bridge_imports": ["no_such_name"],
+    }
     inventory = fleet(one=paths(*sites[:2]), two={**python, **paths(*sites[2:])})
-    revert = {"megatron_bridge_unsupported": "skip", "megatron_bridge_missing": "skip", "megatron_bridge_verify": "never"}
+    revert = {
+        "megatron_bridge_unsupported": "skip",
+        "megatron_bridge_missing": "skip",
+        "megatron_bridge_verify": "never",
+    }
     playbook("primus.patches.setup_primus", inventory=inventory, variables=revert).exits(0)
 
     absent = {"megatron_bridge_state": "absent", "megatron_bridge_report_dir": str(tmp_path / "report")}
@@ -267,7 +274,7 @@ def test_after_a_revert_an_audit_says_how_to_audit_for_absence(
 
     playbook("primus.patches.revert_primus", inventory=inventory).exits(0)
     gone = playbook("primus.patches.audit_primus", inventory=inventory, variables=absent).exits(0)
-    assert sorted(set(line[:2] for line in summary(gone).values())) == [
+    assert sorted({line[:2] for line in summary(gone).values()}) == [
         ("missing", "none"),
         ("native", "none"),
         ("pending", "none"),
@@ -317,7 +324,10 @@ def test_records_are_published_only_where_somebody_takes_them(
 @pytest.mark.parametrize(
     ("variable", "message"),
     [
-        ("megatron_bridge_stat", "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state"),
+        (
+            "megatron_bridge_stat",
+            "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state",
+        ),
         ("primus_host", "unknown variable primus_host: expected primus_hosts"),
         ("primus_max_fail_percent", "unknown variable primus_max_fail_percent: expected primus_max_fail_percentage"),
     ],
@@ -337,8 +347,13 @@ def test_names_of_others_and_those_that_runs_leave_behind_are_no_mistake(
 ) -> None:
     known = {
         # (AWX makes the custom stats of one job variables of the next.)
-        **{"primus_patches": {}, "primus_home": "/opt/primus", "primus_port": 1, "primus": "", "megatron_bridge": ""},
-        **{"megatron_bridge_result": {}, "megatron_bridge_audit": {}, "megatron_bridge_roots": []},
+        "primus_patches": {},
+        "primus_home": "/opt/primus",
+        "primus_port": 1,
+        "megatron_bridge": "",
+        "megatron_bridge_result": {},
+        "megatron_bridge_audit": {},
+        "megatron_bridge_roots": [],
     }
     inventory = fleet(one=paths(tree("4.49.0")))
     for name in ("setup_primus", "audit_primus"):
@@ -353,7 +368,9 @@ def test_a_misspelt_variable_of_one_node_fails_that_node(playbook: Playbook, tre
         run = playbook(f"primus.patches.{name}", inventory=inventory).exits(2)
         assert states(run) == {"one": ("failed", "failed"), "two": ("native", "none")}, run
         reason = summary(run)["one", str(site["megatron_bridge_paths"][0])][2]
-        assert reason == "unknown variable megatron_bridge_imprts: the nearest one of the role is megatron_bridge_imports"
+        assert (
+            reason == "unknown variable megatron_bridge_imprts: the nearest one of the role is megatron_bridge_imports"
+        )
     assert fingerprint(Path(site["megatron_bridge_paths"][0])) == before
 
 

@@ -110,7 +110,9 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_name(playbook: Playbook
     for how in ("roles", "import_role", "include_role"):
         run = playbook(use(how, **variables)).exits(2)
         (item,) = items(run)
-        assert item["msg"] == "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state"
+        assert (
+            item["msg"] == "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state"
+        )
     audit = {"ansible.builtin.import_role": {"name": ROLE, "tasks_from": "audit"}, "vars": variables}
     (item,) = playbook(play(audit)).exits(2).one("site_patch_info").result["results"]
     assert "megatron_bridge_state" in item["msg"]
