@@ -63,7 +63,7 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
     result["imports"] = _prove(request, patches, ()) if imports else []
     result["patches"] = found  # (last: with patches, a look has not failed)
-    result["msg"] = "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
+    result["msg"] = _said(steps)
 
 
 def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
@@ -150,8 +150,11 @@ def _prove(
 
 def _refuse(plan: _plan.Plan) -> None:
     if plan.refused:
-        lines = ["%s: %s: %s" % (step.patch.name, step.state, step.message) for step in plan.refused]
-        raise SitePatchError("%s. Nothing was written." % "; ".join(lines))
+        raise SitePatchError("%s. Nothing was written." % _said(plan.refused))
+
+
+def _said(steps: Sequence[_plan.Step]) -> str:
+    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
 
 
 def _refuse_imports(imports: Sequence[Mapping[str, Any]], changes: Sequence[_plan.Change]) -> None:

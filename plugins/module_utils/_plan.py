@@ -18,8 +18,7 @@ ACTIONS = {  # what `present` does with a state; states not named here are refus
     "pending": "apply",
     "outdated": "migrate",
 }
-DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted"}
-"""Actions that change a file, and how they are told afterwards."""
+DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted"}  # what changes a file: before, after
 
 
 class Step(NamedTuple):
@@ -52,7 +51,7 @@ class Step(NamedTuple):
         }
 
     def told(self, done: bool) -> str:
-        """What is true of it now, in one line: once the plan is carried out (``done``), or as long as it is not."""
+        """The step in one line that is true once the plan is carried out (``done``), or before."""
         if done and self.action in DONE:
             return "%s: %s (was %s: %s)" % (self.patch.name, DONE[self.action], self.state, self.message)
         what = {"none": "nothing to do", "skip": "passed over"}.get(self.action, "would " + self.action)
