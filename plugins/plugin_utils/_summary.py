@@ -329,7 +329,8 @@ def is_trouble(record: Record) -> bool:
 def hint(lines: Sequence[Record]) -> str:
     """Return what to do next where an audit found a fleet without patches, as after a revert; else ``""``."""
     drifted = {record["state"] for record in lines if record["action"] == "drifted"}
-    if drifted != {"pending"} or any(record["state"] == "applied" for record in lines):
+    there = {"applied", "outdated", "conflict"}.intersection(record["state"] for record in lines)
+    if "pending" not in drifted or there:
         return ""
     return (
         "No patch is applied. To apply them, run primus.patches.setup_primus. "

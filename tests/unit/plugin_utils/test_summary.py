@@ -157,8 +157,9 @@ def test_only_where_no_patch_is_applied_an_audit_says_how_to_audit_for_absence()
         ]
         return hint(merge(found))
 
-    assert "-e megatron_bridge_state=absent" in audited("pending", "native")
+    assert "-e megatron_bridge_state=absent" in audited("pending", "native", "unsupported", "missing")
     assert audited("pending", "applied") == audited("pending", "conflict") == audited("native") == ""
+    assert audited("unsupported", "missing") == ""
     assert audited("pending", fail_states=["applied"]) == ""
     assert hint(merge(records("n1", result(patch()), predicted=True))) == ""
 
