@@ -5,7 +5,7 @@
 """Runs on an ansible-core of any age: it is what says that this one is too old.
 
 The collection's own files say what is known: ``meta/runtime.yml`` the version, the role's ``argument_specs.yml`` its
-variables. What else the role and the playbooks call by such names is found in their text.
+variables. The other names that the role uses, and the playbooks' own variables, are found in their text.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 
 from ansible import release
 from ansible.module_utils.common.yaml import yaml_load
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +27,7 @@ _ROLE_NAME = "primus.patches.megatron_bridge"
 _PREFIX = "megatron_bridge_"
 _COLLECTION = Path(__file__).parents[2]
 _ROLE = _COLLECTION / "roles" / "megatron_bridge"
-_NEAR = 0.85  # how like one of ours (0 to 1) a primus_* must be to be taken for it: others use that prefix, too
+_NEAR = 0.8  # how like one of ours (0 to 1) a primus_* must be to be taken for it: others use that prefix, too
 
 
 def wrong_play(names: Iterable[str]) -> str:
@@ -54,7 +52,8 @@ def wrong_task(variables: Mapping[str, t.Any]) -> str:
 def old_core(version: str) -> str:
     """Return what to say of an ansible-core that is too old for this collection; ``""`` where it is not."""
     needed = yaml_load((_COLLECTION / "meta" / "runtime.yml").read_text(encoding="utf-8"))["requires_ansible"]
-    if SpecifierSet(needed).contains(Version(Version(version).base_version)):  # (a release candidate will do)
+    # (It is written ">=2.19.0". Of a release candidate the release counts, as for Ansible itself.)
+    if _numbers(version) >= _numbers(needed):
         return ""
     return (
         f"primus.patches: expected ansible-core {needed}, found {version} "
@@ -65,12 +64,16 @@ def old_core(version: str) -> str:
     )
 
 
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
 def _misspelt_role(names: Iterable[str]) -> list[str]:
     options, others = _role_names()
     known = options | others
     unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in known)
     return [
-        f"unknown variable {name}: the nearest one of the role is {difflib.get_close_matches(name, options, 1, 0)[0]}"
+        f"unknown variable {name}: the nearest one of the role is {difflib.get_close_matches(name, sorted(options), 1, 0)[0]}"
         for name in unknown
     ]
 
@@ -79,7 +82,7 @@ def _misspelt_playbook(names: Iterable[str]) -> list[str]:
     """Tell of names that are nearly ours, held together without the prefix that they share."""
     known = {name.partition("_")[2]: name for name in _playbook_names()}
     unknown = sorted(name for name in names if name.startswith("primus_") and name not in known.values())
-    near = {name: difflib.get_close_matches(name.partition("_")[2], known, 1, _NEAR) for name in unknown}
+    near = {name: difflib.get_close_matches(name.partition("_")[2], sorted(known), 1, _NEAR) for name in unknown}
     return [f"unknown variable {name}: expected {known[found[0]]}" for name, found in near.items() if found]
 
 
@@ -95,5 +98,7 @@ def _role_names() -> tuple[frozenset[str], frozenset[str]]:
 
 @functools.lru_cache(maxsize=None)
 def _playbook_names() -> frozenset[str]:
-    texts = [path.read_text(encoding="utf-8") for path in (_COLLECTION / "playbooks").glob("*.yml")]
-    return frozenset(re.findall(r"\bprimus_\w+", "\n".join(texts)))
+    """Return the variables of the playbooks: each has its default where it is used."""
+    files = (*(_COLLECTION / "playbooks").glob("*.yml"), _ROLE / "defaults" / "main.yml")
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return frozenset(re.findall(r"\bprimus_\w+(?= \| default\()", "\n".join(texts)))
