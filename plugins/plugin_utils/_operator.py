@@ -72,10 +72,8 @@ def _misspelt_role(names: Iterable[str]) -> list[str]:
     options, others = _role_names()
     known = options | others
     unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in known)
-    return [
-        f"unknown variable {name}: the nearest one of the role is {difflib.get_close_matches(name, sorted(options), 1, 0)[0]}"
-        for name in unknown
-    ]
+    near = {name: difflib.get_close_matches(name, sorted(options), 1, 0)[0] for name in unknown}
+    return [f"unknown variable {name}: the nearest one of the role is {found}" for name, found in near.items()]
 
 
 def _misspelt_playbook(names: Iterable[str]) -> list[str]:
