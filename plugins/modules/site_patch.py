@@ -131,12 +131,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What was found, or why the task was refused, in one line.
+  description: What was done, would be, or was found, or why the task was refused; in one line.
   returned: always
   type: str
   sample: >-
-    transformers_modeling_utils: pending: transformers 4.57.6 in
-    /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current
+    transformers_modeling_utils: applied (was pending: transformers 4.57.6 in
+    /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current)
 environment:
   description: The environment that was looked at, less O(path) where none was given.
   returned: when its interpreter could be run

@@ -143,11 +143,11 @@ def test_entry_runs_as_a_script(
     assert name in run(*script, "--help")
     checked = subprocess.run([*script, tree, "--check", "--diff"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (1, "")
-    assert f"{name}: pending, action apply (not done: --check)" in checked.stdout
+    assert f"{name}: pending, would apply: " in checked.stdout
     assert contents(tree) == before
-    assert "action apply" in run(*script, tree)
-    assert f"{name}: applied, action none" in run(*script, tree, "--check")
-    assert "action revert" in run(*script, tree, "--revert")
+    assert f"{name}: applied (was pending: " in run(*script, tree)
+    assert f"{name}: applied, nothing to do: " in run(*script, tree, "--check")
+    assert f"{name}: reverted (was applied: " in run(*script, tree, "--revert")
     assert contents(tree) == before
 
 

@@ -32,7 +32,7 @@ THING = {
     **dict(reason="A test.", upstream="none", retire="Never."),
     "edits": [{"reexport": {"source": ".core", "names": ["one", "two"]}}],
 }
-RESULT = ("changed", "failed", "msg", "patches", "diff")
+RESULT = ("changed", "failed", "patches", "diff")
 
 
 def patch(**parameters: Any) -> dict[str, Any]:
@@ -50,7 +50,9 @@ def results(run: Run) -> list[dict[str, Any]]:
 
 def told(result: dict[str, Any]) -> dict[str, Any]:
     imports = [{**found, "seconds": None} for found in result.get("imports") or []]
-    return {**{key: result.get(key) or None for key in RESULT}, "imports": imports}
+    # (Of what was not refused, the message says in check mode that it would be done, and else that it was.)
+    refused = result["msg"] if result["failed"] else None
+    return {**{key: result.get(key) or None for key in RESULT}, "msg": refused, "imports": imports}
 
 
 def found(result: dict[str, Any]) -> tuple[str, str, bool]:
