@@ -23,13 +23,15 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as Normal
+from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     Result = dict[str, t.Any]
 
-_SHOWS_INVOCATION = 3  # the verbosity from which on Ansible's own callbacks show it
+_HAS_SETTING = hasattr(constants, "INJECT_INVOCATION")  # from ansible-core 2.21 on, the user decides, for each node
+_SHOWS_INVOCATION = 3  # before: the verbosity from which on Ansible's own callbacks show it
 _LOOK = ("name", "definitions", "python", "path", "timeout", "trust_writers")
 
 
@@ -46,6 +48,9 @@ class ActionModule(Normal):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         """Return the module's result."""
+        wrong = wrong_task(task_vars or {})
+        if wrong:
+            return {"failed": True, "msg": wrong}
         options = self._task.args.pop("options", None)
         try:
             options = {} if options is None else check_type_dict(options)
@@ -55,7 +60,7 @@ class ActionModule(Normal):
             raise AnsibleActionFail("options: expected options of this module, found options in options")
         self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
         result = self._run(tmp, task_vars)
-        if self._display.verbosity < _SHOWS_INVOCATION:
+        if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
         return result
 
@@ -95,8 +100,9 @@ def _left(result: Result, node: str) -> Result:
         patch if patch["action"] == "none" else {**patch, "action": "none", "message": f"left to {node}"}
         for patch in result["patches"]
     ]
+    msg = "; ".join(f"{patch['name']}: {patch['state']}, nothing to do: {patch['message']}" for patch in patches)
     kept = {key: value for key, value in result.items() if key != "diff"}
-    return {**kept, "changed": False, "patches": patches}
+    return {**kept, "changed": False, "msg": msg, "patches": patches}
 
 
 @contextmanager

@@ -38,12 +38,14 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
-from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, Answer, answer, build
+from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer, answer, build
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    FAIL_STATES,
     MODULES,
     Record,
     brief,
     counts,
+    hint,
     is_trouble,
     merge,
     records,
@@ -122,13 +124,14 @@ class CallbackModule(CallbackBase):
         elif not told.get("results") and not told.get("ansible_job_id"):
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
-            for record in records(self.host_label(result), told, predicted=predicted, status=status):
+            states = self._settings[_FAIL_STATES]
+            label = self.host_label(result)
+            for record in records(label, told, predicted=predicted, status=status, fail_states=states):
                 self._records.append(
                     t.cast("Record", {key: self._once.setdefault(value, value) for key, value in record.items()})
                 )
             if self._settings[_DIRECTORY]:
                 audited = result.task.resolved_action == "primus.patches.site_patch_info"
-                states = self._settings[_FAIL_STATES]
                 found = answer(node, told, status, predicted=predicted, audited=audited, fail_states=states)
                 self._answers.append(found)
 
@@ -156,11 +159,13 @@ class CallbackModule(CallbackBase):
         """Tell what was collected; a further playbook of the same command starts afresh."""
         lines = merge(self._records)
         if lines:
-            self._display.banner("PRIMUS PATCHES (state as found)")
+            self._display.banner("PRIMUS PATCHES")
             if self._display.verbosity:
                 self._print_table(lines)
             else:
                 self._print_brief(lines)
+            if hint(lines):
+                self._display.display(hint(lines))
         if self._settings[_DIRECTORY]:
             self._report(os.path.abspath(os.path.expanduser(self._settings[_DIRECTORY])))
         self._afresh()

@@ -10,7 +10,13 @@ import datetime as dt
 import typing as t
 
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import Record, merge, problems, records
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    FAIL_STATES,
+    Record,
+    merge,
+    problems,
+    records,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,13 +28,14 @@ def fleet_records(
     names: Sequence[str],
     *,
     predicted: bool = False,
+    fail_states: Sequence[str] = FAIL_STATES,
 ) -> dict[str, list[Record]]:
     """Return, for each of these hosts that ran a task registered under one of these names, its records."""
     fleet = {}
     for host in map(str, hosts):
         found: list[Record] = []
         for result in (hostvars[host].get(name) for name in names):
-            found += records(host, result, predicted=predicted) if result else []
+            found += records(host, result, predicted=predicted, fail_states=fail_states) if result else []
         if found:
             fleet[host] = merge(found)
     return fleet

@@ -130,7 +130,7 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         files = ", ".join(change.path for change in plan.changes)
         raise CommitError("%s: changed by somebody else again and again; nothing was written" % files)
     result["changed"] = bool(plan.changes)
-    result["msg"] = _said(plan.steps)
+    result["msg"] = "; ".join(step.told(done=not request.get("check_mode")) for step in plan.steps)
     for entry in result["patches"]:
         if entry["path"] in kept:
             entry["backup_file"] = kept[entry["path"]]
@@ -183,8 +183,11 @@ def _prove(
 
 def _refuse(plan: _plan.Plan) -> None:
     if plan.refused:
-        lines = ["%s: %s: %s" % (step.patch.name, step.state, step.message) for step in plan.refused]
-        raise SitePatchError("%s. Nothing was written." % "; ".join(lines))
+        raise SitePatchError("%s. Nothing was written." % _said(plan.refused))
+
+
+def _said(steps: Sequence[_plan.Step]) -> str:
+    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
 
 
 def _refuse_imports(imports: Sequence[Mapping[str, Any]], changes: Sequence[_plan.Change]) -> None:
@@ -192,10 +195,6 @@ def _refuse_imports(imports: Sequence[Mapping[str, Any]], changes: Sequence[_pla
     if failed:
         how = "with the change served from memory; nothing was written" if changes else "as the files are"
         raise SitePatchError("import failed, %s: %s" % (how, "; ".join(failed)))
-
-
-def _said(steps: Sequence[_plan.Step]) -> str:
-    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
 
 
 def _diff(change: _plan.Change) -> str:

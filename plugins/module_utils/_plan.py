@@ -21,6 +21,7 @@ ACTIONS = {  # what `present` does with a state; states not named here are refus
     "pending": "apply",
     "outdated": "migrate",
 }
+DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted"}  # what changes a file: before, after
 
 
 class Step(NamedTuple):
@@ -51,6 +52,13 @@ class Step(NamedTuple):
             "path": self.path,
             "message": self.message,
         }
+
+    def told(self, done: bool) -> str:
+        """The step in one line that is true once the plan is carried out (``done``), or before."""
+        if done and self.action in DONE:
+            return "%s: %s (was %s: %s)" % (self.patch.name, DONE[self.action], self.state, self.message)
+        what = {"none": "nothing to do", "skip": "passed over"}.get(self.action, "would " + self.action)
+        return "%s: %s, %s: %s" % (self.patch.name, self.state, what, self.message)
 
 
 class Change(NamedTuple):
@@ -119,7 +127,7 @@ def plan(
     for patch in patches if present else reversed(patches):
         others = {other.name: other for other in (*known, *patches) if _same_file(patch, other)}
         step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts, trust)
-        if text is not None and step.path is not None and step.action in ("apply", "migrate", "revert"):
+        if text is not None and step.path is not None and step.action in DONE:
             texts[step.path] = text
         steps.append(step)
     changes = tuple(Change(file, original[file], text) for file, text in texts.items() if text != original[file])

@@ -53,9 +53,7 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
         return REFUSED
     if options.diff:
         sys.stdout.write(result["diff"]["prepared"])
-    for found in result["patches"]:
-        action = found["action"] + (" (not done: --check)" if options.check and result["changed"] else "")
-        sys.stdout.write("%s: %s, action %s: %s\n" % (found["name"], found["state"], action, found["message"]))
+    sys.stdout.write(result["msg"] + "\n")
     return WOULD_CHANGE if options.check and result["changed"] else DONE
 
 

@@ -16,7 +16,8 @@ description:
     that does not admit it is refused.
   - Imports can be tried with the patch in place before anything is written.
   - All patches of one task are one transaction. Either each file is replaced, by a rename, or none is.
-  - The result has no C(invocation) below C(-vvv); Ansible would keep it for every node until the task is through.
+  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
+    the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 options:
   name:
     description:
@@ -130,12 +131,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What was found, or why the task was refused, in one line.
+  description: What was done, would be, or was found, or why the task was refused; in one line.
   returned: always
   type: str
   sample: >-
-    transformers_modeling_utils: pending: transformers 4.57.6 in
-    /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current
+    transformers_modeling_utils: applied (was pending: transformers 4.57.6 in
+    /opt/venv/lib/python3.11/site-packages/transformers: not applied; revision 1 is current)
 environment:
   description: The environment that was looked at, less O(path) where none was given.
   returned: when its interpreter could be run

@@ -13,11 +13,12 @@ import typing as t
 from pathlib import Path
 
 import jinja2
-from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, standing
+from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, failures, fold, printable
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     Data = dict[str, t.Any]
 
@@ -113,7 +114,7 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
                     **shown,
                     "patch": patch["name"],
                     "state": patch["state"],
-                    "action": did({**patch, "action": patch["action"] or "none"}),
+                    "action": _action(environment, patch, report["fail_states"]),
                     "version": patch["version"],
                     "integrity": patch["integrity"],
                     "broken": bool(failures(environment["imports"])),
@@ -121,6 +122,17 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
                     "about": _about(environment, patch),
                 }
                 first = {**first, "number": None}
+
+
+def _action(environment: Data, patch: Data, fail_states: Sequence[str]) -> str:
+    """Return what became of a patch in the run, in the words that the summary in the terminal has."""
+    wrong = is_wrong(environment, patch, fail_states)
+    if environment["audited"]:
+        imports = environment["status"] == "drifted" and failures(environment["imports"])
+        return "drifted" if wrong or imports else "none"
+    if environment["status"] == "failed" and (wrong or patch["action"] in DONE):
+        return "failed"
+    return did({**patch, "action": patch["action"] or "none"})
 
 
 def _nothing(state: str, reason: str) -> Data:

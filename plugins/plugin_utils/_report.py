@@ -14,7 +14,9 @@ import json
 import typing as t
 from collections import Counter
 
+from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _summary
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, STATES
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,15 +26,11 @@ if t.TYPE_CHECKING:
 VERSION = 1
 """Of the schema: counted up when a key changes its meaning or goes away."""
 SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report.schema.json"
-STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
-FAIL_STATES = STATES[2:]
-"""What counts as wrong unless said otherwise: every state but applied and native."""
 STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 
 _PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
 _DETAILS = ("copy", "file", "bytecode", "others", "distributions")
 _IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
-ACTS = ("apply", "migrate", "revert")
 _WHERE = ("python", "python_version", "prefix", "path")
 
 # What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
@@ -170,6 +168,15 @@ def standing(environment: Data, patch: Data) -> str:
     )
 
 
+def is_wrong(environment: Data, patch: Data, fail_states: Sequence[str]) -> bool:
+    """Tell whether something is to be done about the state of a patch."""
+    if environment["audited"]:
+        return patch["state"] in fail_states and environment["status"] != "ok"
+    if environment["status"] == "failed":
+        return patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
+    return patch["predicted"] and patch["action"] in DONE
+
+
 def _node(name: str, environments: list[Data], lost: str | None) -> Data:
     environments.sort(key=lambda environment: _summary.natural(environment["environment"]))
     states = {environment["status"] for environment in environments}
@@ -197,7 +204,7 @@ def _environment(
         problems = _summary.problems({**plain, "failed": False}, fail_states)
     else:  # (a task that may change something was content with it, but maybe only foresees what it would do)
         problems = [
-            f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in ACTS
+            f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in DONE
         ]
     return {
         "environment": _summary.environment_of(plain),
@@ -309,23 +316,18 @@ def _todo(nodes: Sequence[Data], fail_states: Sequence[str]) -> list[Data]:
 
 def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple[str, Data | None, str]]:
     """Yield kind, patch and reason of all that is to be done in an environment."""
-    failed, due = environment["status"] == "failed", []
-    for patch in environment["patches"]:
-        if environment["audited"]:
-            wrong = patch["state"] in fail_states and environment["status"] != "ok"
-        elif failed:
-            wrong = patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
-        else:
-            wrong = patch["predicted"] and patch["action"] in ACTS
-        if wrong and patch["state"] in _TODO:
-            due.append(patch)
+    failed = environment["status"] == "failed"
+    patches = environment["patches"]
+    due = [patch for patch in patches if is_wrong(environment, patch, fail_states) and patch["state"] in _TODO]
     broken = _summary.failures(environment["imports"])
     if failed and not due and not broken:
         yield "failed", None, "; ".join(environment["problems"])
     for reason in broken:
         yield "import", None, reason
     for patch in due:
-        yield patch["state"], patch, patch["message"] or ""
+        # (Where a patch shall not be there, an earlier revision of it shall not either.)
+        gone = patch["state"] == "outdated" and "applied" in fail_states
+        yield "applied" if gone else patch["state"], patch, patch["message"] or ""
     for patch in environment["patches"]:
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     processes = (environment["processes"] or {}).get("candidates") or []

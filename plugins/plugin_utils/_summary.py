@@ -15,6 +15,8 @@ import typing as t
 import unicodedata
 from collections import Counter
 
+from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,35 +24,54 @@ if t.TYPE_CHECKING:
 
 MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_patch_info", "import_check"))
 
+STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
+FAIL_STATES = STATES[2:]
+"""What counts as wrong in an audit unless said otherwise: every state but applied and native."""
+
 #: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
 _REFUSED = ("unsupported", "conflict", "missing")
 
-_COLUMNS = ("node", "environment", "patch", "state", "action", "reason")
+_COLUMNS = ("node", "environment", "patch", "found", "action", "reason")
 
 
 class Record(t.TypedDict):
-    """One line of the summary. Plain types only: it also goes to AWX by `set_stats`."""
+    """One line of the summary. Plain types only: it also goes to ansible-runner and AWX by `set_stats`."""
 
     node: str
     environment: str  # interpreter or directory; empty when the node did not get that far
     patch: str  # empty for a line about the node or the environment as a whole
     state: str  # a state of the patch as found, or: unreachable, failed, imported, hidden
-    action: str  # none, apply, migrate, revert, skip, failed
+    action: str  # none, apply, migrate, revert, skip, failed; of what an audit found wrong: drifted
     predicted: bool  # the action was not taken: check mode, or a module that only looks
     reason: str
 
 
-def records(node: str, result: Result, *, predicted: bool, status: str = "") -> list[Record]:
+def records(
+    node: str,
+    result: Result,
+    *,
+    predicted: bool,
+    status: str = "",
+    fail_states: Sequence[str] = FAIL_STATES,
+) -> list[Record]:
     """Return the records of one task's result on one node.
 
     :param predicted: the task could not change anything (check mode, or a module that only looks).
     :param status: "ok", "failed" or "unreachable", where the caller knows it, else the result tells. (A callback
         knows; Ansible strips it from the results that it hands to callbacks.)
+    :param fail_states: states of patches that count as wrong in an audit, as for :func:`problems`.
     """
-    several = result.get("results", result.get("environments"))
-    if isinstance(several, list):
-        items = [item for item in several if hasattr(item, "get")]
-        return [record for item in items for record in records(node, item, predicted=predicted)]
+    if isinstance(result.get("results"), list):
+        items = [item for item in result["results"] if hasattr(item, "get")]
+        return [each for item in items for each in records(node, item, predicted=predicted, fail_states=fail_states)]
+    found = _told(node, result, predicted=predicted, status=status)
+    return _judge(found, fail_states, wrong=bool(result["failed_when_result"])) if _is_judged(result) else found
+
+
+def _told(node: str, result: Result, *, predicted: bool, status: str = "") -> list[Record]:
+    """Return the records of a result that is not looped, whatever an audit makes of them."""
+    if result.get("environments") is not None:
+        return [record for each in result["environments"] for record in _told(node, each, predicted=predicted)]
     if result.get("skipped"):
         return []
     status = _status(result, status)
@@ -80,14 +101,32 @@ def records(node: str, result: Result, *, predicted: bool, status: str = "") -> 
     return [record("", state, "none", reason)] if reason else []
 
 
-def _status(result: Result, known: str = "") -> str:
-    status = known or ("unreachable" if result.get("unreachable") else "failed" if result.get("failed") else "ok")
-    # Where failed_when had its say, "failed" is no longer the module's own word. Only site_patch_info surely did not
-    # fail when it tells patches; it is the one that tells copies, or several environments.
-    judged = "failed_when_result" in result and (
+def _judge(found: Sequence[Record], fail_states: Sequence[str], *, wrong: bool) -> list[Record]:
+    """Return the records of an audit with its verdict as their action: none or drifted."""
+    blamed = [wrong and (record["state"] in fail_states or record["action"] == "failed") for record in found]
+    own = "the playbook's own condition on this node says so" if wrong and not any(blamed) else ""
+    return [
+        Record({**record, "action": "drifted" if blame or own else "none", "reason": _joined(record["reason"], own)})
+        if record["patch"]
+        else record
+        for record, blame in zip(found, blamed)
+    ]
+
+
+def _is_judged(result: Result) -> bool:
+    """Tell whether `failed_when` had its say on a result of `site_patch_info`, which itself did not fail.
+
+    "failed" is no longer the module's own word then. Only site_patch_info surely did not fail when it tells patches; it
+    is the one that tells copies, or several environments.
+    """
+    return "failed_when_result" in result and (
         "environments" in result or any("copy" in patch for patch in result.get("patches") or ())
     )
-    return "ok" if status == "failed" and judged else status
+
+
+def _status(result: Result, known: str = "") -> str:
+    status = known or ("unreachable" if result.get("unreachable") else "failed" if result.get("failed") else "ok")
+    return "ok" if status == "failed" and _is_judged(result) else status
 
 
 def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[str, str]:
@@ -224,16 +263,25 @@ def shorten(text: str, columns: int) -> str:
 
 
 def did(record: Record) -> str:
-    """Return a record's action as a person reads it."""
-    acts = record["action"] in ("apply", "migrate", "revert")
-    return f"would {record['action']}" if acts and record["predicted"] else record["action"]
+    """Return a record's action as a person reads it: what was done, or would be."""
+    action = record["action"]
+    return f"would {action}" if record["predicted"] and action in DONE else DONE.get(action, action)
+
+
+def _why(record: Record) -> str:
+    """Return a record's reason, as what was true before where that was changed since."""
+    return f"found: {record['reason']}" if _is_done(record) and record["reason"] else record["reason"]
+
+
+def _is_done(record: Record) -> bool:
+    return record["action"] in DONE and not record["predicted"]
 
 
 def table(lines: Sequence[Record]) -> list[str]:
     """Return a heading and one aligned line per record."""
     rows = [[name.upper() for name in _COLUMNS]]
     for record in lines:
-        cells = (record["node"], record["environment"], record["patch"], record["state"], did(record), record["reason"])
+        cells = (record["node"], record["environment"], record["patch"], record["state"], did(record), _why(record))
         rows.append([printable(cell) or "-" for cell in cells])
     widths = [max(width(row[column]) for row in rows) for column in range(len(_COLUMNS) - 1)]
     text = []
@@ -256,7 +304,7 @@ def brief(lines: Sequence[Record], columns: int | None = None, most: int = 20) -
         if is_trouble(record):
             about = (record["state"], record["environment"], record["patch"], record["reason"])
             troubles.setdefault(about, []).append(record)
-    rows = [("STATE", "ACTION", "NODES", "")]
+    rows = [("FOUND", "ACTION", "NODES", "")]
     alike: list[Record | None] = [None]
     for (state, action), found in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
         names = {record["node"] for record in found}
@@ -275,7 +323,19 @@ def brief(lines: Sequence[Record], columns: int | None = None, most: int = 20) -
 
 def is_trouble(record: Record) -> bool:
     """Tell whether a record says that something did not work, and not only that something is to be done."""
-    return record["action"] == "failed" or record["state"] == "unreachable"
+    return record["action"] in ("failed", "drifted") or record["state"] == "unreachable"
+
+
+def hint(lines: Sequence[Record]) -> str:
+    """Return what to do next where an audit found a fleet without patches, as after a revert; else ``""``."""
+    drifted = {record["state"] for record in lines if record["action"] == "drifted"}
+    there = {"applied", "outdated", "conflict"}.intersection(record["state"] for record in lines)
+    if "pending" not in drifted or there:
+        return ""
+    return (
+        "No patch is applied. To apply them, run primus.patches.setup_primus. "
+        "Where that is right, as after a revert, audit with -e megatron_bridge_state=absent."
+    )
 
 
 def fold(nodes: Iterable[str]) -> str:
@@ -307,6 +367,8 @@ def counts(lines: Sequence[Record]) -> str:
     """Return how many records there are of each state and action, the most frequent first."""
     kinds: Counter[str] = Counter()
     for record in lines:
-        told = record["action"] in ("none", record["state"])
-        kinds[record["state"] if told else f"{record['state']} ({did(record)})"] += 1
+        state, action = record["state"], did(record)
+        if _is_done(record):
+            state, action = action, f"was {state}"
+        kinds[state if action in ("none", state) else f"{state} ({action})"] += 1
     return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 SETUP = "primus.patches.setup_primus"
 VENV = "/opt/venv/bin/python"
 VARIABLES = {"megatron_bridge_pythons": [VENV], **fleet.PROBED}
-DO, DONE, LOST = ("pending", "apply"), ("applied", "none"), ("unreachable", "none")
+DO, DONE, LOST = ("pending", "applied"), ("applied", "none"), ("unreachable", "none")
 # The moments at which a node is stopped (see lab/inside): before the file is replaced, and after.
 BEFORE, AFTER = ("import", "created", "written", "rename"), ("renamed", "bytecode")
 FREE = ("free1", "free2")

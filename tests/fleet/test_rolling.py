@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import environments, fleet, snapshot, wheels
 from lab.fleet import Layer, Node
-from lab.report import states
+from lab.report import DONE, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -82,7 +82,9 @@ def _items(task: Task) -> list[dict[str, Any]]:
 
 def _item(item: dict[str, Any]) -> Any:
     imports = [(done["name"], done["ok"], done["proven"], done["error"]) for done in item.get("imports", [])]
-    return item["changed"], item.get("failed", False), item["msg"], item.get("diff"), item.get("patches"), imports
+    failed = item.get("failed", False)
+    # (Of what did not fail, the message says in check mode that it would be done, and else that it was.)
+    return item["changed"], failed, item["msg"] if failed else "", item.get("diff"), item.get("patches"), imports
 
 
 def actions(run: Run) -> dict[str, tuple[str, str]]:
@@ -103,7 +105,7 @@ def step(control: Controller, nodes: fleet.Fleet, *arguments: str, play: Any = S
     run = control.playbook(play, *arguments, diff=True, **options)
     assert predicted.rc == run.rc, f"{predicted}\n{run}"
     assert told(predicted) == told(run), f"{predicted}\n{run}"
-    would = {node: (state, action.removeprefix("would ")) for node, (state, action) in states(predicted).items()}
+    would = {node: (state, DONE.get(action, action)) for node, (state, action) in states(predicted).items()}
     assert would == states(run), f"{predicted}\n{run}"
     return run
 
@@ -157,7 +159,7 @@ def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
     imported = started(witness)
     in_batches(run, imported)
     assert told(run) == told(predicted)
-    assert states(run) == dict.fromkeys(names(1, 20), ("pending", "apply"))
+    assert states(run) == dict.fromkeys(names(1, 20), ("pending", "applied"))
     proofs = [_item(item)[-1] for task in run.of("site_patch") for item in _items(task)]
     assert proofs == [[("witness", True, True, None)]] * 20
     for earlier, later in itertools.pairwise(expected):
@@ -197,7 +199,7 @@ def test_a_canary_that_fails_keeps_all_others_as_they_were(start_fleet: Start, c
     nodes.heal("n001")
     limit = ["--limit", "!n001"] if cause == "unsupported" else []
     done = step(control(nodes), nodes, *limit, **options).exits(0)
-    assert states(done) == dict.fromkeys(names(2 if limit else 1, 4), ("pending", "apply"))
+    assert states(done) == dict.fromkeys(names(2 if limit else 1, 4), ("pending", "applied"))
     assert looked_at(done)[0] == ("n002" if limit else "n001")
 
 
@@ -231,7 +233,7 @@ def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_to
         run = step(control(nodes), nodes, **options).exits(0)
         assert batches(looked_at(run), 1, 1, 2) == [{"n001"}, {"n002"}, {"n003", "n004"}]
         assert imported(run) == {node: [(name, True, True) for name in real] for node in nodes.nodes}
-        assert states(run) == dict.fromkeys(names(1, 4), ("pending", "apply"))
+        assert states(run) == dict.fromkeys(names(1, 4), ("pending", "applied"))
         times = {name: file_of(nodes, name).stat().st_ctime_ns for name in nodes.nodes}
         assert times["n001"] < times["n002"] < min(times["n003"], times["n004"])
         # The nodes' own interpreters, without any preview, now find what the wheel had lost.
@@ -257,7 +259,7 @@ def test_the_share_of_failures_stops_and_a_second_run_goes_on_from_there(start_f
     untried = disks(nodes, names(6, 12))
     stopped = rolled(primus_max_fail_percentage=49).exits(2)
     assert "2 of 4 nodes of this batch failed, more than primus_max_fail_percentage=49 allows" in stopped.stdout
-    done = dict.fromkeys(["n001", "n002", "n005"], ("pending", "apply"))
+    done = dict.fromkeys(["n001", "n002", "n005"], ("pending", "applied"))
     assert states(stopped) == {**done, "n003": ("unsupported", "failed"), "n004": ("failed", "failed")}, stopped
     assert batches(looked_at(stopped), 1, 4) == [{"n001"}, set(names(2, 5))]
     assert disks(nodes, names(6, 12)) == untried
@@ -272,7 +274,7 @@ def test_the_share_of_failures_stops_and_a_second_run_goes_on_from_there(start_f
     # One is mended, the other left out.
     nodes.run("n004", "mv", f"{VENV}/away", f"{VENV}/bin")
     resumed = rolled("--limit", "!n003", primus_max_fail_percentage=0).exits(0)
-    pending = dict.fromkeys(["n004", *names(6, 12)], ("pending", "apply"))
+    pending = dict.fromkeys(["n004", *names(6, 12)], ("pending", "applied"))
     assert states(resumed) == {**pending, **dict.fromkeys(done, ("applied", "none"))}
     assert disks(nodes, done) == kept
     assert {task.host for task in resumed.tasks if task.status == "changed"} == set(pending)
@@ -314,7 +316,7 @@ def test_limit_and_forks_change_which_nodes_and_how_many_at_once_and_nothing_els
 
     before = disks(nodes, others)
     limited = step(control(nodes), nodes, "--limit", "~n00[256]", **options).exits(0)
-    assert states(limited) == dict.fromkeys(chosen, ("pending", "apply")), limited
+    assert states(limited) == dict.fromkeys(chosen, ("pending", "applied")), limited
     assert looked_at(limited)[0] == "n002"
     assert disks(nodes, others) == before
     assert sums(nodes, chosen).isdisjoint(sums(nodes, others))
@@ -352,12 +354,12 @@ def test_the_role_in_a_play_with_strategy_free(start_fleet: Start, control: Cont
     run = step(control(nodes), nodes, **options).exits(4)
     good = [name for name in nodes.nodes if name not in {"n003", "n006"}]
     bad = {"n003": ("unsupported", "failed"), "n006": ("unreachable", "none")}
-    assert states(run) == {**dict.fromkeys(good, ("pending", "apply")), **bad}, run
+    assert states(run) == {**dict.fromkeys(good, ("pending", "applied")), **bad}, run
     assert len(sums(nodes, good)) == 1
     nodes.heal("n006")
     again = step(control(nodes), nodes, **options).exits(2)
     fine = dict.fromkeys(good, ("applied", "none"))
-    assert states(again) == {**fine, "n003": bad["n003"], "n006": ("pending", "apply")}, again
+    assert states(again) == {**fine, "n003": bad["n003"], "n006": ("pending", "applied")}, again
     assert len(sums(nodes, [*good, "n006"])) == 1
 
 
@@ -421,12 +423,12 @@ def test_a_user_who_owns_the_environment(start_fleet: Start, control: Control, s
         return step(control(nodes), nodes, *arguments, **options).exits(0)
 
     applied = go("present", SETUP)
-    assert states(applied) == dict.fromkeys(names(1, 3), ("pending", "apply"))
+    assert states(applied) == dict.fromkeys(names(1, 3), ("pending", "applied"))
     assert original() not in sums(nodes, nodes.nodes)
     assert belongings(nodes) == kept
     assert {(path.stat().st_uid, path.stat().st_gid) for path in cache.iterdir()} == {(TRAINER, TRAINER)}
     assert not go("present", SETUP).changed
-    assert states(go("absent", REVERT)) == dict.fromkeys(names(1, 3), ("applied", "revert"))
+    assert states(go("absent", REVERT)) == dict.fromkeys(names(1, 3), ("applied", "reverted"))
     assert sums(nodes, nodes.nodes) == {original()}
     assert belongings(nodes) == kept
 
@@ -456,8 +458,8 @@ def test_a_user_who_does_not_own_it_changes_nothing_and_is_told_so_by_the_predic
     assert disks(nodes, nodes.nodes) == before
     # Whether a node is as it should be, it may ask all the same.
     audit = control(nodes).playbook("primus.patches.audit_primus", *arguments, inventory=inventory).exits(2)
-    assert states(audit) == dict.fromkeys(names(1, 2), ("pending", "would apply"))
+    assert states(audit) == dict.fromkeys(names(1, 2), ("pending", "drifted"))
 
     root = step(control(nodes), nodes, inventory=nodes.inventory(**variables())).exits(0)
-    assert states(root) == dict.fromkeys(names(1, 2), ("pending", "apply"))
+    assert states(root) == dict.fromkeys(names(1, 2), ("pending", "applied"))
     assert before != disks(nodes, nodes.nodes)

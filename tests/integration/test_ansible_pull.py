@@ -49,11 +49,11 @@ def test_a_node_predicts_converges_and_stays_as_it_is(
 
     assert summary(pulled("playbooks/setup_primus.yml", "--check")) == ("pending", "would apply")
     assert (site / FILE).read_bytes() == original
-    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)\npending +would apply +1 "):
+    with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)\npending +drifted +1 "):
         pulled("playbooks/audit_primus.yml")
 
     first = pulled("playbooks/setup_primus.yml")
-    assert summary(first) == ("pending", "apply")
+    assert summary(first) == ("pending", "applied")
     assert re.search(r"ok=\d+ +changed=1 ", first)
     second = pulled("playbooks/setup_primus.yml")
     assert summary(second) == ("applied", "none")
@@ -63,7 +63,7 @@ def test_a_node_predicts_converges_and_stays_as_it_is(
     assert [(node["name"], node["status"]) for node in report["nodes"]] == [(platform.node(), "ok")]
     assert 'status="ok"} 1' in (tmp_path / "report" / "report.prom").read_text()
 
-    assert summary(pulled("playbooks/revert_primus.yml")) == ("applied", "revert")
+    assert summary(pulled("playbooks/revert_primus.yml")) == ("applied", "reverted")
     assert (site / FILE).read_bytes() == original
 
 

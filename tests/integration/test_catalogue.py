@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = ROOT / "plugins" / "module_utils" / "_catalogue"
+LISTING = FOLDER / "listing.py"
 PATCHES = {patch["name"]: patch for patch in CATALOGUE}
 # Every release at which a claim changes, and those between whose files differ.
 CLAIMS = {
@@ -117,7 +118,7 @@ def test_only_the_modules_own_limit_on_flash_attn_is_raised(version: str, site: 
 
 
 def test_folder_and_list_hold_the_same_patches() -> None:
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"}
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", LISTING.stem}
     assert [patch["name"] for patch in CATALOGUE] == sorted(files)
     assert set(CLAIMS) == files
 
@@ -142,46 +143,46 @@ def test_entry_runs_as_a_script(
     assert name in run(*script, "--help")
     checked = subprocess.run([*script, tree, "--check", "--diff"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (1, "")
-    assert f"{name}: pending, action apply (not done: --check)" in checked.stdout
+    assert f"{name}: pending, would apply: " in checked.stdout
     assert contents(tree) == before
-    assert "action apply" in run(*script, tree)
-    assert f"{name}: applied, action none" in run(*script, tree, "--check")
-    assert "action revert" in run(*script, tree, "--revert")
+    assert f"{name}: applied (was pending: " in run(*script, tree)
+    assert f"{name}: applied, nothing to do: " in run(*script, tree, "--check")
+    assert f"{name}: reverted (was applied: " in run(*script, tree, "--revert")
     assert contents(tree) == before
 
 
-@pytest.mark.parametrize("name", [*sorted(PATCHES), "__main__"])
+@pytest.mark.parametrize("name", [*sorted(PATCHES), LISTING.stem])
 def test_a_script_leaves_no_bytecode_in_the_collection(name: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "plugins" / FOLDER.relative_to(ROOT / "plugins") / f"{name}.py"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    command = [sys.executable, script, *([] if name == "__main__" else [tmp_path, "--check"])]
+    command = [sys.executable, script, *([] if name == LISTING.stem else [tmp_path, "--check"])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
-    assert name == "__main__" or "expected it in" in done.stderr
+    assert name == LISTING.stem or "expected it in" in done.stderr
     assert list(tmp_path.rglob("__pycache__")) == []
 
 
 @pytest.mark.parametrize("version", interpreters.PROMISED)
 def test_catalogue_is_listed_by_the_shell(version: str, python: Callable[[str], Path]) -> None:
-    listed = run(python(version), FOLDER)
+    listed = run(python(version), LISTING)
     for patch in CATALOGUE:
         words = " ".join(listed.split())
         assert all(
             patch[key] in words for key in ("name", "package", "versions", "file", "reason", "upstream", "retire")
         )
-    assert json.loads(run(python(version), FOLDER, "--json")) == json.loads(json.dumps(CATALOGUE))
-    assert [patch["name"] for patch in json.loads(run(python(version), FOLDER, "--json", "te_triton_permutation"))] == [
-        "te_triton_permutation"
-    ]
-    wrong = subprocess.run([python(version), FOLDER, "nope"], capture_output=True, text=True, check=False)
+    assert json.loads(run(python(version), LISTING, "--json")) == json.loads(json.dumps(CATALOGUE))
+    assert [
+        patch["name"] for patch in json.loads(run(python(version), LISTING, "--json", "te_triton_permutation"))
+    ] == ["te_triton_permutation"]
+    wrong = subprocess.run([python(version), LISTING, "nope"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("unknown patch nope; known: te_flash_attn_max_version, ")
 
 
 def test_catalogue_is_listed_by_an_installed_collection(collection: Path) -> None:
-    installed = collection.joinpath("ansible_collections", "primus", "patches", *FOLDER.relative_to(ROOT).parts)
-    assert run(sys.executable, installed, "--json") == run(sys.executable, FOLDER, "--json")
+    installed = collection.joinpath("ansible_collections", "primus", "patches", *LISTING.relative_to(ROOT).parts)
+    assert run(sys.executable, installed, "--json") == run(sys.executable, LISTING, "--json")
 
 
 def test_catalogue_is_listed_by_a_playbook(playbook: Callable[..., Any]) -> None:

@@ -1,16 +1,41 @@
-# The artifact that ansible-galaxy builds: what is in it, what is not, and that it installs.
+# The artifact: what is in it, what is not, that it installs, and that the same commit gives the same bytes.
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import pathlib
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import controller
+from lab import checkout, controller
+from lab.run import run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+COMMITTED = 1700000000
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a repository with the working tree as its only commit."""
+    root = checkout.copy(tmp_path / "repository")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", f"{COMMITTED} +0000")
+    _git(root, "init", "--quiet")
+    _git(root, "add", "--all")
+    _git(root, "commit", "--quiet", "--message", "All")
+    return root
+
+
+@pytest.fixture
+def private(clone: Path) -> Path:
+    """Return a repository in which the README's commands have been run: an inventory, a report, an artifact."""
+    reports = ("primus-report/report.json", "playbooks/primus-report/report.json")
+    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-0.1.0.tar.gz"):
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_text("gpu001")
+    return clone
 
 
 @pytest.fixture
@@ -50,20 +75,63 @@ def test_artifact_holds_nothing_of_development(names: set[str]) -> None:
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name or "/." in name]
 
 
-def test_every_file_of_the_artifact_that_git_would_not_track_is_generated(names: set[str]) -> None:
-    """An untracked, ignored file (a cache, a venv) must not slip in through a gap of build_ignore."""
-    listing = ["git", "-C", controller.ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    known = set(subprocess.run(listing, check=True, stdout=subprocess.PIPE, text=True).stdout.split("\0"))
-    directories = {parent for name in known for parent in _parents(name)}
-    assert names - known - directories == {"FILES.json", "MANIFEST.json"}
+def test_artifact_holds_every_file_of_the_directories_that_are_the_collection(names: set[str]) -> None:
+    """A new kind of file there, or a link (which ansible-galaxy passes over), would be missed by the allow-list."""
+    whole = ("docs/", "meta/", "playbooks/", "plugins/", "roles/")
+    assert {name for name in checkout.names() if name.startswith(whole)} == {
+        name for name in names if name.startswith(whole) and pathlib.PurePath(name).suffix
+    }
 
 
-def test_installed_collection_is_the_artifact(artifact: Path, collection: Path, names: set[str]) -> None:
+def test_artifact_holds_only_what_is_on_the_list(tmp_path: Path, names: set[str], private: Path) -> None:
+    """Whatever lies in a checkout, in git or not; here ansible-galaxy builds from it as a user would have it do."""
+    (private / "notes.txt").write_text("gpu001")
+    _git(private, "add", "notes.txt")
+    command = (controller.tool("ansible-galaxy"), "collection", "build", "--output-path", tmp_path, private)
+    run(*command, env=controller.clean_environment(tmp_path / "home"))
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        assert set(archive.getnames()) == names
+
+
+def test_git_takes_nothing_that_names_nodes(private: Path) -> None:
+    assert _git(private, "status", "--porcelain", "--untracked-files=all") == ""
+
+
+def test_two_clones_give_the_same_bytes(tmp_path: Path, clone: Path) -> None:
+    run("bash", "-c", 'umask 077; git clone --quiet "$0" "$1"', clone, tmp_path / "elsewhere" / "clone")
+    for path in clone.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    other = controller.build_artifact(tmp_path / "other", tmp_path / "elsewhere" / "clone")
+    assert controller.build_artifact(tmp_path / "one", clone).read_bytes() == other.read_bytes()
+
+
+def test_times_in_the_artifact_are_those_of_the_commit_or_as_asked_for(
+    tmp_path: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times() -> set[float]:
+        built = controller.build_artifact(tmp_path / "built", clone)
+        header = int.from_bytes(built.read_bytes()[4:8], "little")  # RFC 1952, 2.3
+        with tarfile.open(built) as archive:
+            return {header, *(member.mtime for member in archive)}
+
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert times() == {COMMITTED}
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "315532800")
+    assert times() == {315532800}
+
+
+def test_installed_collection_is_the_artifact(
+    tmp_path: Path, artifact: Path, collection: Path, names: set[str]
+) -> None:
     installed = collection / "ansible_collections" / "primus" / "patches"
     assert json.loads((installed / "MANIFEST.json").read_text())["collection_info"]["dependencies"] == {}
     assert not [name for name in names if not (installed / name).exists()], artifact
+    environment = controller.clean_environment(tmp_path, ANSIBLE_COLLECTIONS_PATH=str(collection))
+    command = (controller.tool("ansible-galaxy"), "collection", "verify", "--offline", "primus.patches")
+    assert "Successfully verified" in run(*command, env=environment)
 
 
-def _parents(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+def _git(root: Path, *arguments: str) -> str:
+    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no")
+    return run("git", "-C", root, *(word for each in settings for word in ("-c", each)), *arguments)

@@ -18,9 +18,10 @@ DEFINITION = "execution-environment.yml"
 
 @pytest.fixture
 def context(tmp_path: Path, artifact: Path) -> Path:
-    """Return the build context that ``ansible-builder create`` makes where the artifact lies beside the definition."""
+    """Return the build context that ``ansible-builder create`` makes where ``./dev artifact`` has been run."""
     shutil.copy2(controller.ROOT / DEFINITION, tmp_path)
-    shutil.copy2(artifact, tmp_path)
+    (tmp_path / "dist").mkdir()
+    shutil.copy2(artifact, tmp_path / "dist")
     command = (controller.tool("ansible-builder"), "create", "--file", tmp_path / DEFINITION)
     run(
         *(*command, "--context", tmp_path / "context", "--output-filename", "Containerfile"),

@@ -1,4 +1,4 @@
-# The only tests that use pytest-ansible's fixtures; without the plugin (-p no:pytest-ansible) they are skipped.
+# The only tests that use pytest-ansible; without it (not installed, or -p no:pytest-ansible) they are skipped.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return pytest-ansible's dispatcher for the local machine."""
     if not request.config.pluginmanager.hasplugin("pytest-ansible"):
-        pytest.skip("pytest-ansible is switched off")
+        pytest.skip("pytest-ansible is not installed, or switched off")
     # Left alone, Ansible may take a shim of pyenv's that does not run.
     monkeypatch.setenv("ANSIBLE_PYTHON_INTERPRETER", str(interpreters.system()))
     return request.getfixturevalue("localhost")

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from lab import controller
+from lab import checkout, controller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,23 +20,12 @@ GUIDE = re.search(
 CATALOGUE = "plugins/module_utils/_catalogue"
 
 
-def checkout(destination: Path) -> Path:
-    """Return a copy of what git would see of the checkout."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    names = subprocess.run(listing, cwd=controller.ROOT, check=True, stdout=subprocess.PIPE).stdout
-    command = ["tar", "--create", "--null", "--files-from=-", "--ignore-failed-read"]
-    archive = subprocess.run(command, cwd=controller.ROOT, check=True, input=names, capture_output=True).stdout
-    destination.mkdir()
-    subprocess.run(["tar", "--extract"], cwd=destination, check=True, input=archive)
-    return destination
-
-
 def test_the_guide_to_adding_a_patch_works_literally(tmp_path: Path, tree: Callable[[str], Path]) -> None:
     assert GUIDE
     blocks = re.findall(r"^   ```(?:python|text|shell)\n(.*?)^   ```$", GUIDE[1], re.MULTILINE | re.DOTALL)
     file, line, commands = (textwrap.dedent(block) for block in blocks)
     (name,) = re.findall(r"_catalogue/(transformers_meshgrid\.py)`", GUIDE[1])
-    copy = checkout(tmp_path / "checkout")
+    copy = checkout.copy(tmp_path / "checkout")
     (copy / CATALOGUE / name).write_text(file)
     listed = copy / CATALOGUE / "__init__.py"
     listed.write_text(listed.read_text().replace("\n)\n", f"\n    {line.strip()}\n)\n", 1))

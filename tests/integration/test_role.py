@@ -105,6 +105,24 @@ def test_a_wrong_variable_is_refused_before_anything_runs(playbook: Playbook, tr
     assert run.of("site_patch") == []
 
 
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(playbook: Playbook, tree: Tree) -> None:
+    """Ansible itself refuses unknown parameters of a role in ``roles``, but not what comes from anywhere else."""
+    variables = {"megatron_bridge_paths": [str(tree("4.57.6"))], "megatron_bridge_stat": "absent"}
+    expected = "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state"
+    for how in ("roles", "import_role", "include_role"):
+        (item,) = items(playbook(use(how), variables=variables).exits(2))
+        assert item["msg"] == expected
+    audit = {"ansible.builtin.import_role": {"name": ROLE, "tasks_from": "audit"}, "vars": variables}
+    (item,) = playbook(play(audit)).exits(2).one("site_patch_info").result["results"]
+    assert item["msg"] == expected
+
+
+def test_variables_of_a_play_without_the_role_are_its_own_affair(playbook: Playbook, tree: Tree) -> None:
+    options = {"name": "transformers_modeling_utils", "path": str(tree("4.57.6"))}
+    tasks = [{f"primus.patches.{module}": options} for module in ("site_patch", "site_patch_info")]
+    playbook(play(*tasks, vars={"megatron_bridge_stat": "mine", "primus_host": "mine"})).exits(0)
+
+
 def test_skipping_is_a_choice_of_the_user(playbook: Playbook, tree: Tree, tmp_path: Path) -> None:
     sites = {"megatron_bridge_paths": [str(tree("5.0.0")), str(tmp_path)]}
     assert playbook(use("roles", **sites)).rc == 2

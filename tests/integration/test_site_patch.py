@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible import constants
 from lab import environments, packages, sandbox, snapshot
 from lab.sandbox import needs_mounts, needs_root
 
@@ -31,7 +32,7 @@ THING = {
     **dict(reason="A test.", upstream="none", retire="Never."),
     "edits": [{"reexport": {"source": ".core", "names": ["one", "two"]}}],
 }
-RESULT = ("changed", "failed", "msg", "patches", "diff")
+RESULT = ("changed", "failed", "patches", "diff")
 
 
 def patch(**parameters: Any) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def results(run: Run) -> list[dict[str, Any]]:
 
 def told(result: dict[str, Any]) -> dict[str, Any]:
     imports = [{**found, "seconds": None} for found in result.get("imports") or []]
-    return {**{key: result.get(key) or None for key in RESULT}, "imports": imports}
+    # (Of what was not refused, the message says in check mode that it would be done, and else that it was.)
+    refused = result["msg"] if result["failed"] else None
+    return {**{key: result.get(key) or None for key in RESULT}, "msg": refused, "imports": imports}
 
 
 def found(result: dict[str, Any]) -> tuple[str, str, bool]:
@@ -391,8 +394,14 @@ def test_options_may_come_in_one_dictionary_and_win_over_those_on_their_own(play
     assert nested["msg"].endswith("options: expected options of this module, found options in options")
 
 
+@pytest.mark.parametrize("inject", ["false", "true"])
 @pytest.mark.parametrize("verbosity", [2, 3])
-def test_the_invocation_is_told_where_ansible_shows_it(playbook: Playbook, tree: Tree, verbosity: int) -> None:
+def test_the_invocation_is_told_where_the_user_wants_it(
+    playbook: Playbook, tree: Tree, verbosity: int, inject: str
+) -> None:
+    """From ansible-core 2.21 on by a setting, that older ones do not know: these show it from -vvv on."""
     task = patch(name=NAME, path=str(tree("4.57.6")))
-    (result,) = results(playbook(play(task), environment={"ANSIBLE_VERBOSITY": str(verbosity)}).exits(0))
-    assert ("invocation" in result) == (verbosity > 2)
+    environment = {"ANSIBLE_VERBOSITY": str(verbosity), "ANSIBLE_INJECT_INVOCATION": inject}
+    (result,) = results(playbook(play(task), environment=environment).exits(0))
+    told = inject == "true" if hasattr(constants, "INJECT_INVOCATION") else verbosity > 2
+    assert ("invocation" in result) == told

@@ -3,23 +3,26 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import gzip
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import cache, interpreters
+from lab import cache, checkout, interpreters
 from lab.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = checkout.ROOT
 
 
 def tool(name: str) -> str:
@@ -31,13 +34,36 @@ def tool(name: str) -> str:
     return found
 
 
-def build_artifact(destination: Path) -> Path:
-    """Build the collection from the checkout with ansible-galaxy and return the ``.tar.gz``."""
+def build_artifact(destination: Path, root: Path = ROOT) -> Path:
+    """Build the collection from a checkout and return the ``.tar.gz``; the same commit gives the same bytes.
+
+    All times in it are that of the commit, or SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/).
+    """
     destination.mkdir(parents=True, exist_ok=True)
-    environment = clean_environment(destination / "home")
-    run(tool("ansible-galaxy"), "collection", "build", "--force", "--output-path", destination, ROOT, env=environment)
-    (artifact,) = destination.glob("primus-patches-*.tar.gz")
+    time = int(os.environ.get("SOURCE_DATE_EPOCH") or checkout.committed(root))
+    with tempfile.TemporaryDirectory(prefix="primus-artifact-") as name:
+        # Not from the checkout itself: what reads `manifest:` walks through all of it, virtual environments, too.
+        source = checkout.copy(Path(name, "source"), root)
+        environment = clean_environment(Path(name, "home"))
+        run(tool("ansible-galaxy"), "collection", "build", "--output-path", name, source, env=environment)
+        (built,) = Path(name).glob("*.tar.gz")
+        artifact = destination / built.name
+        _pack_again(built, artifact, time)
     return artifact
+
+
+def _pack_again(built: Path, artifact: Path, time: int) -> None:
+    """Write the archive with one time for everything; ansible-galaxy has seen to order, owner and mode."""
+    with (
+        tarfile.open(built) as source,
+        artifact.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=time) as packed,
+        tarfile.open(fileobj=packed, mode="w") as target,
+    ):
+        for member in source:
+            member.mtime = time
+            member.pax_headers = {}
+            target.addfile(member, source.extractfile(member) if member.isfile() else None)
 
 
 def install_artifact(artifact: Path, collections: Path) -> Path:

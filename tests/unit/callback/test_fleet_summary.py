@@ -45,14 +45,15 @@ def test_prints_nothing_when_no_task_of_ours_ran(callback: CallbackModule) -> No
     assert callback._display.lines == []
 
 
-@pytest.mark.parametrize(("check", "action"), [(True, "would apply"), (False, "apply")])
+@pytest.mark.parametrize(("check", "action"), [(True, "would apply"), (False, "applied")])
 def test_check_mode_predicts(callback: CallbackModule, check: bool, action: str) -> None:  # noqa: FBT001
     callback.v2_runner_on_ok(outcome(check=check, patches=[PATCH]))
     callback.v2_playbook_on_stats(None)
     text, color = callback._display.lines[2]
-    assert text.split() == ["gpu-1", "-", "a_patch", "pending", *action.split(), "found", "pending"]
+    reason = "found pending" if check else "found: found pending"
+    assert text.split() == ["gpu-1", "-", "a_patch", "pending", *action.split(), *reason.split()]
     assert color == constants.COLOR_CHANGED
-    assert callback._display.lines[3][0] == f"1 pending ({action})"
+    assert callback._display.lines[3][0] == ("1 pending (would apply)" if check else "1 applied (was pending)")
 
 
 @pytest.mark.parametrize("module", ["site_patch_info", "import_check"])
@@ -78,7 +79,7 @@ def test_items_of_a_loop_are_told_once_by_their_own_events(callback: CallbackMod
     callback.v2_runner_item_on_failed(outcome(msg="no route", item="/opt/b", unreachable=True))
     callback.v2_runner_on_failed(outcome(results=[{"patches": [PATCH]}, {"msg": "boom"}, {"msg": "no route"}]))
     callback.v2_playbook_on_stats(None)
-    assert callback._display.lines[-1][0] == "1 pending (apply), 1 failed, 1 unreachable"
+    assert callback._display.lines[-1][0] == "1 applied (was pending), 1 failed, 1 unreachable"
 
 
 def test_a_second_playbook_of_one_command_starts_afresh(callback: CallbackModule) -> None:
@@ -96,7 +97,7 @@ def test_without_v_there_is_a_line_for_a_state_and_not_for_each_node(callback: C
     callback.v2_runner_on_failed(outcome(msg="boom", item="/opt/b"))
     callback.v2_playbook_on_stats(None)
     assert [text for text, _color in callback._display.lines[1:]] == [
-        "STATE    ACTION       NODES",
+        "FOUND    ACTION       NODES",
         "pending  would apply      1  gpu-1",
         "failed   -                1  gpu-1",
         "gpu-1: /opt/b: failed: boom",

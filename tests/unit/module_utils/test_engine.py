@@ -67,7 +67,9 @@ def run(site: Path, check: bool = False, diff: bool = False, **parameters: Any) 
 def told(result: dict[str, Any]) -> dict[str, Any]:
     """Return what check mode and the run must agree on: all but how long an import took."""
     imports = [{**found, "seconds": None} for found in result.get("imports", [])]
-    return {**{key: result.get(key) for key in RESULT}, "imports": imports}
+    # (Of what was not refused, the message says in check mode that it would be done, and else that it was.)
+    refused = result["msg"] if result.get("failed") else None
+    return {**{key: result.get(key) for key in RESULT}, "msg": refused, "imports": imports}
 
 
 def found(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -76,25 +76,27 @@ def test_check_apply_again_revert_again(home: Path, tree: Tree) -> None:
     line = 2 + stock.partition(b"from .pytorch_utils")[0].count(b"\n")
     before = state(site)
     where = f"transformers 4.57.6 in {site}/transformers"
-    pending = f"{NAME}: pending, action apply%s: {where}: not applied; revision 1 is current\n"
-    applied = f"{NAME}: applied, action %s: {where}: revision 1 at line {line}\n"
+    pending = f"{NAME}: pending, %s: {where}: not applied; revision 1 is current\n"
+    applied = f"{NAME}: applied, %s: {where}: revision 1 at line {line}\n"
 
-    assert said(script(home, site, "--check")) == (1, pending % " (not done: --check)", "")
-    assert said(script(home, site, "--revert", "--check")) == (0, pending.replace("apply%s", "none"), "")
+    assert said(script(home, site, "--check")) == (1, pending % "would apply", "")
+    assert said(script(home, site, "--revert", "--check")) == (0, pending % "nothing to do", "")
     assert state(site) == before
 
-    assert said(script(home, site)) == (0, pending % "", "")
+    done = f"{NAME}: applied (was pending: {where}: not applied; revision 1 is current)\n"
+    assert said(script(home, site)) == (0, done, "")
     after = state(site)
     assert b"    prune_linear_layer,\n" in modeling_utils(site).read_bytes()
 
-    assert said(script(home, site)) == (0, applied % "none", "")
-    assert said(script(home, site, "--check")) == (0, applied % "none", "")
-    assert said(script(home, site, "--check", "--revert")) == (1, applied % "revert (not done: --check)", "")
+    assert said(script(home, site)) == (0, applied % "nothing to do", "")
+    assert said(script(home, site, "--check")) == (0, applied % "nothing to do", "")
+    assert said(script(home, site, "--check", "--revert")) == (1, applied % "would revert", "")
     assert state(site) == after
 
-    assert said(script(home, site, "--revert")) == (0, applied % "revert", "")
+    done = f"{NAME}: reverted (was applied: {where}: revision 1 at line {line})\n"
+    assert said(script(home, site, "--revert")) == (0, done, "")
     assert modeling_utils(site).read_bytes() == stock
-    assert said(script(home, site, "--revert")) == (0, pending.replace("apply%s", "none"), "")
+    assert said(script(home, site, "--revert")) == (0, pending % "nothing to do", "")
     assert {path.name for path in home.rglob("*")}.isdisjoint({"__pycache__"})
 
 
@@ -130,7 +132,7 @@ def test_the_path_may_be_a_checkout_a_package_or_a_site_packages(
         path = f"{site}/transformers/"
     done = script(here, path, cwd=site)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{NAME}: pending, action apply: transformers 4.57.6 in " in done.stdout
+    assert f"{NAME}: applied (was pending: transformers 4.57.6 in " in done.stdout
     assert b"# >>> primus.patches: transformers_modeling_utils, revision 1 >>>\n" in modeling_utils(site).read_bytes()
 
 
@@ -157,7 +159,9 @@ def test_diff_shows_the_block_in_its_place(home: Path, tree: Tree) -> None:
         ]
         assert {line[0] for line in lines[6:16]} == {"+"}
         assert lines[5] == " from .pytorch_utils import id_tensor_storage"
-        assert lines[19].startswith(f"{NAME}: pending, action apply")
+        assert lines[19].startswith(
+            f"{NAME}: pending, would apply: " if "--check" in options else f"{NAME}: applied (was pending: "
+        )
         assert len(lines) == 20
     assert said(script(home, site, "--diff"))[1].startswith(f"{NAME}: applied")
     assert "\n-    Conv1D,\n" in script(home, site, "--diff", "--revert").stdout
@@ -191,7 +195,7 @@ def test_native_is_nothing_to_do(home: Path, tree: Tree) -> None:
         done = script(home, site, *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == (
-            f"{NAME}: native, action none: transformers 4.55.4 in {site}/transformers: every name is there already\n"
+            f"{NAME}: native, nothing to do: transformers 4.55.4 in {site}/transformers: every name is there already\n"
         )
     assert state(site) == before
 
@@ -237,7 +241,7 @@ def test_revert_of_what_is_not_applied_is_nothing_to_do(here: Path, tree: Tree, 
     before = state(site)
     done = script(here, site, "--revert")
     assert (done.returncode, done.stderr) == (0, "")
-    assert ", action none: " in done.stdout
+    assert ", nothing to do: " in done.stdout
     assert state(site) == before
 
 
@@ -267,9 +271,9 @@ def test_any_bare_python_from_3_8_on_can_run_it(
     bare = ("-I", "-S", "-W", "error")
     assert script(home, site, "--check", python=python(version), options=bare).returncode == 1
     for options, expected in (
-        ((), "pending, action apply"),
-        ((), "applied, action none"),
-        (("--revert",), "applied, action rev"),
+        ((), "applied (was pending: "),
+        ((), "applied, nothing to do: "),
+        (("--revert",), "reverted (was applied: "),
     ):
         done = script(home, site, *options, python=python(version), options=bare)
         assert (done.returncode, done.stderr) == (0, "")
@@ -302,7 +306,7 @@ def test_modules_named_like_the_standard_librarys_do_not_get_in_the_way(
             (directory / f"{name}.py").write_text("raise RuntimeError('the wrong ' + __name__)\n")
     done = script(home, site, "--diff", python=python(version), options=options, cwd=tmp_path / "cwd")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{NAME}: pending, action apply" in done.stdout
+    assert f"{NAME}: applied (was pending: " in done.stdout
 
 
 def test_it_may_be_started_by_a_link(here: Path, tree: Tree, tmp_path: Path) -> None:

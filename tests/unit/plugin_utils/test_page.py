@@ -11,7 +11,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _p
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import promtool
-from lab.observations import Observation, imported, looked, lost, patch, report, report_of
+from lab.observations import Observation, imported, looked, lost, patch, report, report_of, result
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -118,3 +118,25 @@ def test_the_page_needs_nothing_else_and_stays_small() -> None:
 def test_a_report_is_plain_data_whatever_it_holds() -> None:
     told = fleet("gpu\ud800", "x\ud800\n")
     assert json.loads(_report.text(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("observed", "action"),
+    [
+        (Observation("n", result(patch("pending", action="apply")), "ok", predicted=False, audited=False), "applied"),
+        (
+            Observation("n", result(patch("pending", action="apply")), "ok", predicted=True, audited=False),
+            "would apply",
+        ),
+        (
+            Observation("n", result(patch("pending", action="apply")), "failed", predicted=False, audited=False),
+            "failed",
+        ),
+        (looked("n", patch("pending", action="apply")), "drifted"),
+        (looked("n", patch("applied"), imports=[imported(error="no")]), "drifted"),
+        (looked("n", patch("applied")), "none"),
+    ],
+)
+def test_the_page_has_the_words_of_the_summary(observed: Observation, action: str) -> None:
+    report = report_of([observed])
+    assert [row["action"] for row in _page._rows(report, {"n": 1})] == [action]

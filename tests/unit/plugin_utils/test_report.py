@@ -248,3 +248,11 @@ def test_what_is_to_be_done_agrees_with_the_verdict_on_the_node() -> None:
     forgiven = Observation("gpu1", result(patch("pending"), failed_when_result=False), "ok", predicted=True)
     assert todo(forgiven, looked("gpu2", patch("pending"))) == [("pending", patch("pending")["message"], ["gpu2"])]
     assert build(looked("gpu1", patch("pending")), wrong=())["fail_states"] == []
+
+
+def test_where_a_patch_shall_not_be_there_an_older_revision_is_reverted_and_not_migrated() -> None:
+    absent = ("applied", "outdated", "conflict")
+    entries = build(looked("gpu1", patch("outdated")), looked("gpu2", patch("pending")), wrong=absent)["todo"]
+    assert [(entry["do"], entry["nodes"]) for entry in entries] == [
+        ("Run revert_primus: the patch is still there.", ["gpu1"])
+    ]

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    FAIL_STATES,
     brief,
     counts,
     fold,
+    hint,
     merge,
     printable,
     problems,
@@ -19,6 +21,9 @@ from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ENVIRONMENT = {"python": "/opt/venv/bin/python", "python_version": "3.11.7", "prefix": "/opt/venv", "path": None}
 
@@ -102,10 +107,80 @@ def test_a_result_hidden_by_no_log_is_a_line_all_the_same() -> None:
     assert told({"censored": "hidden", "changed": True}) == [("", "", "hidden", "none", "hidden")]
 
 
-def test_a_state_that_only_failed_when_objected_to_keeps_its_planned_action() -> None:
-    judged = result({**patch(), "copy": None}, imports=[], failed=True, failed_when_result=True)
-    ((*_others, state, action, _reason),) = told(judged, predicted=True)
-    assert (state, action) == ("pending", "apply")
+@pytest.mark.parametrize(
+    ("state", "ok", "wrong", "action", "reason"),
+    [
+        ("pending", True, True, "drifted", "a_patch was found pending; imports work"),
+        ("unsupported", True, True, "drifted", "a_patch was found unsupported; imports work"),
+        ("native", False, True, "drifted", "a_patch was found native; import megatron.bridge: No module named 'x'"),
+        ("applied", True, False, "none", "a_patch was found applied; imports work"),
+        ("pending", True, False, "none", "a_patch was found pending; imports work"),
+        (
+            "applied",
+            True,
+            True,
+            "drifted",
+            "a_patch was found applied; imports work; the playbook's own condition on this node says so",
+        ),
+    ],
+)
+def test_an_audit_says_drifted_and_why_of_whatever_it_objects_to(
+    state: str,
+    ok: bool,  # noqa: FBT001
+    wrong: bool,  # noqa: FBT001
+    action: str,
+    reason: str,
+) -> None:
+    found = {**patch(state, "apply" if state == "pending" else "none"), "copy": None}
+    judged = result(found, imports=[imported(ok=ok)], failed=wrong, failed_when_result=wrong)
+    assert [line[2:] for line in told(judged, predicted=True)] == [(state, action, reason)]
+
+
+def test_an_audit_objects_to_no_patch_but_the_wrong_one() -> None:
+    patches = [{**patch(state, "none", state), "copy": None} for state in ("applied", "pending", "conflict")]
+    judged = result(*patches, failed=True, failed_when_result=True)
+    lines = records("gpu-1", judged, predicted=True, fail_states=["applied", "conflict"])
+    assert [line["action"] for line in lines] == ["drifted", "none", "drifted"]
+
+
+def test_only_where_no_patch_is_applied_an_audit_says_how_to_audit_for_absence() -> None:
+    def audited(*states: str, fail_states: Sequence[str] = FAIL_STATES) -> str:
+        wrong = any(state in fail_states for state in states)
+        results = [
+            result({**patch(state, "none"), "copy": None}, failed_when_result=wrong and state in fail_states)
+            for state in states
+        ]
+        found = [
+            record
+            for number, each in enumerate(results)
+            for record in records(f"n{number}", each, predicted=True, fail_states=fail_states)
+        ]
+        return hint(merge(found))
+
+    assert "-e megatron_bridge_state=absent" in audited("pending", "native", "unsupported", "missing")
+    assert audited("pending", "applied") == audited("pending", "conflict") == audited("native") == ""
+    assert audited("unsupported", "missing") == ""
+    assert audited("pending", fail_states=["applied"]) == ""
+    assert hint(merge(records("n1", result(patch()), predicted=True))) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "action", "after", "count"),
+    [
+        ("pending", "apply", "applied", "1 applied (was pending)"),
+        ("outdated", "migrate", "migrated", "1 migrated (was outdated)"),
+        ("applied", "revert", "reverted", "1 reverted (was applied)"),
+    ],
+)
+def test_what_was_done_is_told_as_done(state: str, action: str, after: str, count: str) -> None:
+    lines = records("gpu-1", result(patch(state, action)), predicted=False)
+    (_heading, row) = table(lines)
+    assert row.split() == [
+        *("gpu-1", "/opt/venv/bin/python", "a_patch", state, after),
+        *f"found: a_patch was found {state}".split(),
+    ]
+    assert [text for text, _record in brief(lines)][1].split() == [state, after, "1", "gpu-1"]
+    assert counts(lines) == count
 
 
 @pytest.mark.parametrize("imports_first", [True, False])
@@ -190,7 +265,7 @@ def fleet() -> list[Any]:
 
 def test_a_fleet_is_told_in_a_line_for_each_state_and_one_for_each_trouble() -> None:
     assert [text for text, _record in brief(fleet())] == [
-        "STATE        ACTION       NODES",
+        "FOUND        ACTION       NODES",
         "pending      would apply     64  gpu[001-064]",
         "unreachable  none             2  gpu[7,9]",
         "conflict     failed           1  web",

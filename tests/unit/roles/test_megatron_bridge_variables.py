@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.primus.patches.plugins.module_utils import _plan
 
 ROLE = Path(__file__).parents[3] / "roles" / "megatron_bridge"
@@ -52,7 +54,14 @@ def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None
     ]
 
 
-def test_an_audit_objects_by_default_to_every_state_but_native_and_applied() -> None:
-    choices = OPTIONS["megatron_bridge_audit_fail_states"]["choices"]
-    assert set(choices) - set(DEFAULTS["megatron_bridge_audit_fail_states"]) == {"native", "applied"}
+@pytest.mark.parametrize(
+    ("state", "right"),
+    # What the state asked for would change is wrong, and what it could not deal with.
+    [("present", {"native", "applied"}), ("absent", {"native", "pending", "unsupported", "missing"})],
+)
+def test_an_audit_objects_by_default_to_what_is_not_as_the_state_asks(state: str, right: set[str]) -> None:
+    name = "megatron_bridge_audit_fail_states"
+    choices = OPTIONS[name]["choices"]
+    templar = Templar(DataLoader(), variables={"megatron_bridge_state": state})
+    assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
     assert set(_plan.ACTIONS) <= set(choices)

@@ -1,4 +1,4 @@
-# Lists the catalogue on any machine that has Python: `python3 .../_catalogue [--json] [NAME ...]`.
+# Lists the catalogue on any machine that has Python: `python3 .../_catalogue/listing.py [--json] [NAME ...]`.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH = 100
 
 def main(catalogue: Sequence[Mapping[str, Any]]) -> int:
     """Print the patches that the arguments name; returns the exit status, 2 for a name that is not there."""
-    parser = argparse.ArgumentParser(prog="_catalogue", description="List the patches of primus.patches.")
+    parser = argparse.ArgumentParser(description="List the patches of primus.patches.")
     parser.add_argument("name", nargs="*", help="patches to be listed (default: all)")
     parser.add_argument("--json", action="store_true", help="print whole definitions, as one JSON list")
     options = parser.parse_args()

@@ -1,0 +1,102 @@
+# What an operator may have got wrong before anything runs: an ansible-core that is too old, a misspelt variable.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on an ansible-core of any age: it is what says that this one is too old.
+
+The collection's own files say what is known: ``meta/runtime.yml`` the version, the role's ``argument_specs.yml`` its
+variables. The other names that the role uses, and the playbooks' own variables, are found in their text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import sys
+import typing as t
+from pathlib import Path
+
+from ansible import release
+from ansible.module_utils.common.yaml import yaml_load
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_ROLE_NAME = "primus.patches.megatron_bridge"
+_PREFIX = "megatron_bridge_"
+_COLLECTION = Path(__file__).parents[2]
+_ROLE = _COLLECTION / "roles" / "megatron_bridge"
+_NEAR = 0.8  # how like one of ours (0 to 1) a primus_* must be to be taken for it: others use that prefix, too
+
+
+def wrong_play(names: Iterable[str]) -> str:
+    """Return why a play of our own playbooks must not begin; ``""`` where it may.
+
+    :param names: of the play's variables: those of the command line and its own.
+    """
+    return old_core(release.__version__) or "; ".join(_misspelt_role(names) + _misspelt_playbook(names))
+
+
+def wrong_task(variables: Mapping[str, t.Any]) -> str:
+    """Return why a task must not run on a node; ``""`` where it may. Only tasks of our role have a say in its names.
+
+    :param variables: all of the task on that node.
+    """
+    if variables.get("ansible_role_name") != _ROLE_NAME:
+        return ""
+    return old_core(release.__version__) or "; ".join(_misspelt_role(variables))
+
+
+@functools.lru_cache(maxsize=None)
+def old_core(version: str) -> str:
+    """Return what to say of an ansible-core that is too old for this collection; ``""`` where it is not."""
+    needed = yaml_load((_COLLECTION / "meta" / "runtime.yml").read_text(encoding="utf-8"))["requires_ansible"]
+    # (It is written ">=2.19.0". Of a release candidate the release counts, as for Ansible itself.)
+    if _numbers(version) >= _numbers(needed):
+        return ""
+    return (
+        f"primus.patches: expected ansible-core {needed}, found {version} "
+        f"(Python {sys.version.split()[0]}, {sys.prefix}). Nothing was done. "
+        "Install a newer one beside it, with Python 3.11 or newer: "
+        f"python3 -m venv ~/ansible && ~/ansible/bin/pip install 'ansible-core{needed}'; "
+        "then use ~/ansible/bin/ansible-playbook."
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def _misspelt_role(names: Iterable[str]) -> list[str]:
+    options, others = _role_names()
+    known = options | others
+    unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in known)
+    near = {name: difflib.get_close_matches(name, sorted(options), 1, 0)[0] for name in unknown}
+    return [f"unknown variable {name}: the nearest one of the role is {found}" for name, found in near.items()]
+
+
+def _misspelt_playbook(names: Iterable[str]) -> list[str]:
+    """Tell of names that are nearly ours, held together without the prefix that they share."""
+    known = {name.partition("_")[2]: name for name in _playbook_names()}
+    unknown = sorted(name for name in names if name.startswith("primus_") and name not in known.values())
+    near = {name: difflib.get_close_matches(name.partition("_")[2], sorted(known), 1, _NEAR) for name in unknown}
+    return [f"unknown variable {name}: expected {known[found[0]]}" for name, found in near.items() if found]
+
+
+@functools.lru_cache(maxsize=None)
+def _role_names() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the role's variables, and the further names that it registers or sets."""
+    specs = (_ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    entries = yaml_load(specs)["argument_specs"].values()
+    options = frozenset(name for entry in entries for name in entry["options"])
+    tasks = [path.read_text(encoding="utf-8") for path in (_ROLE / "tasks").glob("*.yml")]
+    return options, frozenset(re.findall(rf"\b{_PREFIX}\w+", "\n".join((specs, *tasks)))) - options
+
+
+@functools.lru_cache(maxsize=None)
+def _playbook_names() -> frozenset[str]:
+    """Return the variables of the playbooks: each has its default where it is used."""
+    files = (*(_COLLECTION / "playbooks").glob("*.yml"), _ROLE / "defaults" / "main.yml")
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return frozenset(re.findall(r"\bprimus_\w+(?= \| default\()", "\n".join(texts)))

@@ -1,0 +1,34 @@
+# The checkout as git would see it: what a build, a lint or a test gets a copy of.
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """Return the paths of tracked files, and of new ones that are not ignored."""
+    found = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate").split("\0")
+    # A tracked file may be deleted in the working tree.
+    return [name for name in found if name and ((root / name).is_symlink() or (root / name).exists())]
+
+
+def committed(root: Path = ROOT) -> int:
+    """Return when the commit that is checked out was made, in seconds since 1970."""
+    return int(_git(root, "log", "-1", "--format=%ct"))
+
+
+def copy(destination: Path, root: Path = ROOT) -> Path:
+    """Copy them to ``destination``, and return that."""
+    for name in names(root):
+        (destination / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, destination / name, follow_symlinks=False)
+    return destination
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # Whoever runs what is in a checkout trusts it, also where it belongs to somebody else, as in a container.
+    command = ("git", "-c", "safe.directory=*", "-C", root, *arguments)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
