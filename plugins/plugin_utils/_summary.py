@@ -85,7 +85,7 @@ def _status(result: Result, known: str = "") -> str:
     # Where failed_when had its say, "failed" is no longer the module's own word. Only site_patch_info surely did not
     # fail when it tells patches; it is the one that tells copies, or several environments.
     judged = "failed_when_result" in result and (
-        "environments" in result or any("copy" in patch for patch in result.get("patches") or ())
+        "environments" in result or any("copy_id" in patch for patch in result.get("patches") or ())
     )
     return "ok" if status == "failed" and judged else status
 

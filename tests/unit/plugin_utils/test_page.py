@@ -36,7 +36,7 @@ class Tags(HTMLParser):
 
 def fleet(node: str, text: str) -> Any:
     """Return the report of two nodes, one of which tells that text wherever it can."""
-    told = patch("conflict", name=text or "p", message=text, path=text, version=text, integrity="foreign", copy=text)
+    told = patch("conflict", name=text or "p", message=text, path=text, version=text, integrity="foreign", copy_id=text)
     file = {**told["file"], "owner": text, "filesystem": text, "link": text}
     other = {"path": text, "version": text, "where": "sys.path"}
     told.update(file=file, others=[other], distributions=[text, text])

@@ -223,10 +223,10 @@ def test_hard_links_count_for_what_is_patched_alone() -> None:
 
 
 def test_copies_that_several_nodes_see_are_told_once() -> None:
-    shared = patch(copy="nfs4 storage:/envs 0 7")
-    found = build(looked("gpu1", shared), looked("gpu2", shared), looked("gpu3", patch(copy="boot 1 2")))
+    shared = patch(copy_id="nfs4 storage:/envs 0 7")
+    found = build(looked("gpu1", shared), looked("gpu2", shared), looked("gpu3", patch(copy_id="boot 1 2")))
     (copy,) = found["shared_copies"]
-    assert (copy["copy"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
+    assert (copy["copy_id"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
 
 
 @settings(max_examples=30, deadline=None)

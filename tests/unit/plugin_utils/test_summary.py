@@ -103,7 +103,7 @@ def test_a_result_hidden_by_no_log_is_a_line_all_the_same() -> None:
 
 
 def test_a_state_that_only_failed_when_objected_to_keeps_its_planned_action() -> None:
-    judged = result({**patch(), "copy": None}, imports=[], failed=True, failed_when_result=True)
+    judged = result({**patch(), "copy_id": None}, imports=[], failed=True, failed_when_result=True)
     ((*_others, state, action, _reason),) = told(judged, predicted=True)
     assert (state, action) == ("pending", "apply")
 
@@ -142,7 +142,7 @@ def test_an_audit_objects_to_states_imports_and_what_could_not_be_looked_at() ->
     assert problems({"failed": True, "msg": "no Python", "patches": []}, wanted) == ["no Python"]
     assert problems({"unreachable": True, "msg": "no route"}, wanted) == ["no route"]
     # Ansible asks once more, for the label, when failed_when has set "failed" itself.
-    judged = result({**patch(), "copy": None}, failed=True, failed_when_result=True)
+    judged = result({**patch(), "copy_id": None}, failed=True, failed_when_result=True)
     assert problems(judged, wanted) == ["a_patch is pending"]
 
 
