@@ -10,9 +10,7 @@ import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from lab.observations import (
+from ansible_collections.primus.patches.tests.lab.observations import (
     PYTHON,
     Observation,
     imported,
@@ -25,8 +23,10 @@ from lab.observations import (
     report_of,
     result,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 

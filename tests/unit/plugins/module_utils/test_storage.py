@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from module_utils import _storage
+from ansible_collections.primus.patches.plugins.module_utils import _storage
 
 TABLE = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version as installed
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.primus.patches.plugins.module_utils import _versions
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from module_utils import _versions
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -277,7 +277,7 @@ def test_the_order_is_that_of_the_list_in_pep_440() -> None:
         ["1.0.post456", "1.0.15", "1.1.dev1", "1!0.dev0"],
     ]
     order = [_versions.parse(text) for text in chain(*groups)]
-    assert all(lower < higher for lower, higher in pairwise(order))
+    assert all(lower < higher for lower, higher in zip(order, order[1:]))
 
 
 @pytest.mark.parametrize(
