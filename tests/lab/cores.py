@@ -39,5 +39,5 @@ def python(core: str) -> Path:
     except interpreters.NoInterpreter as error:
         raise interpreters.NoInterpreter(
             f"ansible-core {core} needs a Python of {', '.join(versions)}; {error}. Install one and let PATH or pyenv "
-            f"have it, or leave this core out: ./dev test --core 2.19"
+            f"have it, or test on another core alone: ./dev test --core 2.19"
         ) from error
