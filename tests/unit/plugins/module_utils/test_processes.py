@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from module_utils import _processes
+from ansible_collections.primus.patches.plugins.module_utils import _processes
 
 
 def python(
