@@ -70,7 +70,7 @@ class ActionModule(Normal):
             return super().run(tmp, task_vars)
         asked = {key: arguments[key] for key in _LOOK if key in arguments}
         look = self._execute_module("primus.patches.site_patch_info", asked, task_vars=task_vars)
-        copies = [patch["copy"] for patch in look.get("patches", ())]
+        copies = [patch["copy_id"] for patch in look.get("patches", ())]
         if look.get("failed") or not copies or not all(copies):
             return super().run(tmp, task_vars)  # (which tells what is wrong as without `shared`)
         node = str((task_vars or {}).get("inventory_hostname", ""))
@@ -83,7 +83,7 @@ class ActionModule(Normal):
                 return result
         if verdict["failure"]:
             taken = {key: look[key] for key in ("environment", "patches") if key in look}
-            taken["patches"] = [{key: patch[key] for key in patch if key != "copy"} for patch in look["patches"]]
+            taken["patches"] = [{key: patch[key] for key in patch if key != "copy_id"} for patch in look["patches"]]
             msg = f"{verdict['node']}, which stands for this copy: {verdict['failure']}"
             return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
         # The module looks at the file here as well: if it is another one after all, it is patched, too.

@@ -158,7 +158,7 @@ def _nothing(request: Mapping[str, Any], python: str | None, path: str | None, o
     message = "%s %s: expected one %s or more that match, found none" % (option, pattern, what)
     definitions = request.get("definitions") or []
     names = request.get("name") or [patch.get("name") for patch in definitions or _catalogue.CATALOGUE]
-    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "path", "copy"))
+    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "path", "copy_id"))
     patches = [{**unknown, "name": name, "state": "missing", "action": "none", "message": message} for name in names]
     return _told(python, path, message, patches=patches, imports=[])
 

@@ -64,7 +64,7 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         _imports.check(imports)
     patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
     steps = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request)).steps
-    found = [{**step.result(), "copy": survey.copy(step)} for step in steps]
+    found = [{**step.result(), "copy_id": survey.copy_id(step)} for step in steps]
     if request.get("details"):
         for told, step in zip(found, steps):
             told.update(survey.details(step, request.get("path")))

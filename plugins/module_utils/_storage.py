@@ -20,7 +20,7 @@ class Mount(NamedTuple):
     source: str
 
 
-def copy(directory: str, mounts: str = _MOUNTS) -> str | None:
+def copy_id(directory: str, mounts: str = _MOUNTS) -> str | None:
     """What is the same for two directories, on any nodes, only if they are one: there a file is written once for all.
 
     On a file system that nodes share that is its source, its own id and the inode (not the device number, which each

@@ -23,9 +23,9 @@ _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
 _COMMAND = 200  # characters
 
 
-def copy(step: _plan.Step) -> str | None:
-    """The identity of the physical copy that a patch was looked for in; see ``_storage.copy``."""
-    return _storage.copy(os.path.dirname(step.path)) if step.path else None
+def copy_id(step: _plan.Step) -> str | None:
+    """The identity of the physical copy that a patch was looked for in; see ``_storage.copy_id``."""
+    return _storage.copy_id(os.path.dirname(step.path)) if step.path else None
 
 
 def details(step: _plan.Step, path: str | None) -> dict[str, Any]:

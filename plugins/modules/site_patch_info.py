@@ -102,7 +102,7 @@ patches:
   type: list
   elements: dict
   contains:
-    copy:
+    copy_id:
       description:
         - Identity of the physical copy that the file belongs to. Where it is the same on two nodes, they see the same
           directory, by a file system that they share.

@@ -29,7 +29,7 @@ SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report
 STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 
 _PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
-_DETAILS = ("copy", "file", "bytecode", "others", "distributions")
+_DETAILS = ("copy_id", "file", "bytecode", "others", "distributions")
 _IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
 _WHERE = ("python", "python_version", "prefix", "path")
 
@@ -263,16 +263,16 @@ def _shared(nodes: Sequence[Data]) -> list[Data]:
     """Return the physical copies that are seen from several places."""
     seen: dict[str, list[tuple[str, str, Data]]] = {}
     for node, environment, patch in patches_of({"nodes": nodes}):
-        if patch["copy"]:
-            seen.setdefault(patch["copy"], []).append((node["name"], environment["environment"], patch))
+        if patch["copy_id"]:
+            seen.setdefault(patch["copy_id"], []).append((node["name"], environment["environment"], patch))
     return [
         {
-            "copy": copy,
+            "copy_id": copy_id,
             "nodes": list(dict.fromkeys(node for node, _environment, _patch in places)),
             "environments": sorted({environment for _node, environment, _patch in places}),
             "patches": {patch["name"]: patch["state"] for _node, _environment, patch in places},
         }
-        for copy, places in sorted(seen.items())
+        for copy_id, places in sorted(seen.items())
         if len({place[:2] for place in places}) > 1
     ]
 

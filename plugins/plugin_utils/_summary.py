@@ -120,7 +120,7 @@ def _is_judged(result: Result) -> bool:
     is the one that tells copies, or several environments.
     """
     return "failed_when_result" in result and (
-        "environments" in result or any("copy" in patch for patch in result.get("patches") or ())
+        "environments" in result or any("copy_id" in patch for patch in result.get("patches") or ())
     )
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import environments, interpreters
+import yaml
+from lab import cores, environments, interpreters
+from lab.controller import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,3 +87,19 @@ def test_ssh_node_is_reached_by_a_real_ssh(playbook: Callable[..., Run], ssh_nod
     play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "printenv SSH_CONNECTION"}]}
     run = playbook([play], inventory=ssh_node).exits(0)
     assert run.one("command", "node").result["stdout"].startswith("127.0.0.1 ")
+
+
+def test_the_oldest_core_that_is_tested_is_the_one_that_the_collection_requires() -> None:
+    requires = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["requires_ansible"]
+    assert requires == f">={min(cores.SUPPORTED)}.0"
+
+
+def test_a_core_without_a_python_is_told_with_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(version: str) -> Path:
+        raise interpreters.NoInterpreter(f"no Python {version} in PATH")
+
+    monkeypatch.setattr(interpreters, "find", none)
+    monkeypatch.setattr(interpreters, "get", none)
+    told = r"ansible-core 2\.20 needs a Python of 3\.12, 3\.13, 3\.14; no Python 3\.12 in PATH\. .*--core 2\.19"
+    with pytest.raises(interpreters.NoInterpreter, match=told):
+        cores.python("2.20")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from lab import controller, environments, promtool
+from ansible_collections.primus.patches.plugins.plugin_utils import _metrics
+from lab import controller, environments, observations, promtool
 from lab.run import run as command
 
 if TYPE_CHECKING:
@@ -359,3 +360,8 @@ def test_an_unprivileged_user_audits_a_read_only_environment(
     (patch,) = report["nodes"][0]["environments"][0]["patches"]
     assert (patch["state"], patch["file"]["mode"]) == ("pending", "0444")
     assert command("find", str(site), "-printf", "%p %i %m %C@\n") == before
+
+
+@pytest.mark.parametrize("count", [1, 64, 2000])
+def test_prometheus_own_tool_has_nothing_against_the_metrics(count: int) -> None:
+    assert promtool.complaints(_metrics.text(observations.report(count))) == ""

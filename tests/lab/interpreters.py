@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The environments that the collection promises to serve and tests (see "Supported" in the README).
-PROMISED = ("3.8", "3.9", "3.11", "3.13")
+PROMISED = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 
 class NoInterpreter(LookupError):
@@ -42,21 +42,33 @@ def find(version: str) -> Path:
 
     :raises NoInterpreter: when none is found.
     """
-    found = _look(version)
+    return _found(version, download=os.environ.get("CI") == "true")
+
+
+def get(version: str) -> Path:
+    """Return an interpreter of ``version`` as :func:`find` does, and let uv download it wherever there is none.
+
+    :raises NoInterpreter: when none can be had.
+    """
+    return _found(version, download=True)
+
+
+def _found(version: str, *, download: bool) -> Path:
+    found = _look(version, download=download)
     if isinstance(found, str):
         raise NoInterpreter(found)
     return found
 
 
 @functools.cache
-def _look(version: str) -> Path | str:
-    """Return what :func:`find` does, or the text of its error (so that a failed download is not tried again)."""
+def _look(version: str, *, download: bool) -> Path | str:
+    """Return an interpreter, or the text of the error (so that a failed download is not tried again)."""
     wanted = tuple(int(part) for part in version.split("."))
     for candidate in _candidates(version):
         if _version(candidate) == wanted:
             return candidate
     where = f"no Python {version} in PATH, pyenv or uv's directory"
-    if os.environ.get("CI") != "true":
+    if not download:
         return f"{where}: install it, or set CI=true to let uv get it"
     try:
         return _download(version)

@@ -41,7 +41,7 @@ def patch(state: str = "applied", **more: Any) -> dict[str, Any]:
         "integrity": "patched" if state == "applied" else "pristine",
         "path": f"{site}/modeling_utils.py",
         "message": f"transformers 4.57.6 in {site}: found {state}, with words enough for a line of the usual length",
-        "copy": "b5a0 fe01 1835021",
+        "copy_id": "b5a0 fe01 1835021",
         "file": {
             "owner": "root",
             "group": "root",

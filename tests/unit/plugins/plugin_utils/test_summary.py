@@ -131,13 +131,13 @@ def test_an_audit_says_drifted_and_why_of_whatever_it_objects_to(
     action: str,
     reason: str,
 ) -> None:
-    found = {**patch(state, "apply" if state == "pending" else "none"), "copy": None}
+    found = {**patch(state, "apply" if state == "pending" else "none"), "copy_id": None}
     judged = result(found, imports=[imported(ok=ok)], failed=wrong, failed_when_result=wrong)
     assert [line[2:] for line in told(judged, predicted=True)] == [(state, action, reason)]
 
 
 def test_an_audit_objects_to_no_patch_but_the_wrong_one() -> None:
-    patches = [{**patch(state, "none", state), "copy": None} for state in ("applied", "pending", "conflict")]
+    patches = [{**patch(state, "none", state), "copy_id": None} for state in ("applied", "pending", "conflict")]
     judged = result(*patches, failed=True, failed_when_result=True)
     lines = records("gpu-1", judged, predicted=True, fail_states=["applied", "conflict"])
     assert [line["action"] for line in lines] == ["drifted", "none", "drifted"]
@@ -147,7 +147,7 @@ def test_only_where_no_patch_is_applied_an_audit_says_how_to_audit_for_absence()
     def audited(*states: str, fail_states: Sequence[str] = FAIL_STATES) -> str:
         wrong = any(state in fail_states for state in states)
         results = [
-            result({**patch(state, "none"), "copy": None}, failed_when_result=wrong and state in fail_states)
+            result({**patch(state, "none"), "copy_id": None}, failed_when_result=wrong and state in fail_states)
             for state in states
         ]
         found = [
@@ -217,7 +217,7 @@ def test_an_audit_objects_to_states_imports_and_what_could_not_be_looked_at() ->
     assert problems({"failed": True, "msg": "no Python", "patches": []}, wanted) == ["no Python"]
     assert problems({"unreachable": True, "msg": "no route"}, wanted) == ["no route"]
     # Ansible asks once more, for the label, when failed_when has set "failed" itself.
-    judged = result({**patch(), "copy": None}, failed=True, failed_when_result=True)
+    judged = result({**patch(), "copy_id": None}, failed=True, failed_when_result=True)
     assert problems(judged, wanted) == ["a_patch is pending"]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from module_utils import _patch
-from module_utils._catalogue import CATALOGUE
-from module_utils._diff import Diff, Hunk
-from module_utils._errors import DefinitionError, SitePatchError
-from module_utils._reexport import Reexport
-from module_utils._replace import Replace
+from ansible_collections.primus.patches.plugins.module_utils import _patch
+from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.primus.patches.plugins.module_utils._diff import Diff, Hunk
+from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError, SitePatchError
+from ansible_collections.primus.patches.plugins.module_utils._reexport import Reexport
+from ansible_collections.primus.patches.plugins.module_utils._replace import Replace
 
 EDIT = {"source": ".core", "names": ["Thing", "other"]}
 GOOD: dict[str, Any] = {

@@ -10,9 +10,7 @@ import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from lab.observations import (
+from ansible_collections.primus.patches.tests.lab.observations import (
     PYTHON,
     Observation,
     imported,
@@ -25,8 +23,10 @@ from lab.observations import (
     report_of,
     result,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
@@ -223,10 +223,10 @@ def test_hard_links_count_for_what_is_patched_alone() -> None:
 
 
 def test_copies_that_several_nodes_see_are_told_once() -> None:
-    shared = patch(copy="nfs4 storage:/envs 0 7")
-    found = build(looked("gpu1", shared), looked("gpu2", shared), looked("gpu3", patch(copy="boot 1 2")))
+    shared = patch(copy_id="nfs4 storage:/envs 0 7")
+    found = build(looked("gpu1", shared), looked("gpu2", shared), looked("gpu3", patch(copy_id="boot 1 2")))
     (copy,) = found["shared_copies"]
-    assert (copy["copy"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
+    assert (copy["copy_id"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
 
 
 @settings(max_examples=30, deadline=None)

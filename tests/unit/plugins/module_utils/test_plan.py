@@ -1,28 +1,22 @@
-# Plans: states, actions, integrity and versions, on real wheels where they can be had and on small packages elsewhere.
+# Plans: states, actions, integrity and versions, on small packages (on real releases: tests/integration/engine).
 from __future__ import annotations
 
 import re
-import shutil
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from lab import packages
-from lab.old_script import NAMES, old_script
-from module_utils import _environment, _files, _patch, _plan
-from module_utils._catalogue.transformers_modeling_utils import PATCH
-from module_utils._errors import NoEnvironment
+from ansible_collections.primus.patches.plugins.module_utils import _environment, _files, _patch, _plan
+from ansible_collections.primus.patches.plugins.module_utils._catalogue.transformers_modeling_utils import PATCH
+from ansible_collections.primus.patches.plugins.module_utils._errors import NoEnvironment
+from ansible_collections.primus.patches.tests.lab import packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Tree = Callable[[str], Path]
-
 SEVEN = _patch.load(PATCH)
-BEGIN = b"# >>> primus.patches: transformers_modeling_utils, revision 1 >>>\n"
-END = b"# <<< primus.patches: transformers_modeling_utils <<<\n"
 
 
 def look(
@@ -47,310 +41,6 @@ def carry_out(plan: _plan.Plan) -> None:
 
 def snapshot(site: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in site.rglob("*") if path.is_file()}
-
-
-# --- real wheels
-
-
-@pytest.mark.parametrize("version", ["4.30.2", "4.49.0", "4.55.4"])
-@pytest.mark.parametrize("present", [True, False])
-def test_releases_that_re_export_all_seven_are_native(tree: Tree, version: str, *, present: bool) -> None:
-    site = tree(version)
-    plan, result = look(site, present=present)
-    assert result == {
-        "name": "transformers_modeling_utils",
-        "revision": 1,
-        "revision_found": None,
-        "state": "native",
-        "action": "none",
-        "integrity": "pristine",
-        "package": "transformers",
-        "version": version,
-        "path": str(site / "transformers" / "modeling_utils.py"),
-        "message": f"transformers {version} in {site}/transformers: every name is there already",
-    }
-    assert plan.changes == ()
-
-
-@pytest.mark.parametrize("version", ["4.56.2", "4.57.6"])
-def test_a_pending_release_is_applied_and_reverted_to_the_bytes_of_record(tree: Tree, version: str) -> None:
-    site = tree(version)
-    file = site / "transformers" / "modeling_utils.py"
-    stock = file.read_bytes()
-    plan, result = look(site)
-    assert (result["state"], result["action"], result["integrity"]) == ("pending", "apply", "pristine")
-    assert result["message"] == f"transformers {version} in {site}/transformers: not applied; revision 1 is current"
-    assert [(change.path, change.before) for change in plan.changes] == [(str(file), stock)]
-    assert look(site, present=False)[1]["action"] == "none"
-
-    carry_out(plan)
-    line = stock[: stock.index(b"from .pytorch_utils")].count(b"\n") + 2
-    for present, action in ((True, "none"), (False, "revert")):
-        plan, result = look(site, present=present)
-        assert (result["state"], result["action"], result["integrity"]) == ("applied", action, "patched")
-        assert result["message"].endswith(f": revision 1 at line {line}")
-    assert [change.after for change in plan.changes] == [stock]
-
-    carry_out(plan)
-    record = _environment.record(_package(site), str(file), None)
-    assert record is not None
-    assert _environment.matches(file.read_bytes(), record.hash)
-    assert states(site) == ["pending"]
-
-
-@pytest.mark.parametrize(
-    ("version", "absent"),
-    [
-        ("4.29.2", ["id_tensor_storage"]),
-        ("5.0.0", ["find_pruneable_heads_and_indices", "prune_conv1d_layer", "prune_layer"]),
-        ("5.23.0", ["find_pruneable_heads_and_indices", "prune_conv1d_layer", "prune_layer"]),
-    ],
-)
-def test_a_release_without_the_names_is_unsupported_and_they_are_listed(
-    tree: Tree, version: str, absent: list[str]
-) -> None:
-    site = tree(version)
-    before = snapshot(site)
-    plan, result = look(site)
-    assert (result["state"], result["action"], result["integrity"]) == ("unsupported", "none", "pristine")
-    reason = f"expected version >=4.56,<5, found {version}; transformers.pytorch_utils does not define "
-    head, _reason, names = result["message"].partition(reason)
-    assert head == f"transformers {version} in {site}/transformers: "
-    assert [name for name in names.split(", ") if name in absent] == absent
-    assert set(names.split(", ")) <= set(NAMES)
-    assert [step.action for step in plan.refused] == ["refuse"]
-    assert plan.changes == ()
-    assert look(site, skip=["unsupported"])[1]["action"] == "skip"
-    assert look(site, present=False)[1]["action"] == "none"
-    assert snapshot(site) == before
-
-
-def test_a_release_without_the_source_module_is_unsupported_and_not_a_conflict(tree: Tree) -> None:
-    site = tree("4.29.2")
-    (site / "transformers" / "pytorch_utils.py").unlink()  # as before 4.18
-    result = look(site)[1]
-    assert result["state"] == "unsupported"
-    assert (
-        "expected version >=4.56,<5, found 4.29.2; expected the module transformers.pytorch_utils" in result["message"]
-    )
-
-
-def test_within_the_range_a_missing_source_module_is_a_conflict(tree: Tree) -> None:
-    site = tree("4.57.6")
-    (site / "transformers" / "pytorch_utils.py").unlink()
-    result = look(site)[1]
-    assert result["state"] == "conflict"
-    assert "expected the module transformers.pytorch_utils beside the file, found none" in result["message"]
-
-
-def test_a_version_out_of_range_is_unsupported_even_where_every_name_could_be_had(tree: Tree) -> None:
-    site = tree("4.57.6")
-    _set_version(site, "4.55.9")
-    result = look(site)[1]
-    assert result["state"] == "unsupported"
-    assert result["message"].endswith("expected version >=4.56,<5, found 4.55.9")
-
-
-@pytest.mark.parametrize("version", ["4.56.2", "4.57.6"])
-def test_the_old_scripts_block_is_native_named_and_taken_out_where_record_proves_it(tree: Tree, version: str) -> None:
-    site = tree(version)
-    file = site / "transformers" / "modeling_utils.py"
-    stock = file.read_text()
-    file.write_text(old_script(stock))
-    line = file.read_text().split("\n").index("from .pytorch_utils import (  # noqa: F401") + 1
-    plan, result = look(site)
-    assert (result["state"], result["action"], result["integrity"]) == ("native", "none", "patched")
-    assert result["message"].endswith(
-        f"every name is there already, by the unmarked block at line {line} that the old stand-alone script wrote "
-        "(state absent takes it out: RECORD proves the original)"
-    )
-    assert plan.changes == ()
-    plan, result = look(site, present=False)
-    assert (result["state"], result["action"]) == ("native", "revert")
-    assert [change.after.decode() for change in plan.changes] == [stock]
-
-
-@pytest.mark.parametrize("why", ["edited elsewhere", "no RECORD"])
-def test_the_old_scripts_block_stays_where_nothing_proves_the_original(tree: Tree, why: str) -> None:
-    site = tree("4.57.6")
-    file = site / "transformers" / "modeling_utils.py"
-    file.write_text(old_script(file.read_text()))
-    if why == "no RECORD":
-        next(site.glob("*.dist-info/RECORD")).unlink()
-    else:
-        file.write_text(file.read_text() + "# mine\n")
-    plan, result = look(site, present=False)
-    assert (result["state"], result["action"]) == ("native", "none")
-    assert result["integrity"] == ("unknown" if why == "no RECORD" else "foreign")
-    assert result["message"].endswith("(state absent leaves it: no RECORD proves the original)")
-    assert plan.changes == ()
-
-
-def test_a_hand_made_import_of_all_seven_is_native(tree: Tree) -> None:
-    site = tree("4.57.6")
-    file = site / "transformers" / "modeling_utils.py"
-    imports = f"import transformers.pytorch_utils\nfrom transformers.pytorch_utils import {', '.join(NAMES)}"
-    file.write_text(file.read_text().replace("from .pytorch_utils import id_tensor_storage", imports))
-    result = look(site)[1]
-    assert (result["state"], result["integrity"]) == ("native", "foreign")
-    assert result["message"].endswith(": every name is there already")
-
-
-@pytest.mark.parametrize("imports", ["old script", "by hand"])
-def test_an_import_of_all_seven_on_5_is_unsupported_as_it_cannot_work(tree: Tree, imports: str) -> None:
-    site = tree("5.0.0")
-    file = site / "transformers" / "modeling_utils.py"
-    line = f"from .pytorch_utils import {', '.join(NAMES)}\n"
-    text = file.read_text()
-    file.write_text(
-        old_script(text) if imports == "old script" else text.replace("import os\n", f"import os\n{line}", 1)
-    )
-    result = look(site)[1]
-    assert result["state"] == "unsupported"
-    assert "does not define find_pruneable_heads_and_indices, prune_conv1d_layer, prune_layer" in result["message"]
-
-
-# --- a block that is not the one that would be written now
-
-
-@pytest.fixture
-def applied(tree: Tree) -> Path:
-    """Return a site-packages with 4.57.6 and the patch."""
-    site = tree("4.57.6")
-    carry_out(look(site)[0])
-    return site
-
-
-def edit(site: Path, *changes: tuple[bytes, bytes]) -> Path:
-    file = site / "transformers" / "modeling_utils.py"
-    text = file.read_bytes()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new, 1)
-    file.write_bytes(text)
-    return file
-
-
-WHOLE = re.compile(re.escape(BEGIN) + b".*" + re.escape(END), re.DOTALL)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ([(b"    Conv1D,\n", b"")], "expected the block of revision 1 as it would be written now, found another one: "),
-        ([(b"    Conv1D,\n", b"    Conv1D,  # mine\n")], "expected one block from '# >>> primus.patches: "),
-        ([(END, b"")], "expected one block from '# >>> primus.patches: "),
-        ([(BEGIN, BEGIN + BEGIN)], "expected one block from '# >>> primus.patches: "),
-        (
-            [(b"revision 1 >>>", b"revision 7 >>>")],
-            "expected revision 1 or older, found revision 7: a newer primus.patches",
-        ),
-    ],
-)
-@pytest.mark.parametrize("present", [True, False])
-def test_a_block_edited_by_hand_or_newer_is_a_conflict_that_tells_the_line_and_what_to_do(
-    applied: Path, changes: list[tuple[bytes, bytes]], message: str, *, present: bool
-) -> None:
-    line = edit(applied).read_bytes().partition(BEGIN)[0].count(b"\n") + 1
-    edit(applied, *changes)
-    plan, result = look(applied, present=present)
-    assert (result["state"], result["action"]) == ("conflict", "none")
-    assert result["version"] == "4.57.6"
-    assert message in result["message"]
-    assert re.search(rf"(?:line |lines )(?:\d+, )*{line}\b", result["message"])
-    assert re.search("restore the block, or the file from its wheel|use that one", result["message"])
-    assert len(plan.refused) == 1
-    assert plan.changes == ()
-
-
-def test_a_block_in_another_place_is_a_conflict(applied: Path) -> None:
-    file = edit(applied)
-    text = file.read_bytes()
-    found = WHOLE.search(text)
-    assert found
-    file.write_bytes(text.replace(found[0], b"").replace(b"import os\n", b"import os\n" + found[0], 1))
-    result = look(applied)[1]
-    assert result["state"] == "conflict"
-    assert "as it would be written now, found another one: it, or the file around it, was edited" in result["message"]
-
-
-def test_a_newer_block_in_an_untouched_file_is_no_foreign_edit(applied: Path) -> None:
-    edit(applied, (b"revision 1 >>>", b"revision 2 >>>"))
-    assert look(applied)[1]["integrity"] == "patched"
-
-
-def test_other_edits_of_the_file_do_not_hinder_and_are_called_foreign(applied: Path) -> None:
-    file = edit(applied, (b"import os\n", b"import os  # mine\n"))
-    plan, result = look(applied, present=False)
-    assert (result["state"], result["action"], result["integrity"]) == ("applied", "revert", "foreign")
-    carry_out(plan)
-    assert b"import os  # mine\n" in file.read_bytes()
-    assert b"primus.patches" not in file.read_bytes()
-
-
-@pytest.mark.parametrize("fewer", [False, True])
-def test_an_older_revision_is_migrated_and_absent_gives_the_original(tree: Tree, *, fewer: bool) -> None:
-    site = tree("4.57.6")
-    file = site / "transformers" / "modeling_utils.py"
-    stock = file.read_bytes()
-    old = _with_names(SEVEN, *NAMES[:3]) if fewer else SEVEN
-    carry_out(look(site, old)[0])
-    new = _revised(SEVEN, 4)
-    plan, result = look(site, new)
-    assert (result["state"], result["action"], result["revision"]) == ("outdated", "migrate", 4)
-    assert result["integrity"] == "patched"
-    assert re.search(r": revision 1 at line \d+, revision 4 is current$", result["message"])
-    back, result = look(site, new, present=False)
-    assert (result["state"], result["action"]) == ("outdated", "revert")
-    assert [change.after for change in back.changes] == [stock]
-    carry_out(plan)
-    assert look(site, new)[1]["state"] == "applied"
-    assert file.read_bytes().count(b"# >>> primus.patches") == 1
-    carry_out(look(site, new, present=False)[0])
-    assert file.read_bytes() == stock
-
-
-def test_an_older_revision_that_was_edited_by_hand_is_not_migrated(applied: Path) -> None:
-    edit(applied, (b"    Conv1D,\n", b"    Conv1D,\n    mine_too,  # keep\n"))
-    for present in (True, False):
-        assert look(applied, _revised(SEVEN, 2), present=present)[1]["state"] == "conflict"
-
-
-@pytest.mark.parametrize("revision", [1, 2])
-@pytest.mark.parametrize("version", ["4.57.6", "5.0.0"])
-def test_a_block_that_is_quoted_in_a_string_is_a_conflict(tree: Tree, version: str, revision: int) -> None:
-    site = tree(version)
-    file = site / "transformers" / "modeling_utils.py"
-    file.write_bytes(file.read_bytes() + b'\n"""\n' + _block() + b'"""\n')
-    for present in (True, False):
-        assert look(site, _revised(SEVEN, revision), present=present)[1]["state"] == "conflict"
-
-
-def test_an_older_block_that_upstream_made_needless_is_taken_out_by_a_migration(tree: Tree) -> None:
-    site = tree("4.55.4")
-    file = site / "transformers" / "modeling_utils.py"
-    stock = file.read_bytes()
-    file.write_bytes(stock.replace(b"import os\n", b"import os\n" + _block(), 1))
-    plan, result = look(site, _revised(SEVEN, 2))
-    assert (result["state"], result["action"]) == ("outdated", "migrate")
-    assert [change.after for change in plan.changes] == [stock]
-
-
-def test_a_block_left_over_in_a_version_that_does_not_admit_it_is_unsupported_and_absent_takes_it_out(
-    tree: Tree,
-) -> None:
-    site = tree("5.0.0")
-    file = site / "transformers" / "modeling_utils.py"
-    stock = file.read_bytes()
-    file.write_bytes(stock.replace(b"import os\n", b"import os\n" + _block(), 1))
-    result = look(site)[1]
-    assert (result["state"], result["action"], result["integrity"]) == ("unsupported", "none", "patched")
-    assert re.search(
-        r"; the block at line \d+ is left from another version: state absent takes it out$", result["message"]
-    )
-    plan, result = look(site, present=False)
-    assert (result["state"], result["action"]) == ("unsupported", "revert")
-    assert [change.after for change in plan.changes] == [stock]
 
 
 # --- small packages: the table of states, versions, integrity
@@ -714,50 +404,9 @@ def test_blocks_of_two_patches_lie_in_one_place_where_the_source_is_the_files_ow
     assert plan.changes[0].after.index(b"import third\n# >>> primus.patches: one") > 0
 
 
-def test_a_plan_writes_nothing(tree: Tree) -> None:
-    site = tree("4.57.6")
-    before = snapshot(site)
-    listing = sorted(site.rglob("*"))
-    look(site)
-    look(site, present=False)
-    assert snapshot(site) == before
-    assert sorted(site.rglob("*")) == listing
-
-
-# ---
-
-
-def _package(site: Path) -> _environment.Package:
-    package = _environment.find("transformers", str(site))
-    assert package is not None
-    return package
-
-
-def _set_version(site: Path, version: str) -> None:
-    (dist_info,) = site.glob("transformers-*.dist-info")
-    metadata = dist_info / "METADATA"
-    metadata.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", metadata.read_text(), count=1))
-    shutil.move(dist_info, site / f"transformers-{version}.dist-info")
-
-
-def _revised(patch: _patch.Patch, number: int) -> _patch.Patch:
-    (current,) = patch.revisions
-    return patch._replace(revisions=(current._replace(number=number),))
-
-
-def _with_names(patch: _patch.Patch, *names: str) -> _patch.Patch:
-    (current,) = patch.revisions
-    return patch._replace(revisions=(current._replace(edits=(current.edits[0]._replace(names=names),)),))
-
-
-def _block() -> bytes:
-    names = "".join(f"    {name},\n" for name in NAMES).encode()
-    return BEGIN + b"from .pytorch_utils import (  # noqa: F401\n" + names + b")\n" + END
-
-
 def _documented_keys() -> dict[str, dict[str, str]]:
     """Return what the documentation of site_patch says of an entry of ``patches``."""
-    source = (Path(__file__).parents[3] / "plugins" / "modules" / "site_patch.py").read_text()
+    source = (Path(__file__).parents[4] / "plugins" / "modules" / "site_patch.py").read_text()
     returned = re.search(r'^RETURN = r"""\n(.*?)^"""', source, re.MULTILINE | re.DOTALL)
     assert returned
     keys: dict[str, dict[str, str]] = yaml.safe_load(returned[1])["patches"]["contains"]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from module_utils import _storage
+from ansible_collections.primus.patches.plugins.module_utils import _storage
 
 TABLE = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -24,16 +24,16 @@ def test_two_directories_are_two_copies_and_links_are_one(tmp_path: Path) -> Non
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "link").symlink_to("a")
-    assert _storage.copy(str(tmp_path / "a")) == _storage.copy(str(tmp_path / "link")) != None  # noqa: E711
-    assert _storage.copy(str(tmp_path / "a")) != _storage.copy(str(tmp_path / "b"))
+    assert _storage.copy_id(str(tmp_path / "a")) == _storage.copy_id(str(tmp_path / "link")) != None  # noqa: E711
+    assert _storage.copy_id(str(tmp_path / "a")) != _storage.copy_id(str(tmp_path / "b"))
 
 
 def test_a_copy_stays_what_it_is_when_a_file_in_it_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    before = _storage.copy(str(tmp_path))
+    before = _storage.copy_id(str(tmp_path))
     (tmp_path / "new").touch()
     (tmp_path / "new").rename(tmp_path / "file")
-    assert _storage.copy(str(tmp_path)) == before
+    assert _storage.copy_id(str(tmp_path)) == before
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_only_file_systems_that_nodes_share_are_the_same_on_other_nodes(
     tmp_path: Path, kind: str, source: str, *, shared: bool
 ) -> None:
     inode = os.stat(tmp_path).st_ino
-    found = _storage.copy(str(tmp_path), table(tmp_path, kind, source))
+    found = _storage.copy_id(str(tmp_path), table(tmp_path, kind, source))
     assert found is not None
     assert found.startswith(f"{kind} {source} ") == shared
     assert found.endswith(f" {inode}")
@@ -73,4 +73,4 @@ def test_the_mount_that_leads_to_a_directory_is_the_longest_and_last(tmp_path: P
 
 
 def test_what_is_not_there_is_no_copy(tmp_path: Path) -> None:
-    assert _storage.copy(str(tmp_path / "absent")) is None
+    assert _storage.copy_id(str(tmp_path / "absent")) is None

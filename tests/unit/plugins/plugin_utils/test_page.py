@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
+from ansible_collections.primus.patches.tests.lab.observations import (
+    Observation,
+    imported,
+    looked,
+    lost,
+    patch,
+    report,
+    report_of,
+    result,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import promtool
-from lab.observations import Observation, imported, looked, lost, patch, report, report_of, result
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -36,7 +44,7 @@ class Tags(HTMLParser):
 
 def fleet(node: str, text: str) -> Any:
     """Return the report of two nodes, one of which tells that text wherever it can."""
-    told = patch("conflict", name=text or "p", message=text, path=text, version=text, integrity="foreign", copy=text)
+    told = patch("conflict", name=text or "p", message=text, path=text, version=text, integrity="foreign", copy_id=text)
     file = {**told["file"], "owner": text, "filesystem": text, "link": text}
     other = {"path": text, "version": text, "where": "sys.path"}
     told.update(file=file, others=[other], distributions=[text, text])
@@ -74,11 +82,6 @@ def test_any_text_is_a_label_in_both_formats(node: str, text: str) -> None:
     assert sum(not line.startswith("#") for line in metrics.split("\n")) == plain
     for families in (prometheus(metrics.replace("\r", "?")), openmetrics.text_string_to_metric_families(metrics)):
         assert {family.name.removeprefix("primus_patches_") for family in families} == set(_metrics.SERIES)
-
-
-@pytest.mark.parametrize("count", [1, 64, 2000])
-def test_prometheus_own_tool_has_nothing_against_the_metrics(count: int) -> None:
-    assert promtool.complaints(_metrics.text(report(count))) == ""
 
 
 def test_a_label_holds_what_was_told() -> None:

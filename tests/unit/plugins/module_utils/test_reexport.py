@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
-import subprocess
 import sys
 import types
 import warnings
@@ -12,18 +10,14 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from ansible_collections.primus.patches.plugins.module_utils import _edits, _patch, _reexport
+from ansible_collections.primus.patches.plugins.module_utils._catalogue.transformers_modeling_utils import PATCH
+from ansible_collections.primus.patches.plugins.module_utils._errors import Conflict, Unsupported
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from lab import wheels
-from lab.interpreters import PROMISED
-from lab.old_script import old_script
-from module_utils import _edits, _patch, _reexport
-from module_utils._catalogue.transformers_modeling_utils import PATCH
-from module_utils._errors import Conflict, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 OWNER = "two_names"
 EDIT = _reexport.Reexport(".core", ("Thing", "other"))
@@ -388,9 +382,13 @@ NESTED = b"".join(b" " * depth + b"if x:\n" for depth in range(150)) + b" " * 15
         (b"import a\n" + NESTED, "too many levels of indentation"),
         (b"import a\nx = " + b"(" * 5000 + b")" * 5000 + b"\n", "."),
         (b"import a\nx = " + b"-" * 100000 + b"1\n", "."),
-        (b"import a\nx = a" + b".b" * 100000 + b"\n", "."),
+        pytest.param(
+            *(b"import a\nx = a" + b".b" * 100000 + b"\n", "."),
+            marks=pytest.mark.skipif(sys.version_info < (3, 9), reason="the parser of Python 3.8 has no limit there"),
+        ),
         (b"import a\n<<<<<<< HEAD\n", "at line 2: "),
     ],
+    ids=lambda value: repr(value[:40]),  # (as a whole they are far too long for a report)
 )
 def test_a_file_that_does_not_parse_is_a_conflict_that_says_where(text: bytes, reason: str) -> None:
     with pytest.raises(Conflict, match=f"^the file does not parse.*(?:{reason})") as caught:
@@ -493,74 +491,6 @@ def test_a_file_is_unpatched_whatever_the_owners() -> None:
         text = done(text, owner=owner).decode()
     assert _reexport.unpatched(text.encode()) == b"import a\r\nx = 1"
     assert _reexport.unpatched(HAND_EDITED["with a line more"].encode()) == HAND_EDITED["with a line more"].encode()
-
-
-# --- the old script's block
-
-
-@pytest.mark.parametrize("version", ["4.56.2", "4.57.6"])
-def test_the_block_of_the_old_script_is_found_by_its_line_and_comes_out_again(version: str) -> None:
-    stock, pytorch_utils = stock_files(version)
-    old = old_script(stock.decode()).encode()
-    assert changed(SEVEN, old, "p", 1, transformers(pytorch_utils)) is None
-    line, without = SEVEN.unmarked(old) or (0, b"")
-    assert old.decode().split("\n")[line - 1] == "from .pytorch_utils import (  # noqa: F401"
-    assert without == stock
-
-
-@pytest.mark.parametrize("version", ["4.30.2", "4.55.4"])
-def test_the_same_import_in_a_stock_file_is_not_taken_for_the_old_scripts(version: str) -> None:
-    stock, _source = stock_files(version)
-    assert old_script(stock.decode()) == stock.decode()
-    assert SEVEN.unmarked(stock) is None
-
-
-# --- real files
-
-
-def stock_files(version: str) -> tuple[bytes, bytes]:
-    """Return modeling_utils.py and pytorch_utils.py of a release."""
-    package = wheels.unpacked("transformers", version) / "transformers"
-    return (package / "modeling_utils.py").read_bytes(), (package / "pytorch_utils.py").read_bytes()
-
-
-def transformers(pytorch_utils: bytes) -> _edits.Target:
-    return _edits.Target("transformers", {"transformers.pytorch_utils": ("pytorch_utils.py", pytorch_utils)}.get)
-
-
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("version", ["4.56.2", "4.57.6"])
-def test_the_real_file_gets_six_names_after_its_one_import_and_comes_back(version: str, newline: bytes) -> None:
-    before, pytorch_utils = stock_files(version)
-    before = before.replace(b"\n", newline)
-    after = changed(SEVEN, before, "p", 1, transformers(pytorch_utils))
-    assert after is not None
-    prove(SEVEN, before, after, "p", "transformers")
-    head, begin, rest = after.partition(b"# >>> primus.patches: p, revision 1 >>>" + newline)
-    assert begin
-    assert head.endswith(newline + b"from .pytorch_utils import id_tensor_storage" + newline)
-    names = [line.strip(b" ,").decode() for line in rest.partition(b")" + newline)[0].split(newline)[1:-1]]
-    assert names == [name for name in SEVEN.names if name != "id_tensor_storage"]
-    undone = undone_by(SEVEN, after, "p")
-    assert undone is not None
-    assert undone.text == before
-
-
-@pytest.mark.parametrize("bound_below", [False, True])
-def test_of_the_real_file_only_the_first_lines_are_parsed(bound_below: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, pytorch_utils = stock_files("4.57.6")
-    parsed: list[bytes] = []
-
-    def parse(text: bytes, what: str) -> ast.Module:
-        parsed.append(text)
-        return _edits.parse(text, what)
-
-    monkeypatch.setattr(_reexport, "parse", parse)
-    before += b"Conv1D = None\n" if bound_below else b""
-    after = SEVEN.do(before, "p", 1, transformers(pytorch_utils))
-    longest = max(map(len, parsed))
-    assert longest == len(before) if bound_below else longest < len(before) / 10
-    assert after == SEVEN._do(before, "p", 1, transformers(pytorch_utils))
 
 
 # --- properties
@@ -678,7 +608,7 @@ def test_any_module_gets_a_block_that_binds_every_name_and_comes_out_again(text:
         after = do(text)
     except Conflict as error:
         event("conflict: " + str(error)[:30])
-        imports = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        imports = [node for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))]
         assert not imports or b"del Thing" in text
         return
     event("native" if after is None else "pending")
@@ -763,56 +693,3 @@ def test_three_patches_of_one_module_come_and_go_in_any_order(text: bytes, come:
         assert do(undone.text, owner) == now
         now = undone.text
     assert now == text
-
-
-# --- every Python that an environment may have
-
-CHILD = """
-import hashlib, json, sys
-sys.path.insert(0, sys.argv[1])
-from module_utils import _edits, _reexport
-from module_utils._errors import Conflict, Unsupported
-edit = _reexport.Reexport(".core", ("Thing", "other"))
-target = _edits.Target("pkg", {"pkg.core": ("core.py", b"class Thing: pass\\ndef other(): pass\\n")}.get)
-found = []
-for text in json.load(sys.stdin):
-    text = text.encode("latin-1")
-    try:
-        after = edit.do(text, "p", 1, target)
-        if after != text:
-            edit.prove(_edits.parse(after, "the result"), "pkg")
-            edit.is_in(_edits.code(after, "module.py", 0), after, "p")
-            if edit.undo(after, "p") != text:
-                raise Conflict("cannot be undone")
-        found.append(after.decode("latin-1") if after != text else None)
-    except (Conflict, Unsupported) as error:
-        found.append(type(error).__name__)
-json.dump(found, sys.stdout)
-"""
-
-
-@pytest.mark.parametrize("version", PROMISED)
-def test_every_python_finds_the_same(
-    version: str, python: Callable[[str], Path], request: pytest.FixtureRequest
-) -> None:
-    plugins = request.config.rootpath / "plugins"
-    texts = [
-        template.replace("@", "").replace("\n", newline)
-        for template in PLACES.values()
-        for newline in ("\n", "\r\n", "\r")
-    ]
-    texts += [text + "\nimport a\n" for text in STATEMENTS if "é" not in text]
-    texts += [
-        bad.decode("latin-1") for bad in (b"import a\n\0", b"import a\nx = " + b"-" * 100000 + b"1\n", b"(", NESTED)
-    ]
-    texts = [text.encode().decode("latin-1") for text in texts]
-    command = [python(version), "-I", "-S", "-B", "-c", CHILD, plugins]
-    answer = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
-    expected: list[str | None] = []
-    for text in texts:
-        try:
-            after = do(text.encode("latin-1"), "p")
-            expected.append(after and after.decode("latin-1"))
-        except Conflict:
-            expected.append("Conflict")
-    assert json.loads(answer.stdout) == expected

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from module_utils import _processes
+from ansible_collections.primus.patches.plugins.module_utils import _processes
 
 LIMITS = _processes.Limits(20.0)
 START = (

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.primus.patches.plugins.module_utils import _edits
+from ansible_collections.primus.patches.plugins.module_utils._errors import Conflict
+from ansible_collections.primus.patches.plugins.module_utils._replace import Replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from module_utils import _edits
-from module_utils._errors import Conflict
-from module_utils._replace import Replace
 
 TARGET = _edits.Target("pkg", lambda _module: None)
 

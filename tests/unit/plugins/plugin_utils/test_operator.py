@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.primus.patches.plugins.plugin_utils import _operator
-from lab import controller
 
-RUNTIME = yaml.safe_load((controller.ROOT / "meta" / "runtime.yml").read_text())
+ROOT = Path(__file__).resolve().parents[4]
+RUNTIME = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())
 
 
 def test_the_version_that_is_needed_is_written_as_it_is_read() -> None:
@@ -51,7 +52,7 @@ def test_a_misspelt_name_is_told_with_one_of_the_options(name: str, expected: st
 
 
 def test_the_playbooks_variables_are_those_that_the_readme_has() -> None:
-    readme = (controller.ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert _operator._playbook_names() == {*re.findall(r"`(primus_\w+)`", readme), "primus_report_dir"} - {
         "primus_host"
     }

@@ -5,10 +5,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.primus.patches.plugins.module_utils import _patch, _plan
+from ansible_collections.primus.patches.tests.lab import packages
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import packages
-from module_utils import _patch, _plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.primus.patches.plugins.module_utils import _diff, _edits
+from ansible_collections.primus.patches.plugins.module_utils._errors import Conflict
 from hypothesis import given
 from hypothesis import strategies as st
-from module_utils import _diff, _edits
-from module_utils._errors import Conflict
 
 if TYPE_CHECKING:
     from pathlib import Path
