@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.primus.patches.plugins.module_utils import _environment, _files, _patch, _plan
+from ansible_collections.primus.patches.plugins.module_utils import _files, _patch, _plan
 from ansible_collections.primus.patches.plugins.module_utils._catalogue.transformers_modeling_utils import PATCH
 from ansible_collections.primus.patches.plugins.module_utils._errors import NoEnvironment
 from ansible_collections.primus.patches.tests.lab import packages
