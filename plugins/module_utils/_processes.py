@@ -39,7 +39,7 @@ def run(
         stdin.write(request)
         stdin.seek(0)
         try:
-            # Not AnsibleModule.run_command: this also runs where there is no Ansible, and that knows no time limit.
+            # (run_command has no time limit and needs Ansible)
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [*command, str(writer)],
                 stdin=stdin,
