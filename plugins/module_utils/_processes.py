@@ -76,7 +76,7 @@ def run(
     def start(stdin: int, answer: int, output: int) -> int:
         pipe = os.fstat(answer)
         try:
-            # Not AnsibleModule.run_command: this also runs where there is no Ansible, and that knows no limits.
+            # (run_command has no time limit and needs Ansible)
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [*command, "%d:%d:%d" % (answer, pipe.st_dev, pipe.st_ino)],
                 stdin=stdin,

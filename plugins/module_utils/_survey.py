@@ -24,7 +24,7 @@ _COMMAND = 200  # characters
 
 
 def copy_id(step: _plan.Step) -> str | None:
-    """The identity of the physical copy that a patch was looked for in; see ``_storage.copy_id``."""
+    """``_storage.copy_id`` of where a patch was looked for."""
     return _storage.copy_id(os.path.dirname(step.path)) if step.path else None
 
 

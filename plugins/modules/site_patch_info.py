@@ -104,8 +104,7 @@ patches:
   contains:
     copy_id:
       description:
-        - Identity of the physical copy that the file belongs to. Where it is the same on two nodes, they see the same
-          directory, by a file system that they share.
+        - Identity of the physical copy that the file belongs to. Nodes on which it is the same share that directory.
         - On a network file system it is made of the source of the mount, the id of the file system and the inode of
           the directory, on any other one of the boot of the node, the device and that inode.
       type: str

@@ -382,10 +382,6 @@ NESTED = b"".join(b" " * depth + b"if x:\n" for depth in range(150)) + b" " * 15
         (b"import a\n" + NESTED, "too many levels of indentation"),
         (b"import a\nx = " + b"(" * 5000 + b")" * 5000 + b"\n", "."),
         (b"import a\nx = " + b"-" * 100000 + b"1\n", "."),
-        pytest.param(
-            *(b"import a\nx = a" + b".b" * 100000 + b"\n", "."),
-            marks=pytest.mark.skipif(sys.version_info < (3, 9), reason="the parser of Python 3.8 has no limit there"),
-        ),
         (b"import a\n<<<<<<< HEAD\n", "at line 2: "),
     ],
     ids=lambda value: repr(value[:40]),  # (as a whole they are far too long for a report)
@@ -394,6 +390,12 @@ def test_a_file_that_does_not_parse_is_a_conflict_that_says_where(text: bytes, r
     with pytest.raises(Conflict, match=f"^the file does not parse.*(?:{reason})") as caught:
         do(text)
     assert not str(caught.value).endswith(": ")
+
+
+def test_what_only_some_pythons_can_parse_is_patched_or_a_conflict() -> None:
+    text = b"import a\nx = a" + b".b" * 100000 + b"\n"
+    with suppress(Conflict):
+        assert undo(done(text)) == text
 
 
 def test_what_python_would_warn_of_is_not_our_business() -> None:
