@@ -197,7 +197,7 @@ def _environment(
     if broken:
         problems = [result.get("msg") or result.get("censored") or "failed"]
     elif audited:
-        problems = _summary.problems({**result, "failed": False}, fail_states)
+        problems = _summary.wrong_in({**result, "failed": False}, fail_states)
     else:  # (a task that may change something was content with it, but maybe only foresees what it would do)
         problems = [
             f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in DONE

@@ -233,12 +233,13 @@ def problems(result: Result, fail_states: Sequence[str]) -> list[str]:
     """
     found = received(result)
     if "environments" not in found:
-        return _problems(found, fail_states)
+        return wrong_in(found, fail_states)
     several = [(printable(environment_of(each)), each) for each in found["environments"]]
-    return [f"{environment}: {problem}" for environment, each in several for problem in _problems(each, fail_states)]
+    return [f"{environment}: {problem}" for environment, each in several for problem in wrong_in(each, fail_states)]
 
 
-def _problems(result: Result, fail_states: Sequence[str]) -> list[str]:
+def wrong_in(result: Result, fail_states: Sequence[str]) -> list[str]:
+    """As :func:`problems`, of a result in one environment that was held against what a node may answer."""
     if _status(result) in ("failed", "unreachable"):
         return [printable(str(result.get("msg") or "the patches could not be looked at"))]
     wrong = [
