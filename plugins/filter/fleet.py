@@ -71,7 +71,7 @@ def _published(record: Record) -> Record:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\{(?=[{%#])", "{ ", shorten(printable(text), LONGEST_REASON))
+    return shorten(re.sub(r"\{(?=[{%#])", "{ ", printable(text)), LONGEST_REASON)
 
 
 def audit_problems(result: Mapping[str, t.Any], fail_states: Sequence[str]) -> list[str]:

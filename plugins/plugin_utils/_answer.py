@@ -5,13 +5,13 @@
 """Nodes are not trusted: a node speaks for itself alone, and in the words of this collection's modules or not at all.
 
 What leaves this file is plain: of JSON's own types, with no key, state or size that the description does not have, and
-free text (messages, tracebacks, diffs) without control characters. What does not fit becomes the failure of that node,
-or of that one of its environments. Names and paths are kept as they are: who shows them makes them visible.
+no control character in a text. What does not fit becomes the failure of that node, or of that one of its environments.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from collections.abc import Mapping
 
@@ -35,6 +35,9 @@ LARGEST = 2**53  # what every reader of JSON takes for a whole number
 SIZE = 32_000_000  # characters of an answer as JSON
 DEEPEST = 20  # of what may be anything
 
+# Control characters, those that turn the reading direction or end a line, and lone surrogates, which no encoding has.
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class Odd(Exception):
     """Something in an answer that the description does not have."""
@@ -47,12 +50,8 @@ class Odd(Exception):
 
 
 def visible(text: str) -> str:
-    """Return a text with control and other invisible characters as escapes; lines and tabs stay what they are."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+    """Return a text with escapes for what a terminal acts on or a reader cannot see through; lines and tabs stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _told(value: t.Any) -> str:
@@ -71,7 +70,7 @@ def _told(value: t.Any) -> str:
 def _name(value: t.Any, where: str) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_NAME:
         raise Odd(where, f"a text of at most {LONGEST_NAME:,} characters", value)
-    return value.encode("utf-8", "backslashreplace").decode()  # (a lone surrogate is in no encoding)
+    return str.__str__(visible(value))
 
 
 def _full_name(value: t.Any, where: str) -> str:
@@ -81,7 +80,7 @@ def _full_name(value: t.Any, where: str) -> str:
 
 
 def _text(longest: int) -> Kind:
-    """Free text, which no node's answer fails for: it is made visible, and cut."""
+    """Free text: it is cut, and no answer fails for it."""
 
     def kind(value: t.Any, where: str) -> str:
         if not isinstance(value, str):

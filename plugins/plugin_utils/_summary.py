@@ -16,7 +16,7 @@ import unicodedata
 from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
-from ansible_collections.primus.patches.plugins.plugin_utils._answer import COPY, STATES, received, visible
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import COPY, STATES, received
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -255,7 +255,9 @@ def printable(text: str) -> str:
     Host names come from inventories and messages from libraries: neither may move the cursor, change colours,
     reverse the reading direction or start a second line.
     """
-    return visible(" ".join(text.split()))
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in " ".join(text.split())
+    )
 
 
 def width(text: str) -> int:
