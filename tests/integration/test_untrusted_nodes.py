@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,6 @@ from lab import promtool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from lab.controller import Run
 
@@ -171,25 +171,23 @@ def test_a_node_has_no_say_in_what_the_controller_does(audit: Any, node: Any, he
 def test_facts_of_a_node_do_not_say_where_the_report_goes(
     playbook: Playbook, node: Any, healthy: Any, tmp_path: Path
 ) -> None:
-    elsewhere, right = tmp_path / "elsewhere", tmp_path / "right"
-    facts = {"megatron_bridge_report_dir": str(elsewhere), "primus_report_dir": str(elsewhere)}
-    hosts = {"a": node({**GOOD, "ansible_facts": facts}), "b": healthy}
-    gather = {"hosts": "all", "gather_facts": True, "tasks": []}
-    variables = {"primus_audit_fail_states": ["conflict"]}
-    playbook([gather, {"import_playbook": AUDIT, "vars": {"primus_report_dir": str(right)}}], inventory={"all": {"hosts": hosts}}, variables=variables)
+    elsewhere = tmp_path / "elsewhere"
+    facts = {"megatron_bridge_report_dir": str(elsewhere), "megatron_bridge_audit_fail_states": []}
+    hosts = {"a": node({**GOOD, "ansible_facts": facts}), "b": {**healthy, "primus_audit_fail_states": ["native"]}}
+    plays = [{"hosts": "all", "gather_facts": True, "tasks": []}, {"import_playbook": AUDIT}]
+    playbook(plays, inventory={"all": {"hosts": hosts}}).exits(2)
     assert not elsewhere.exists()
+    (written,) = tmp_path.rglob("primus-report/report.json")
+    assert len(json.loads(written.read_text())["fail_states"]) == 5
 
 
-def test_of_nodes_that_share_a_copy_one_that_answers_nonsense_has_no_say(audit: Any, node: Any) -> None:
-    odd = "#!/bin/sh\ncase $(cat) in *site_patch_info*) cat {0};; *) echo nonsense;; esac\n"
+def test_of_nodes_that_share_a_copy_one_that_answers_nonsense_has_no_say(audit: Any, node: Any, tmp_path: Path) -> None:
     hosts = {"a": node(GOOD), "b": node(GOOD)}
-    hosts["a"]["ansible_pipelining"] = True
-    _python, answer = hosts["a"]["ansible_python_interpreter"], GOOD
-    with open(_python, "w", encoding="utf-8") as script:
-        script.write(odd.format(_python.replace("python-", "answer-")))
-    assert answer
-    found, _run = audit(hosts, SETUP, variables={"megatron_bridge_shared": True}, settings={"forks": "1"})
+    python, looked = Path(hosts["a"]["ansible_python_interpreter"]), tmp_path / "looked"
+    python.write_text(f"#!/bin/sh\n[ -e {looked} ] && exec echo nonsense\ntouch {looked}\n{python.read_text()}")
+    found, run = audit(hosts, SETUP, variables={"megatron_bridge_shared": True}, settings={"forks": "1"})
     assert {host: each["status"] for host, each in found.items()} == {"a": "failed", "b": "ok"}
+    assert looked.exists(), run
 
 
 def test_what_is_handed_on_is_plain_and_no_template(
