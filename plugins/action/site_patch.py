@@ -74,10 +74,9 @@ class ActionModule(Module):
             verdict: Verdict | None = json.loads(file.read() or "null")
             if verdict is None:
                 result = super()._work(tmp, task_vars)
-                if not self.answered:
-                    return result  # (nobody else is to suffer for a node that answers nonsense)
-                failure = str(result.get("msg") or "failed") if result.get("failed") else ""
-                json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
+                if self.answered:  # (nobody else is to suffer for a node that answers nonsense)
+                    failure = str(result.get("msg") or "failed") if result.get("failed") else ""
+                    json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
                 return result
         if verdict["failure"]:
             taken = {key: look[key] for key in ("environment", "patches") if key in look}
@@ -98,7 +97,9 @@ def _left(result: Result, node: str) -> Result:
         patch if patch["action"] == "none" else {**patch, "action": "none", "message": f"left to {node}"}
         for patch in result["patches"]
     ]
-    msg = "; ".join(f"{patch['name']}: {patch['state']}, nothing to do: {patch.get('message')}" for patch in patches)
+    msg = "; ".join(
+        f"{patch['name']}: {patch['state']}, nothing to do: {patch.get('message') or ''}" for patch in patches
+    )
     kept = {key: value for key, value in result.items() if key != "diff"}
     return {**kept, "changed": False, "msg": msg, "patches": patches}
 

@@ -115,7 +115,9 @@ class CallbackModule(CallbackBase):
             try:
                 value = templar.template(variables.get(name, self._settings[name]))
             except AnsibleError as error:
-                self._display.error(f"{name} has no value, so the report is not as you want it: {printable(str(error))}")
+                self._display.error(
+                    f"{name} has no value, so the report is not as you want it: {printable(str(error))}"
+                )
                 continue
             if value or name == _FAIL_STATES:  # (no state may count as wrong, but a play without a report ends none)
                 self._settings[name] = value

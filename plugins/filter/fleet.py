@@ -75,7 +75,7 @@ def _plain(text: str) -> str:
 
 
 def audit_problems(result: Mapping[str, t.Any], fail_states: Sequence[str]) -> list[str]:
-    """Return why what `site_patch_info` looked at is not as it should be; where there is much, what a line has room for."""
+    """Return why what `site_patch_info` looked at is not as it should be, in as much as a line has room for."""
     found = [shorten(problem, LONGEST_REASON) for problem in problems(result, fail_states)]
     if len(found) <= MOST_PROBLEMS:
         return found

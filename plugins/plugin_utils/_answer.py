@@ -1,4 +1,4 @@
-# What a node may answer: one description, and what holds an answer against it. All that comes in goes through here. Pure.
+# What a node may answer, and what holds an answer against that: all that comes in from nodes goes through here. Pure.
 # Copyright (c) the primus.patches contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later

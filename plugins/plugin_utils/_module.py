@@ -46,25 +46,27 @@ class Module(Normal):
         name = (module_name or self._task.action).rpartition(".")[2]
         arguments = self._task.args if module_args is None else module_args
         self.answered = False
+        facts = told.pop("ansible_facts", None) or {}
+        # (Which interpreter was found for Ansible is the one fact that is the controller's own.)
+        own = {key: facts[key] for key in facts if key == self._discovered_interpreter_key}
+        found = {"ansible_facts": own} if own else {}
         if told.get("_ansible_parsed") is False:  # (these are Ansible's own words about what is no answer)
-            return {key: _shown(value) for key, value in told.items()}
+            return {**{key: _shown(value) for key, value in told.items()}, **found}
         if more.get("wrap_async"):
-            return {key: told[key] for key in _JOB if key in told}
+            return {**{key: told[key] for key in _JOB if key in told}, **found}
         try:
-            found = answered(told)
+            answer = answered(told)
         except Odd as error:
-            return refused(error, told)
-        gone = left_out(name, arguments, found)
+            return {**refused(error, told), **found}
+        gone = left_out(name, arguments, answer)
         if gone:
-            return refused(Odd("", f"what was asked ({', '.join(gone)})", found), told)
+            return {**refused(Odd("", f"what was asked ({', '.join(gone)})", answer), told), **found}
         self.answered = True
-        facts = told.get("ansible_facts") or {}
-        discovered = {key: facts[key] for key in facts if key == self._discovered_interpreter_key}
-        return {**found, **_from_ansible(told), **({"ansible_facts": discovered} if discovered else {})}
+        return {**answer, **_from_ansible(told), **found}
 
 
 def _from_ansible(told: Result) -> Result:
-    """Return what Ansible's part of a module says besides: warnings and a traceback, of which it makes its own again."""
+    """Return what Ansible's part of a module says besides: warnings and a traceback, as texts, which it takes, too."""
     events = [getattr(each, "event", None) or each for key in _WARNINGS for each in _list(told.get(key))]
     texts = [each if isinstance(each, str) else getattr(each, "msg", None) for each in events]
     traceback = getattr(getattr(told.get("exception"), "event", None), "formatted_traceback", None)

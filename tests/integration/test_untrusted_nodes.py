@@ -88,7 +88,10 @@ ODD = {
     "bytecode": (patched(bytecode=[1, 2]), "patches[0].bytecode[0]: expected a mapping, found 1"),
     "endless": ('{"patches": ' + "[" * 100_000 + "]" * 100_000 + "}", ""),
     "digits": ('{"changed": false, "patches": [], "revision": ' + "9" * 5000 + "}", ""),
-    "infinite": (json.dumps(GOOD).replace('"fine"', '"fine", "processes": {"candidates": [], "unreadable": 1e400}'), "0"),
+    "infinite": (
+        json.dumps(GOOD).replace('"fine"', '"fine", "processes": {"candidates": [], "unreadable": 1e400}'),
+        "0",
+    ),
     "many": ({**GOOD, "patches": [{**PATCH, "name": f"p{n}"} for n in range(100_000)]}, "at most 1,000 entries"),
     "nothing": ("", ""),
     "nonsense": (f"nonsense {EVIL}", ""),
@@ -159,7 +162,11 @@ def test_a_node_has_no_say_in_what_the_controller_does(audit: Any, node: Any, he
     }
     hosts = {"a": node({**GOOD, **grab}), "good": healthy}
     show = {"ansible.builtin.debug": {"msg": "{{ groups.all }} {{ ansible_facts }}"}}
-    plays = [{"import_playbook": SETUP}, {"import_playbook": AUDIT}, {"hosts": "all", "gather_facts": False, "tasks": [show]}]
+    plays = [
+        {"import_playbook": SETUP},
+        {"import_playbook": AUDIT},
+        {"hosts": "all", "gather_facts": False, "tasks": [show]},
+    ]
     found, run = audit(hosts, plays, environment={"ANSIBLE_SHOW_CUSTOM_STATS": "true"})
     run.exits(0)
     assert {host: each["status"] for host, each in found.items()} == {"a": "ok", "good": "ok"}

@@ -13,7 +13,16 @@ import pytest
 from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import brief, counts, hint, merge, records, table
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    LONGEST_REASON,
+    brief,
+    counts,
+    fold,
+    hint,
+    merge,
+    records,
+    table,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import promtool
@@ -208,6 +217,32 @@ def test_what_is_odd_but_an_answer_harms_nobody(name: str) -> None:
 def test_prometheus_own_tool_has_nothing_against_odd_answers() -> None:
     answers = [Observation(f"n{number}", each, "ok", predicted=True) for number, each in enumerate(FITS.values())]
     assert promtool.complaints(_metrics.text(report_of(answers))) == ""
+
+
+def test_the_page_cuts_what_nodes_say_and_no_list_of_nodes() -> None:
+    names = [f"rack-{chr(97 + number % 26) * (number // 26 + 1)}" for number in range(300)]
+    long = [looked(name, patch("conflict", message="m" * 4000, path="/p" * 2000)) for name in names]
+    page = _page.html(report_of(long))
+    assert max(map(len, re.findall(r"m{50,}|(?:/p){50,}", page))) <= LONGEST_REASON
+    assert page.count(fold(names)) == 2  # (what is to be done, and who shares the copy)
+
+
+def test_a_series_is_written_once_also_for_nodes_whose_names_differ_in_an_invisible_character() -> None:
+    metrics = _metrics.text(report_of([looked("n\x1b", patch()), looked("n\\x1b", patch("pending"))]))
+    assert promtool.complaints(metrics) == ""
+    (wanted,) = [line for line in metrics.splitlines() if line.startswith("primus_patches_patch_wanted{")]
+    assert wanted.endswith(" 0")
+
+
+def test_what_is_handed_on_of_a_node_is_bounded_and_troubles_come_first() -> None:
+    several = [result(patch(), environment={"path": f"/{number}"}) for number in range(5000)]
+    several.append({"failed": True, "msg": "no room", "environment": {"path": "/odd"}})
+    filters = FilterModule().filters()
+    (records,) = filters["fleet_records"]({"n": {"found": {"environments": several}}}, ["n"], ["found"]).values()
+    assert (len(records), records[0]["reason"], records[-1]["reason"]) == (1000, "no room", "4,002 more, not handed on")
+    wrong = {"environments": [result(patch("conflict"), environment={"path": f"/{number}"}) for number in range(5000)]}
+    problems = filters["audit_problems"](wrong, ["conflict"])
+    assert (len(problems), problems[-1]) == (21, "and 4,980 more")
 
 
 JSON = st.recursive(
