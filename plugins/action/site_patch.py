@@ -5,7 +5,8 @@
 """Nodes are worked on in processes of their own, at the same time, in any order.
 
 The first one that asks for a *copy* (a directory as it lies on the storage, whichever nodes see it) holds a lock until
-its node came to a verdict; the others wait for that. A node that is lost leaves no verdict, and the next one goes on.
+its node came to a verdict; the others wait for that. A node that is lost, or whose answer is none, leaves no verdict,
+and the next one goes on.
 Verdicts are files in Ansible's temporary directory, and are gone with the playbook: later batches find them, too.
 """
 
@@ -22,8 +23,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action.normal import ActionModule as Normal
-from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
+from ansible_collections.primus.patches.plugins.plugin_utils._module import Module
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,14 +43,10 @@ class Verdict(t.TypedDict):
     failure: str  # empty where there was none
 
 
-class ActionModule(Normal):
+class ActionModule(Module):
     """Runs the module on the node, or takes over what became of the same copy elsewhere."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
-        """Return the module's result."""
-        wrong = wrong_task(task_vars or {})
-        if wrong:
-            return {"failed": True, "msg": wrong}
+    def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         options = self._task.args.pop("options", None)
         try:
             options = {} if options is None else check_type_dict(options)
@@ -59,27 +55,28 @@ class ActionModule(Normal):
         if "options" in options:
             raise AnsibleActionFail("options: expected options of this module, found options in options")
         self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
-        result = self._run(tmp, task_vars)
+        result = self._shared(tmp, task_vars)
         if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
         return result
 
-    def _run(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
+    def _shared(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         arguments = self._task.args
         if not boolean(arguments.get("shared", False)) or self._task.async_val:
-            return super().run(tmp, task_vars)
+            return super()._work(tmp, task_vars)
         asked = {key: arguments[key] for key in _LOOK if key in arguments}
         look = self._execute_module("primus.patches.site_patch_info", asked, task_vars=task_vars)
-        copies = [patch["copy_id"] for patch in look.get("patches", ())]
+        copies = [patch.get("copy_id") for patch in look.get("patches") or ()]
         if look.get("failed") or not copies or not all(copies):
-            return super().run(tmp, task_vars)  # (which tells what is wrong as without `shared`)
+            return super()._work(tmp, task_vars)  # (which tells what is wrong as without `shared`)
         node = str((task_vars or {}).get("inventory_hostname", ""))
         with _verdict(copies, arguments, check_mode=self._task.check_mode) as file:
             verdict: Verdict | None = json.loads(file.read() or "null")
             if verdict is None:
-                result = super().run(tmp, task_vars)
-                failure = str(result.get("msg") or "failed") if result.get("failed") else ""
-                json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
+                result = super()._work(tmp, task_vars)
+                if self.answered:  # (nobody else is to suffer for a node that answers nonsense)
+                    failure = str(result.get("msg") or "failed") if result.get("failed") else ""
+                    json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
                 return result
         if verdict["failure"]:
             taken = {key: look[key] for key in ("environment", "patches") if key in look}
@@ -88,7 +85,7 @@ class ActionModule(Normal):
             return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
         # The module looks at the file here as well: if it is another one after all, it is patched, too.
         self._task.args = {**arguments, "verify": "never"}
-        result = super().run(tmp, task_vars)
+        result = super()._work(tmp, task_vars)
         if self._task.check_mode and verdict["changed"] and result.get("changed"):
             return _left(result, verdict["node"])
         return result
@@ -100,7 +97,9 @@ def _left(result: Result, node: str) -> Result:
         patch if patch["action"] == "none" else {**patch, "action": "none", "message": f"left to {node}"}
         for patch in result["patches"]
     ]
-    msg = "; ".join(f"{patch['name']}: {patch['state']}, nothing to do: {patch['message']}" for patch in patches)
+    msg = "; ".join(
+        f"{patch['name']}: {patch['state']}, nothing to do: {patch.get('message') or ''}" for patch in patches
+    )
     kept = {key: value for key, value in result.items() if key != "diff"}
     return {**kept, "changed": False, "msg": msg, "patches": patches}
 

@@ -48,6 +48,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     hint,
     is_trouble,
     merge,
+    printable,
     records,
     table,
 )
@@ -59,6 +60,7 @@ if t.TYPE_CHECKING:
 
 _NAME = "primus.patches.fleet_summary"
 _DIRECTORY = "megatron_bridge_report_dir"
+_OURS = ("megatron_bridge_", "primus_")
 _FAIL_STATES = "megatron_bridge_audit_fail_states"
 
 
@@ -100,7 +102,11 @@ class CallbackModule(CallbackBase):
             self._nodes.update(dict.fromkeys(map(str, names)))
             if names:
                 first = manager._inventory.get_host(str(names[0]))
-                self._set(task, manager.get_vars(play=self._play, host=first, task=task))
+                variables = manager.get_vars(play=self._play, host=first, task=task)
+                # (Facts are what a node says, and come before what the inventory says of it.)
+                if any(str(name).startswith(_OURS) for name in variables.get("ansible_facts") or ()):
+                    variables = manager.get_vars(play=self._play, task=task)
+                self._set(task, variables)
 
     def _set(self, task: Task, variables: dict[str, t.Any]) -> None:
         """Read what is to be written, from the variables of a play's first node; the last play that says it counts."""
@@ -109,7 +115,9 @@ class CallbackModule(CallbackBase):
             try:
                 value = templar.template(variables.get(name, self._settings[name]))
             except AnsibleError as error:
-                self._display.error(f"{name} has no value, so the report is not as you want it: {error}")
+                self._display.error(
+                    f"{name} has no value, so the report is not as you want it: {printable(str(error))}"
+                )
                 continue
             if value or name == _FAIL_STATES:  # (no state may count as wrong, but a play without a report ends none)
                 self._settings[name] = value

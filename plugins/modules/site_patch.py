@@ -72,7 +72,7 @@ options:
       - Whether the environment may be on storage that nodes share, such as NFS or Lustre.
       - Then of all nodes that see the same physical copy one does the work and proves O(validate), once in a run of a
         playbook. The others take its verdict over, and look at the file for themselves.
-      - A node that is lost meanwhile leaves no verdict, and another one takes its place.
+      - A node that is lost meanwhile, or whose answer is none, leaves no verdict, and another one takes its place.
       - Only nodes whose task has the same arguments count, and tasks that are not asynchronous.
       - Each node costs one more call of a module.
     type: bool

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import visible
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of, standing
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     Data = dict[str, t.Any]
-    Sample = tuple[dict[str, str], float]
 
 SERIES = {  # name -> help; docs/REPORT.md tells the same
     "nodes": "Nodes of the last report by status.",
@@ -31,14 +31,20 @@ SERIES = {  # name -> help; docs/REPORT.md tells the same
 
 
 def text(report: Data) -> str:
-    """Return the metrics of a report."""
+    """Return the metrics of a report.
+
+    A collector refuses a whole file for a series that is there twice. Names that differ in nothing but how an invisible
+    character is written make one; then the worse of two verdicts stands.
+    """
     lines = []
-    found: dict[str, list[Sample]] = {name: [] for name in SERIES}
+    found: dict[str, dict[str, float]] = {name: {} for name in SERIES}
     for name, labels, value in _samples(report):
-        found[name].append((labels, value))
+        series = found[name]
+        written = _labels(labels)
+        series[written] = min(value, series.get(written, value))
     for name, samples in found.items():
         lines += [f"# HELP primus_patches_{name} {SERIES[name]}", f"# TYPE primus_patches_{name} gauge"]
-        lines += [f"primus_patches_{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
+        lines += [f"primus_patches_{name}{labels} {_number(value)}" for labels, value in samples.items()]
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
@@ -73,8 +79,7 @@ def _labels(labels: dict[str, str]) -> str:
 
 
 def _escaped(value: str) -> str:
-    plain = value.encode("utf-8", "backslashreplace").decode()  # (a lone surrogate is in no encoding)
-    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return visible(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _number(value: float) -> str:

@@ -13,9 +13,17 @@ import typing as t
 from pathlib import Path
 
 import jinja2
+import markupsafe
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import did, failures, fold, printable
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
+    LONGEST_REASON,
+    did,
+    failures,
+    fold,
+    printable,
+    shorten,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,14 +70,16 @@ def html(report: Data) -> str:
         grids=_grids(report, numbers),
         rows=list(_rows(report, numbers)),
         verdict=_verdict(report),
-        fold=fold,
+        fold=lambda nodes: markupsafe.escape(fold(nodes)),  # (which is not cut)
     )
     return page.encode("utf-8", "backslashreplace").decode()
 
 
 def _shown(value: t.Any) -> t.Any:
-    """Return text with invisible characters as escapes: nothing may reverse the reading direction of a page."""
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """Return text cut, with invisible characters as escapes: nothing may reverse the reading direction of a page."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return shorten(printable(value), LONGEST_REASON)
 
 
 def _kind(environment: Data) -> str:

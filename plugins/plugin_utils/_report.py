@@ -16,6 +16,7 @@ from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _summary
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, STATES
 
 if t.TYPE_CHECKING:
@@ -83,22 +84,19 @@ def answer(
     :param audited: it was one of `site_patch_info`.
     :param fail_states: states of patches that count as wrong, for what was audited.
     """
+    plain = received(result)
     if status == "unreachable":
-        return Answer(node, str(result.get("msg") or "unreachable"), "[]")
-    several = "environments" in result
+        return Answer(node, plain.get("msg") or "unreachable", "[]")
+    several = "environments" in plain
     environments: dict[str, Data] = {}
-    for each in _summary.environments_of(result):
-        failed = bool(each.get("failed")) if several else status == "failed"
-        try:
-            found = _environment(each, fail_states, failed=failed, predicted=predicted, audited=audited)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # (a node that is broken, or worse)
-            odd = {"msg": f"an answer that is none of this collection: {error!r}", "failed": True}
-            found = _environment(odd, fail_states, failed=True, predicted=predicted, audited=audited)
+    for each in _summary.environments_of(plain):
+        failed = bool(each.get("failed")) or (status == "failed" and not several)
+        found = _environment(each, fail_states, failed=failed, predicted=predicted, audited=audited)
         if found["environment"] in environments:  # (several interpreters on one directory)
             found["environment"] = f"{found['python']} {found['environment']}"
         environments[found["environment"]] = found
     told = list(environments.values())
-    if audited and "failed_when_result" in result:
+    if audited and "failed_when_result" in plain:
         _judged(told, wrong=status == "failed")
     return Answer(node, None, json.dumps(told))
 
@@ -193,21 +191,19 @@ def _environment(
     result: Mapping[str, t.Any], fail_states: Sequence[str], *, failed: bool, predicted: bool, audited: bool
 ) -> Data:
     """Return what a result tells of the one environment that it is about."""
-    # As JSON has it: neither Ansible's own kinds of text nor tuples.
-    plain: Data = json.loads(json.dumps(dict(result), default=str))
-    where = plain.get("environment") or {}
-    patches = plain.get("patches") or []
+    where = result.get("environment") or {}
+    patches = result.get("patches") or []
     broken = failed and not (audited and patches)
     if broken:
-        problems = [str(plain.get("msg") or plain.get("censored") or "failed")]
+        problems = [result.get("msg") or result.get("censored") or "failed"]
     elif audited:
-        problems = _summary.problems({**plain, "failed": False}, fail_states)
+        problems = _summary.wrong_in({**result, "failed": False}, fail_states)
     else:  # (a task that may change something was content with it, but maybe only foresees what it would do)
         problems = [
             f"{patch['name']} is {patch['state']}" for patch in patches if predicted and patch["action"] in DONE
         ]
     return {
-        "environment": _summary.environment_of(plain),
+        "environment": _summary.environment_of(result),
         **{key: where.get(key) for key in _WHERE},
         "audited": audited,
         "status": "failed" if broken else "drifted" if problems else "ok",
@@ -220,8 +216,11 @@ def _environment(
             }
             for patch in patches
         ],
-        "imports": [{key: entry.get(key) for key in _IMPORT} for entry in plain.get("imports") or ()],
-        "processes": plain.get("processes"),
+        "imports": [
+            {**{key: entry.get(key) for key in _IMPORT}, "proven": bool(entry.get("proven"))}
+            for entry in result.get("imports") or ()
+        ],
+        "processes": result.get("processes"),
     }
 
 

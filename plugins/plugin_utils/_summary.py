@@ -16,6 +16,7 @@ import unicodedata
 from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import STATES, received
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +25,13 @@ if t.TYPE_CHECKING:
 
 MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_patch_info", "import_check"))
 
-STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
 FAIL_STATES = STATES[2:]
 """What counts as wrong in an audit unless said otherwise: every state but applied and native."""
 
 #: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
 _REFUSED = ("unsupported", "conflict", "missing")
 
+LONGEST_NAME, LONGEST_REASON = 250, 1000  # columns that a terminal or a page gives to a name or path, and to a reason
 _COLUMNS = ("node", "environment", "patch", "found", "action", "reason")
 
 
@@ -61,11 +62,16 @@ def records(
         knows; Ansible strips it from the results that it hands to callbacks.)
     :param fail_states: states of patches that count as wrong in an audit, as for :func:`problems`.
     """
-    if isinstance(result.get("results"), list):
-        items = [item for item in result["results"] if hasattr(item, "get")]
-        return [each for item in items for each in records(node, item, predicted=predicted, fail_states=fail_states)]
+    looped = result.get("results")
+    if isinstance(looped, list):
+        return [each for item in looped for each in _records(node, item, predicted, "", fail_states)]
+    return _records(node, result, predicted, status, fail_states)
+
+
+def _records(node: str, told: Result, predicted: bool, status: str, fail_states: Sequence[str]) -> list[Record]:  # noqa: FBT001
+    result = received(told)
     found = _told(node, result, predicted=predicted, status=status)
-    return _judge(found, fail_states, wrong=bool(result["failed_when_result"])) if _is_judged(result) else found
+    return _judge(found, fail_states, wrong=result["failed_when_result"]) if _is_judged(result) else found
 
 
 def _told(node: str, result: Result, *, predicted: bool, status: str = "") -> list[Record]:
@@ -125,7 +131,9 @@ def _is_judged(result: Result) -> bool:
 
 
 def _status(result: Result, known: str = "") -> str:
-    status = known or ("unreachable" if result.get("unreachable") else "failed" if result.get("failed") else "ok")
+    # (What is received may have failed at the border, and Ansible not know.)
+    unreachable = known == "unreachable" or (not known and result.get("unreachable"))
+    status = "unreachable" if unreachable else "failed" if known == "failed" or result.get("failed") else "ok"
     return "ok" if status == "failed" and _is_judged(result) else status
 
 
@@ -162,8 +170,7 @@ def environment_of(result: Result) -> str:
     """
     environment = result.get("environment") or {}
     named = environment.get("path") or environment.get("python")
-    item = result.get(result.get("ansible_loop_var") or "item")
-    return str(named or (item if isinstance(item, str) else ""))
+    return str(named or result.get("item") or "")
 
 
 def _broken(imports: Sequence[Mapping[str, t.Any]]) -> str:
@@ -210,8 +217,12 @@ def merge(found: Iterable[Record]) -> list[Record]:
 
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Return a sort key under which gpu-2 comes before gpu-10, and which no two names share."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
+    parts = re.split(r"([0-9]+)", name)
+    numbers = [part.lstrip("0") for part in parts]  # (of any length, which int() would not take)
+    return [
+        (0, len(number), number) if place % 2 else (1, 0, part)
+        for place, (part, number) in enumerate(zip(parts, numbers))
+    ], name
 
 
 def problems(result: Result, fail_states: Sequence[str]) -> list[str]:
@@ -220,9 +231,15 @@ def problems(result: Result, fail_states: Sequence[str]) -> list[str]:
     :param result: its result in one environment, or in several.
     :param fail_states: the states that count as wrong: a list, or one string that holds them, as `-e` gives.
     """
-    if result.get("environments") is not None:
-        several = environments_of(result)
-        return [f"{environment_of(each)}: {problem}" for each in several for problem in problems(each, fail_states)]
+    found = received(result)
+    if "environments" not in found:
+        return wrong_in(found, fail_states)
+    several = [(printable(environment_of(each)), each) for each in found["environments"]]
+    return [f"{environment}: {problem}" for environment, each in several for problem in wrong_in(each, fail_states)]
+
+
+def wrong_in(result: Result, fail_states: Sequence[str]) -> list[str]:
+    """As :func:`problems`, of a result in one environment that was held against what a node may answer."""
     if _status(result) in ("failed", "unreachable"):
         return [printable(str(result.get("msg") or "the patches could not be looked at"))]
     wrong = [
@@ -254,9 +271,10 @@ def shorten(text: str, columns: int) -> str:
     """Return the text, its end replaced by "..." where it is wider than so many columns."""
     if width(text) <= columns:
         return text
-    kept = ""
+    kept, wide = "", 0
     for char in text:
-        if width(kept + char) > columns - 3:
+        wide += width(char)
+        if wide > columns - 3:
             break
         kept += char
     return kept.rstrip() + "..."
@@ -281,8 +299,10 @@ def table(lines: Sequence[Record]) -> list[str]:
     """Return a heading and one aligned line per record."""
     rows = [[name.upper() for name in _COLUMNS]]
     for record in lines:
-        cells = (record["node"], record["environment"], record["patch"], record["state"], did(record), _why(record))
-        rows.append([printable(cell) or "-" for cell in cells])
+        names = (record["node"], record["environment"], record["patch"], record["state"], did(record))
+        cells = [shorten(printable(name), LONGEST_NAME) for name in names]
+        cells.append(shorten(printable(_why(record)), LONGEST_REASON))
+        rows.append([cell or "-" for cell in cells])
     widths = [max(width(row[column]) for row in rows) for column in range(len(_COLUMNS) - 1)]
     text = []
     for row in rows:
@@ -307,14 +327,16 @@ def brief(lines: Sequence[Record], columns: int | None = None, most: int = 20) -
     rows = [("FOUND", "ACTION", "NODES", "")]
     alike: list[Record | None] = [None]
     for (state, action), found in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
-        names = {record["node"] for record in found}
-        rows.append((state, "-" if action == state else action, str(len(names)), fold(names)))
+        nodes = {record["node"] for record in found}
+        rows.append((state, "-" if action == state else action, str(len(nodes)), fold(nodes)))
         alike.append(found[0])
     first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
     texts = [f"{row[0]:{first}}  {row[1]:{second}}  {row[2]:>{third}}  {row[3]}".rstrip() for row in rows]
     told = [(text if columns is None else shorten(text, columns), record) for text, record in zip(texts, alike)]
     for (state, environment, patch, reason), found in [*troubles.items()][:most]:
-        parts = (fold(record["node"] for record in found), printable(environment), patch, state, printable(reason))
+        names = [shorten(printable(name), LONGEST_NAME) for name in (environment, patch)]
+        folded = fold(record["node"] for record in found)
+        parts = (folded, *names, state, shorten(printable(reason), LONGEST_REASON))
         told.append((": ".join(filter(None, parts)), found[0]))
     if len(troubles) > most:
         told.append((f"... and {len(troubles) - most} more, which -v shows", None))

@@ -1,0 +1,313 @@
+# What a node may answer, and what holds an answer against that: all that comes in from nodes goes through here. Pure.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes are not trusted: a node speaks for itself alone, and in the words of this collection's modules or not at all.
+
+What leaves this file is plain: of JSON's own types, with no key, state or size that the description does not have, and
+no control character in a text. What does not fit becomes the failure of that node, or of that one of its environments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from collections.abc import Mapping
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Data = dict[str, t.Any]
+    Kind = Callable[[t.Any, str], t.Any]
+    """Return a value as plain data, or raise Odd; the text says where it is in the answer."""
+
+STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
+
+"""The key of a patch that has the identity of the physical copy."""
+
+LONGEST_NAME = 4096  # characters, as a path has them (PATH_MAX)
+LONGEST_TEXT = 4000
+LONGEST_BLOCK = 1_000_000  # of a text in lines, as a diff is
+MOST = 1000  # entries of a list
+MOST_PLACES = 10_000  # environments, and processes
+LARGEST = 2**53  # what every reader of JSON takes for a whole number
+SIZE = 32_000_000  # characters of an answer as JSON
+DEEPEST = 20  # of what may be anything
+
+# Control characters, those that turn the reading direction or end a line, and lone surrogates, which no encoding has.
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Odd(Exception):
+    """Something in an answer that the description does not have."""
+
+    def __init__(self, where: str, expected: str, value: t.Any) -> None:
+        super().__init__(
+            "not an answer of this collection's modules, so nothing of it is used: "
+            f"{where or 'result'}: expected {expected}, found {_told(value)}. See what runs on that node."
+        )
+
+
+def visible(text: str) -> str:
+    """Return a text with escapes for what a terminal acts on or a reader cannot see through; lines and tabs stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _told(value: t.Any) -> str:
+    """Return in a few words what a value is; none of them costs more for a value that was made to be large."""
+    if isinstance(value, str):
+        return visible(repr(value[:40]).replace("\n", " ")) + "..." * (len(value) > 40)  # noqa: PLR2004
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return str(value) if -LARGEST <= value <= LARGEST else "a number out of all bounds"
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"{len(value):,} entries"
+    return "something that is not of JSON"
+
+
+def _name(value: t.Any, where: str) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+        raise Odd(where, f"a text of at most {LONGEST_NAME:,} characters", value)
+    return str.__str__(visible(value))
+
+
+def _full_name(value: t.Any, where: str) -> str:
+    if value == "":
+        raise Odd(where, "a name", value)
+    return _name(value, where)
+
+
+def _text(longest: int) -> Kind:
+    """Free text: it is cut, and no answer fails for it."""
+
+    def kind(value: t.Any, where: str) -> str:
+        if not isinstance(value, str):
+            raise Odd(where, "a text", value)
+        shown = visible(value[: longest + 1])
+        return str.__str__(shown) if len(shown) <= longest else shown[: longest - 3] + "..."
+
+    return kind
+
+
+def _flag(value: t.Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise Odd(where, "true or false", value)
+    return value
+
+
+def _whole(least: int) -> Kind:
+    def kind(value: t.Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+            raise Odd(where, f"a whole number from {least} to 2^53", value)
+        return int(value)
+
+    return kind
+
+
+def _number(value: t.Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LARGEST <= value <= LARGEST:
+        raise Odd(where, "a number within 2^53", value)  # (NaN is within nothing)
+    return float(value) if isinstance(value, float) else int(value)
+
+
+def _one_of(*words: str) -> Kind:
+    def kind(value: t.Any, where: str) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise Odd(where, f"one of {', '.join(words)}", value)
+        return str.__str__(value)
+
+    return kind
+
+
+def _maybe(kind: Kind) -> Kind:
+    return lambda value, where: None if value is None else kind(value, where)
+
+
+def _each(kind: Kind, most: int = MOST) -> Kind:
+    def listed(value: t.Any, where: str) -> list[t.Any]:
+        if not isinstance(value, (list, tuple)) or len(value) > most:
+            raise Odd(where, f"a list of at most {most:,} entries", value)
+        return [kind(entry, f"{where}[{number}]") for number, entry in enumerate(value)]
+
+    return listed
+
+
+def _keys(needed: Mapping[str, Kind], more: Mapping[str, Kind]) -> Kind:
+    """A mapping with keys that are needed, and more that may be there; any others are left out."""
+    described = {**needed, **more}
+
+    def kind(value: t.Any, where: str) -> Data:
+        if not isinstance(value, Mapping):
+            raise Odd(where, "a mapping", value)
+        for key in needed:
+            if key not in value:
+                raise Odd(where, f"the key {key}", value)
+        inside = f"{where}." if where else ""
+        return {key: each(value[key], inside + key) for key, each in described.items() if key in value}
+
+    return kind
+
+
+def _anything(value: t.Any, where: str, depth: int = DEEPEST) -> t.Any:
+    """What Ansible shows and nothing here reads: of any form, but plain."""
+    if isinstance(value, str):
+        return _text(LONGEST_TEXT)(value, where)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        return _number(value, where)
+    if depth and isinstance(value, Mapping):
+        return {_name(key, where): _anything(value[key], where, depth - 1) for key in value}
+    if depth and isinstance(value, (list, tuple)):
+        return [_anything(each, where, depth - 1) for each in value]
+    raise Odd(where, f"values of JSON, at most {DEEPEST} deep", value)
+
+
+def _patches(value: t.Any, where: str) -> list[Data]:
+    found: list[Data] = _each(_PATCH)(value, where)
+    names: set[str] = set()
+    for patch in found:
+        if patch["name"] in names:
+            raise Odd(where, "each patch once", patch["name"])
+        names.add(patch["name"])
+    return found
+
+
+_TEXT, _LINES, _BLOCK = _text(LONGEST_TEXT), _text(5 * LONGEST_TEXT), _text(LONGEST_BLOCK)
+_COUNT = _whole(0)
+
+_FILE = _keys(
+    dict(owner=_name, group=_name, mode=_name, links=_whole(1), filesystem=_maybe(_name), changed=_number),
+    dict(link=_maybe(_name)),
+)
+_BYTECODE = _keys(
+    dict(
+        path=_name,
+        mode=_one_of("timestamp", "checked-hash", "unchecked-hash", "unknown"),
+        fresh=_maybe(_flag),
+        ours=_flag,
+    ),
+    {},
+)
+_OTHER = _keys(dict(path=_name, version=_maybe(_name), where=_one_of("user site", "sys.path")), {})
+_PATCH = _keys(
+    dict(
+        name=_full_name,
+        state=_one_of(*STATES),
+        action=_one_of("none", "apply", "migrate", "revert", "skip"),
+    ),
+    {
+        "package": _maybe(_name),
+        "version": _maybe(_name),
+        "revision": _maybe(_COUNT),
+        "revision_found": _maybe(_COUNT),
+        "integrity": _maybe(_one_of("pristine", "patched", "foreign", "unknown")),
+        "path": _maybe(_name),
+        "message": _maybe(_TEXT),
+        "backup_file": _maybe(_name),
+        "copy_id": _maybe(_name),
+        "file": _maybe(_FILE),
+        "bytecode": _maybe(_each(_BYTECODE)),
+        "others": _maybe(_each(_OTHER)),
+        "distributions": _maybe(_each(_name)),
+    },
+)
+_IMPORT = _keys(
+    dict(name=_full_name, ok=_flag),
+    dict(
+        proven=_flag,
+        seconds=_maybe(_number),
+        version=_maybe(_name),
+        cause=_maybe(_one_of("name", "dependency", "exception", "crash", "timeout", "not_tried")),
+        error=_maybe(_TEXT),
+        traceback=_maybe(_LINES),
+    ),
+)
+_PROCESS = _keys(dict(pid=_COUNT, user=_name, age=_COUNT, command=_TEXT, patches=_each(_name)), {})
+_PROCESSES = _keys(dict(candidates=_each(_PROCESS, MOST_PLACES), unreadable=_COUNT), {})
+_ENVIRONMENT = _keys({}, {key: _maybe(_name) for key in ("python", "python_version", "prefix", "path")})
+
+# What the modules return in one environment.
+_RESULT = _keys(
+    {},
+    dict(
+        msg=_maybe(_TEXT),
+        environment=_maybe(_ENVIRONMENT),
+        patches=_maybe(_patches),
+        imports=_maybe(_each(_IMPORT)),
+        processes=_maybe(_PROCESSES),
+        backup_file=_maybe(_name),
+    ),
+)
+# What Ansible shows of a module's answer.
+_SHOWN = _keys({}, dict(diff=_maybe(_keys({}, dict(prepared=_BLOCK))), invocation=_maybe(_anything)))
+_CENSORED = _keys({}, dict(censored=_maybe(_TEXT)))
+# What Ansible says of a result.
+_VERDICTS = ("changed", "failed", "skipped", "unreachable", "failed_when_result")
+
+
+def answered(result: t.Any) -> Data:
+    """Return a module's answer, as it came from a node, as plain data: what Ansible is to go on with. Raises Odd.
+
+    Keys by which a module may have its way on the controller (`ansible_facts`, `ansible_stats`, `add_host` and the
+    like) are not described, and so left out.
+    """
+    return _held(result, ("changed", "failed"), _SHOWN)
+
+
+def received(result: t.Any) -> Data:
+    """Return a task's result, as a callback or a registered variable has it, as plain data; an odd one as failed.
+
+    It has `item`, the loop's item where that is a text, and `censored`, which says that there is nothing else.
+    """
+    try:
+        found = _held(result, _VERDICTS, _CENSORED)
+    except Odd as error:
+        found = refused(error, result)
+    variable = result.get("ansible_loop_var") if isinstance(result, Mapping) else None
+    item = result.get(variable if isinstance(variable, str) else "item") if isinstance(result, Mapping) else None
+    if isinstance(item, str):
+        found["item"] = _name(item[:LONGEST_NAME], "item")
+    return found
+
+
+def refused(error: Odd, result: t.Any = None) -> Data:
+    """Return what stands for a result of which nothing is used, but whether it changed something."""
+    changed = isinstance(result, Mapping) and bool(result.get("changed"))
+    return {"changed": changed, "failed": True, "msg": str(error), "patches": []}
+
+
+def _held(result: t.Any, verdicts: tuple[str, ...], more: Kind) -> Data:
+    several = result.get("environments") if isinstance(result, Mapping) else None
+    if several is None:
+        found = _RESULT(result, "")
+    else:  # (all their patches are among the result's own once more)
+        found = _RESULT({key: result[key] for key in result if key != "patches"}, "")
+        found["environments"] = _each(_environment, MOST_PLACES)(several, "environments")
+    size = len(json.dumps(found))
+    found.update(more(result, ""))
+    if size > SIZE:
+        raise Odd("", f"at most {SIZE:,} characters", size)
+    if several is not None:
+        found["patches"] = [patch for each in found["environments"] for patch in each.get("patches") or ()]
+    return {**found, **{key: bool(result[key]) for key in verdicts if key in result}}
+
+
+def _environment(result: t.Any, where: str) -> Data:
+    """What is told of one environment of several. An odd one hides none of the others: it may have been made odd."""
+    try:
+        found: Data = _RESULT(result, where)
+    except Odd as error:
+        return {**refused(error), "environment": _where(result)}
+    return {**found, **{key: bool(result[key]) for key in ("changed", "failed") if key in result}}
+
+
+def _where(result: t.Any) -> Data:
+    """What an odd result says of its environment, where at least that is sound."""
+    try:
+        found: Data = _keys({}, dict(environment=_maybe(_ENVIRONMENT)))(result, "")
+    except Odd:
+        return {}
+    return found.get("environment") or {}

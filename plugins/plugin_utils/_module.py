@@ -1,0 +1,87 @@
+# The controller's part that the three modules share: what the operator got wrong before, what a node answers after.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action.normal import ActionModule as Normal
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, visible
+from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
+from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
+
+if t.TYPE_CHECKING:
+    Result = dict[str, t.Any]
+
+# What Ansible's own wrapper says of a job that it started (async); its end is told by async_status.
+_JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "failed", "msg")
+_WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
+_LONGEST = 4000  # characters of what Ansible shows of a node that gave no answer
+
+
+class Module(Normal):
+    """Runs the module on the node; what comes back is no other than what the module may answer."""
+
+    answered = False
+    """Whether the last answer was one: whoever gives none is not to be believed in what it says of itself either."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        """Return the module's result."""
+        wrong = wrong_task(task_vars or {})
+        if wrong:
+            return {"failed": True, "msg": wrong}
+        return self._work(tmp, task_vars)
+
+    def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
+        """Return the module's result, of a task in which the operator got nothing wrong."""
+        result: Result = super().run(tmp, task_vars)
+        return result
+
+    def _execute_module(
+        self, module_name: str | None = None, module_args: dict[str, t.Any] | None = None, **more: t.Any
+    ) -> Result:
+        """Return what the module answers, held against what it may answer and what it was asked."""
+        told: Result = super()._execute_module(module_name, module_args, **more)
+        name = (module_name or self._task.action).rpartition(".")[2]
+        arguments = self._task.args if module_args is None else module_args
+        self.answered = False
+        facts = told.pop("ansible_facts", None) or {}
+        # (Which interpreter was found for Ansible is the one fact that is the controller's own.)
+        own = {key: facts[key] for key in facts if key == self._discovered_interpreter_key}
+        found = {"ansible_facts": own} if own else {}
+        if told.get("_ansible_parsed") is False:  # (these are Ansible's own words about what is no answer)
+            return {**{key: _shown(value) for key, value in told.items()}, **found}
+        if more.get("wrap_async"):
+            return {**{key: told[key] for key in _JOB if key in told}, **found}
+        try:
+            answer = answered(told)
+        except Odd as error:
+            return {**refused(error, told), **found}
+        gone = left_out(name, arguments, answer)
+        if gone:
+            return {**refused(Odd("", f"what was asked ({', '.join(gone)})", answer), told), **found}
+        self.answered = True
+        return {**answer, **_from_ansible(told), **found}
+
+
+def _from_ansible(told: Result) -> Result:
+    """Return what Ansible's part of a module says besides: warnings and a traceback, as texts, which it takes, too."""
+    events = [getattr(each, "event", None) or each for key in _WARNINGS for each in _list(told.get(key))]
+    texts = [each if isinstance(each, str) else getattr(each, "msg", None) for each in events]
+    traceback = getattr(getattr(told.get("exception"), "event", None), "formatted_traceback", None)
+    return {
+        **({"warnings": list(map(_shown, filter(None, texts)))} if any(texts) else {}),
+        **({"exception": _shown(str(traceback))} if traceback else {}),
+    }
+
+
+def _list(value: t.Any) -> list[t.Any]:
+    return value[:_MOST_WARNINGS] if isinstance(value, list) else []
+
+
+def _shown(value: t.Any) -> t.Any:
+    """Return what a node put out instead of an answer so that it can be shown."""
+    if not isinstance(value, str):
+        return value
+    return visible(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
