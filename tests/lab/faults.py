@@ -27,7 +27,7 @@ ERRORS = (
     KILL,
 )
 FROM_THEN_ON, ANSWER_LOST = "from then on", "answer lost"
-LASTING = tuple(name for name in ERRORS if name not in (KILL, "EINTR"))  # (Python calls again for ever at EINTR)
+LASTING = ("ENOSPC", "EIO", "EROFS", "EMFILE")  # what goes on once it has begun
 LOST = ("EIO", "ENOENT", "ESTALE")  # what a client of NFS says of a rename that the server did
 VERDICTS = ("torn", "stale", "false success", "false failure", "left", "not converged")
 
@@ -84,6 +84,13 @@ class Tally:
 
     injected: int = 0
     found: Counter[str] = field(default_factory=Counter)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, found: Iterable[tuple[str, str]]) -> None:
+        """Count what was wrong, verdict and reason."""
+        for verdict, reason in found:
+            self.found[verdict] += 1
+            self.reasons.append(f"{verdict}: {reason}")
 
 
 def cases(top: Path) -> Iterator[Case]:

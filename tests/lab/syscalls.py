@@ -15,6 +15,7 @@ import ctypes
 import ctypes.util
 import errno
 import fcntl
+import functools
 import os
 import pickle
 import select
@@ -76,8 +77,6 @@ class Ending(NamedTuple):
     killed: bool
 
 
-Decide = "Callable[[int, str], int]"  # of a call's number and name: 0, an errno, or KILL
-
 
 def supervise(work: Callable[[], Any], decide: Callable[[int, str], int], done_first: bool = False) -> Ending:  # noqa: FBT001, FBT002
     """Do the work in a forked child and let ``decide`` say, by number (from 0) and name, what becomes of each call.
@@ -134,8 +133,7 @@ def _answer(
     done_first: bool,  # noqa: FBT001
 ) -> bool:
     """Answer until nobody under the filter is left; whether the child was killed."""
-    names = _numbers(library)
-    names = {number: name for name, number in names.items()}
+    names = {number: name for name, number in _numbers(library).items()}
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     while True:
@@ -180,6 +178,7 @@ def _carry_out(name: str, call: _Call) -> None:
             os.unlink(first)
 
 
+@functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(ctypes.util.find_library("seccomp") or "libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
