@@ -84,7 +84,6 @@ def _apply(site: Path, *, present: bool) -> dict[str, Any]:
     return _engine.run(request)
 
 
-
 def _forked(work: Callable[[], Any], kill_after: float | None = None) -> Any:
     """What the work returns in a process of its own; None where that was killed."""
     reader, writer = os.pipe()

@@ -77,7 +77,6 @@ class Ending(NamedTuple):
     killed: bool
 
 
-
 def supervise(work: Callable[[], Any], decide: Callable[[int, str], int], done_first: bool = False) -> Ending:  # noqa: FBT001, FBT002
     """Do the work in a forked child and let ``decide`` say, by number (from 0) and name, what becomes of each call.
 
