@@ -291,6 +291,8 @@ def _stale(case: Case, work: Path) -> Iterator[tuple[str, str]]:
         text = _bytes(path)
         for cached in path.parent.joinpath("__pycache__").glob(f"{path.stem}.*.pyc") if text is not None else ():
             data, info = cached.read_bytes(), path.stat()
+            if len(data) < 16:
+                continue  # (no header: an import makes it anew)
             (mode,) = struct.unpack("<I", data[4:8])
             key = importlib.util.source_hash(text) if mode else struct.pack("<II", int(info.st_mtime), len(text))
             if mode != 1 and data[8:16] != key:

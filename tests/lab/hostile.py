@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LIMIT = 5.0  # seconds that one check may take
 _HANGS = 60.0  # seconds after which a check that has not come back counts as hanging
+_TESTS = Path(__file__).resolve().parent.parent
+_ROOTS = (str(_TESTS), str(_TESTS.parent / "plugins"))
 _LEFT = "PRIMUS_LEFT"  # a variable by which processes are found that an import left behind
 
 
@@ -179,7 +181,7 @@ def attempt(site: Path, name: str) -> Iterator[tuple[str, str]]:
     mark = secrets.token_hex(8)
     try:
         done = subprocess.run(
-            [sys.executable, "-B", "-c", _ASK, *sys.path[:2], str(site), mark],
+            [sys.executable, "-B", "-c", _ASK, *_ROOTS, str(site), mark],
             capture_output=True,
             text=True,
             errors="replace",
