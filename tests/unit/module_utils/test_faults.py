@@ -16,6 +16,7 @@ needs_seccomp = pytest.mark.skipif(syscalls.missing() is not None, reason=str(sy
 NEVER = faults.Fault(10**6, "EIO")  # no run makes as many calls
 
 
+@pytest.mark.slow
 @needs_seccomp
 def test_wherever_a_call_fails_files_are_whole_answers_are_right_and_the_next_run_converges(tmp_path: Path) -> None:
     tallies = faults.campaign(tmp_path, faults.sample(every=900))
@@ -34,20 +35,21 @@ def test_wherever_the_last_calls_fail_the_answer_is_right(tmp_path: Path, name: 
         assert faults.inject(case, faults.Fault(number, "EIO"), tmp_path / "work") == {}
 
 
+@pytest.mark.slow
 def test_runs_readers_and_pip_at_the_same_time_leave_what_one_would(tmp_path: Path) -> None:
     tally = races.race(tmp_path, 3.0, writers=4, readers=1, pip=True)
     assert tally.injected > 5
     assert tally.reasons == []
 
 
+@pytest.mark.slow
 def test_runs_and_readers_at_the_same_time_have_no_reason_to_fail(tmp_path: Path) -> None:
     tally = races.race(tmp_path, 2.0, writers=6, readers=2, pip=False)
     assert tally.injected > 5
     assert tally.reasons == []
 
 
-OWED = {"answers itself", "answers wrong", "answers gigabytes", "another json", "hostile attributes"}
-OWED |= {"daemon", "daemon that holds on"}
+OWED = {"answers itself", "answers wrong", "another json", "hostile attributes", "daemon"}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,7 @@ def test_whatever_an_import_does_there_is_an_answer_and_it_is_not_a_false_one(tm
     assert list(hostile.attempt(tmp_path / "site", name)) == []
 
 
+@pytest.mark.slow
 def test_what_is_taken_out_again_leaves_the_bytes_of_before(tmp_path: Path) -> None:
     tally = corpus.campaign(tmp_path, range(25))
     assert tally.injected > 10
