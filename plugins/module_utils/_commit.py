@@ -333,6 +333,10 @@ def _stage(place: _Place, data: bytes) -> str:
                         "%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o"
                         % (place.path, *expected, *found)
                     )
+                second = 1_000_000_000
+                if made.st_mtime_ns // second <= like.st_mtime_ns // second:
+                    # (an import that read the old file may write its bytecode yet: dated by the second)
+                    os.utime(descriptor, ns=(made.st_atime_ns, like.st_mtime_ns + second))
                 os.fsync(descriptor)
         except OSError as error:
             place.directory.unlink(temporary)

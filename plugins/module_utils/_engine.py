@@ -6,6 +6,7 @@ import gc
 import importlib
 import json
 import sys
+import time
 from contextlib import suppress
 from typing import Any, Mapping, Sequence
 
@@ -16,7 +17,7 @@ from . import _catalogue, _environment, _files, _patch, _plan
 from ._errors import CommitError, SitePatchError
 from ._trust import Belongs, Trust
 
-_TRIES = 5  # how often a file may change under a call before it gives up
+_TRIES, _SECONDS = 5, 30.0  # how often, and how long, files may change under a call before it gives up
 
 
 def run(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,10 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
     trust = _trust(request)
     skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
-    for _try in range(_TRIES):
+    deadline = time.monotonic() + _SECONDS
+    tries = 0
+    while True:
+        tries += 1
         plan = _plan.plan(patches, request.get("path"), present, skip, known, trust)
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
@@ -126,9 +130,9 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
                 _sweep(plan, trust)
         if kept is not None:
             break
-    else:
-        files = ", ".join(change.path for change in plan.changes)
-        raise CommitError("%s: changed by somebody else again and again; nothing was written" % files)
+        if tries >= _TRIES and time.monotonic() > deadline:
+            files = ", ".join(change.path for change in plan.changes)
+            raise CommitError("%s: changed by somebody else again and again; nothing was written" % files)
     result["changed"] = bool(plan.changes)
     result["msg"] = "; ".join(step.told(done=not request.get("check_mode")) for step in plan.steps)
     for entry in result["patches"]:

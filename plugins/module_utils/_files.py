@@ -92,8 +92,13 @@ class Directory:
         return None if descriptor is None else Directory(descriptor, self.join(name), self.guard)
 
     def names(self) -> list[str]:
-        """The names of all entries, sorted."""
-        return sorted(os.listdir(self.descriptor))
+        """The names of all entries, sorted.
+
+        By a descriptor of its own: one that was listed already, and could not be wound back, would tell of no entries.
+        """
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        with Directory(descriptor, self.path):
+            return sorted(os.listdir(descriptor))
 
     def read(self, name: str, most: int = MAX_BYTES) -> Content | None:
         """A regular file, also behind a symbolic link; None where there is none of that name.

@@ -446,6 +446,16 @@ def test_an_edit_of_the_same_size_in_the_same_second_is_not_hidden_by_old_byteco
         assert imported(package.parent)[0] == which
 
 
+def test_bytecode_that_an_import_of_the_old_file_writes_late_is_not_used(package: Path, api: Path) -> None:
+    compile_as(api, levels=(0,))
+    late = cached(api).read_bytes()
+    for which in (b"AFTER_", b"others"):
+        commit(api, after=BEFORE.replace(b"before", which))
+        written, late = late, cached(api).read_bytes()
+        cached(api).write_bytes(written)
+        assert imported(package.parent)[0] == which.decode()
+
+
 def only_bytecode(path: Path) -> importlib.machinery.SourceFileLoader:
     """Return the loader that imports use, but for one thing: it does not compile."""
 
