@@ -144,7 +144,7 @@ def version(module_name: str) -> str | None:
         from importlib.metadata import version as distribution_version
 
         return distribution_version(parts[0])
-    except Exception:  # noqa: BLE001 (no distribution of that name, broken metadata, a module's __getattr__: the import stands)
+    except BaseException:  # noqa: BLE001 (no distribution, broken metadata, a module's __getattr__: the import stands)
         return None
 
 
