@@ -166,7 +166,9 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
                 # (the next one to come finds this file)
                 stack.enter_context(_locks.hold(place.directory, staged[-1][1], deadline))
             for place in places if backup else ():
-                kept[place] = _keep(place)
+                when = time.strftime("%Y-%m-%d@%H:%M:%S")
+                kept[place] = "%s.%d.%s~" % (place.name, os.getpid(), when)  # (as Ansible names backups)
+                _keep(place, kept[place])
             if not all(place.unchanged() for place in places):  # (again: what was made so far took its time)
                 _put_back(staged, kept, done)
                 return None
@@ -370,15 +372,13 @@ def _attributes(descriptor: int) -> list[str]:
         raise
 
 
-def _keep(place: _Place) -> str:
-    """A copy of the file beside it, named as Ansible names backups; its name."""
-    kept = "%s.%d.%s~" % (place.name, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S", time.localtime()))
+def _keep(place: _Place, name: str) -> None:
+    """A copy of the file beside it, of that name."""
     with place.directory.file(place.name) as original:
         made = os.fstat(original)
     temporary = _stage(place, place.change.before)
     os.utime(temporary, ns=(made.st_atime_ns, made.st_mtime_ns), dir_fd=place.directory.descriptor)
-    _rename(place.directory, temporary, kept)
-    return kept
+    _rename(place.directory, temporary, name)
 
 
 def _bytecode_names(cache: Directory, name: str) -> Iterator[tuple[str, int | None]]:

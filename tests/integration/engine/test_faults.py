@@ -1,6 +1,7 @@
 # The short form of ./dev faults: some of its faults, races, hostile imports and edits; and that its judge finds faults.
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,26 @@ def test_wherever_the_last_calls_fail_the_answer_is_right(tmp_path: Path, name: 
     last = max(number for number, call in enumerate(calls) if call == "fsync")
     for number in range(last, len(calls), 6):
         assert faults.inject(case, faults.Fault(number, "EIO"), tmp_path / "work") == {}
+
+
+@needs_seccomp
+def test_where_the_answer_to_a_rename_is_lost_nothing_of_the_run_is_left(tmp_path: Path) -> None:
+    case = next(case for case in faults.cases(tmp_path / "cases") if case.name == "backup")
+    for number, call in enumerate(faults.calls(case, tmp_path / "work")):
+        if call == "renameat":
+            assert faults.inject(case, faults.Fault(number, "EIO", faults.ANSWER_LOST), tmp_path / "work") == {}
+
+
+@needs_seccomp
+def test_a_directory_that_cannot_be_wound_back_is_listed_whole_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with _files.open_directory(str(tmp_path)) as directory:
+        ending = syscalls.supervise(
+            lambda: [directory.names(), directory.names()],
+            lambda _number, name: errno.EIO if name == "lseek" else 0,
+        )
+    assert "lseek" in ending.calls
+    assert ending.value == [["file"], ["file"]]
 
 
 @pytest.mark.slow
