@@ -62,18 +62,19 @@ class Module(Normal):
         if gone:
             return {**refused(Odd("", f"what was asked ({', '.join(gone)})", answer), told), **found}
         self.answered = True
-        return {**answer, **_from_ansible(told), **found}
+        return {**answer, **_from_ansible(told, answer), **found}
 
 
-def _from_ansible(told: Result) -> Result:
-    """Return what Ansible's part of a module says besides: warnings and a traceback, as texts, which it takes, too."""
+def _from_ansible(told: Result, answer: Result) -> Result:
+    """Return what Ansible's part of a module says besides: warnings and an error, of which it takes texts, too."""
     events = [getattr(each, "event", None) or each for key in _WARNINGS for each in _list(told.get(key))]
     texts = [each if isinstance(each, str) else getattr(each, "msg", None) for each in events]
-    traceback = getattr(getattr(told.get("exception"), "event", None), "formatted_traceback", None)
-    return {
-        **({"warnings": list(map(_shown, filter(None, texts)))} if any(texts) else {}),
-        **({"exception": _shown(str(traceback))} if traceback else {}),
-    }
+    warnings = {"warnings": list(map(_shown, filter(None, texts)))} if any(texts) else {}
+    error = getattr(told.get("exception"), "event", None)
+    more = [getattr(error, name, None) for name in ("formatted_traceback", "help_text", "chain", "events")]
+    if error and not any(more) and getattr(error, "msg", None) == answer.get("msg"):
+        return {**warnings, "exception": told["exception"]}  # (then it says that a module failed, and not a plugin)
+    return {**warnings, **({"exception": _shown(str(more[0]))} if more[0] else {})}
 
 
 def _list(value: t.Any) -> list[t.Any]:
