@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def pip_settings(python: str | Path = sys.executable) -> dict[str, str]:
-    """Return pip's settings that are in force for ``python``, of its files and of the PIP_* variables; the latter win."""
+    """Return what pip of ``python`` is set to here, by its files and the PIP_* variables; the latter win."""
     listing = run(python, "-m", "pip", "config", "list")
     # Lines are like `global.index-url='...'`, `install.no-deps='...'` and, for a variable, `:env:.index-url='...'`.
     found = re.findall(r"^(global|:env:)\.([a-z-]+)=(.+)$", listing, re.MULTILINE)
