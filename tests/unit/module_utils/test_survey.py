@@ -684,7 +684,10 @@ def shared_environment(public: Path) -> Path:
     system = interpreters.system()
     if subprocess.run([system, "-c", ""], user=USER, group=GROUP, check=False, capture_output=True).returncode:
         pytest.skip(f"other users cannot run {system}")
-    return environments.python_of(environments.bare(system, public / "environment"))
+    environment = environments.bare(system, public / "environment")
+    # (The checkout may lie below root's home.)
+    shutil.copytree(PLUGINS / "module_utils", environments.site_packages(environment) / "module_utils")
+    return environments.python_of(environment)
 
 
 @needs_root
