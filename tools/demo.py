@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -35,6 +36,9 @@ def main() -> None:
     if parser.parse_args().clean:
         clean()
         return
+    # A build of torch for CUDA that finds nvcc but no GPU cannot tell for which one to compile: `import megatron.core`
+    # ends in an IndexError. Nothing is compiled here, so any architecture will do.
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0")
     start = time.monotonic()
     heading("Preparing: two local nodes with real environments, and the collection as a user installs it")
     node, node_5 = prepare()
@@ -51,6 +55,7 @@ def clean() -> None:
         if directory.exists():
             print(f"removing {directory}")
             shutil.rmtree(directory)
+    print("what all commands of ./dev share stays: .venv and ~/.cache/primus-patches")
 
 
 def prepare() -> tuple[Path, Path]:
