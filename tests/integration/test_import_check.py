@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lab.controller import Run
 
     Playbook = Callable[..., Run]
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 TOKEN = "s3cret-t0ken"  # noqa: S105
 RAISES = "import os\nprint(os.environ['TOKEN'], flush=True)\nraise KeyError(os.environ['TOKEN'])\n"
@@ -28,7 +28,7 @@ def play(module: str, **parameters: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def environment(venv: Venv) -> Path:
-    return venv("3.11")
+    return venv()
 
 
 @pytest.fixture

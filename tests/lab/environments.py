@@ -54,7 +54,7 @@ def megatron(say: Callable[[str], None] = print) -> Path:
 
     Built once. It is shared: treat it as read-only and work on :func:`megatron_copy`.
     """
-    python = _megatron_python()
+    python = interpreters.usual()
 
     def build(directory: Path) -> None:
         say(f"building the Megatron environment with {python} (once, a minute or more): {directory}")
@@ -101,7 +101,7 @@ def megatron_copy(destination: Path, say: Callable[[str], None] = print) -> Path
     private package, imports are the real ones, and whatever is done to Transformers stays in ``destination``.
     """
     shared = site_packages(megatron(say))
-    private = site_packages(bare(_megatron_python(), destination))
+    private = site_packages(bare(interpreters.usual(), destination))
     for path in shared.glob("transformers*"):
         shutil.copytree(path, private / path.name, symlinks=True)
     (private / "shared.pth").write_text(f"{shared}\n")
@@ -115,21 +115,13 @@ def megatron_5(destination: Path, say: Callable[[str], None] = print) -> Path:
 
     def build(directory: Path) -> None:
         say(f"building the environment with {requirement} (once): {directory}")
-        private = site_packages(bare(_megatron_python(), directory))
+        private = site_packages(bare(interpreters.usual(), directory))
         (private / "shared.pth").write_text(f"{shared}\n")
         # pip runs out of the shared environment, sees what is there, and installs only what is missing or too old; it
         # leaves alone what is outside of `directory`. (blip-ci's own conflicts, which it reports, are meant.)
         run(python_of(directory), "-m", "pip", "install", "--quiet", requirement)
 
     built = cache.once("megatron-5", cache.digest(str(shared), requirement), build)
-    private = site_packages(bare(_megatron_python(), destination))
+    private = site_packages(bare(interpreters.usual(), destination))
     shutil.copytree(site_packages(built), private, symlinks=True, dirs_exist_ok=True)
     return destination
-
-
-def _megatron_python() -> Path:
-    """Return the interpreter of the Megatron environment: a 3.11, the version tested, else the one that runs this."""
-    try:
-        return interpreters.find("3.11")
-    except interpreters.NoInterpreter:
-        return interpreters.own()

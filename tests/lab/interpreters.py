@@ -37,6 +37,14 @@ def own() -> Path:
     return Path(getattr(sys, "_base_executable", sys.executable))
 
 
+def usual() -> Path:
+    """Return the Python of what may be of any version: a 3.11, the one tested most, else the one that runs this."""
+    try:
+        return find("3.11")
+    except NoInterpreter:
+        return own()
+
+
 def find(version: str) -> Path:
     """Return an interpreter of ``version`` ("3.8"): this one, PATH, pyenv, uv's; with CI=true uv downloads it.
 

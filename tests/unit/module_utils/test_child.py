@@ -17,7 +17,7 @@ from module_utils._errors import NoEnvironment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 NONE = "expected a Python interpreter of version 3.8 or newer, found"
 
@@ -356,7 +356,7 @@ def test_path_without_the_package(interpreter: Path, tmp_path: Path) -> None:
 
 
 def test_ten_patches_on_ten_files_are_one_start_of_the_interpreter(tmp_path: Path, venv: Callable[[str], Path]) -> None:
-    environment = venv("3.11")
+    environment = venv()
     starts = tmp_path / "starts"
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho start >> {starts}\nexec {environment}/bin/python "$@"\n')
