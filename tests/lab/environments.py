@@ -59,8 +59,8 @@ def megatron(say: Callable[[str], None] = print) -> Path:
     def build(directory: Path) -> None:
         say(f"building the Megatron environment with {python} (once, a minute or more): {directory}")
         run(python, "-m", "venv", directory)
-        torch, size = torch_build(python_of(directory))
-        say(f"  {size}")
+        torch, what = torch_build(python_of(directory))
+        say(f"  {torch[0]}: {what}")
         steps = [torch, *others]
         for number, step in enumerate(steps, 1):
             say(f"  {number} of {len(steps)}: pip install {shlex.join(step)}")
@@ -71,17 +71,18 @@ def megatron(say: Callable[[str], None] = print) -> Path:
 
 
 def torch_build(python: Path) -> tuple[Sequence[str], str]:
-    """Return what pip is to install as torch for ``python``, and a sentence on what that is and how large."""
+    """Return what pip is to install as torch for ``python``, and what that is and how large (for :data:`TORCH`)."""
     places = [TORCH_PIP_ARGS] if TORCH_PIP_ARGS else [(), ("--extra-index-url", TORCH_CPU_INDEX, "--retries", "1")]
     for arguments in places:
-        for build in versions("torch", python, *arguments):
-            if f"torch=={build}" == f"{TORCH}+cpu":
-                return (f"{TORCH}+cpu", *arguments), f"{TORCH} for the CPU: 0.2 GB to download, 1.2 GB on disk in all"
-    size = "for CUDA, as no build for the CPU was found"
-    return (
-        TORCH,
-        *TORCH_PIP_ARGS,
-    ), f"{TORCH} {size}: SIZES; PRIMUS_TORCH_PIP_ARGS='--index-url URL' names an index with one"
+        if f"{TORCH}+cpu" in (f"torch=={version}" for version in versions("torch", python, *arguments)):
+            return (
+                f"{TORCH}+cpu",
+                *arguments,
+            ), "the build for the CPU: 0.2 GB to download, 1.2 GB on disk with the rest"
+    return (TORCH, *TORCH_PIP_ARGS), (
+        "the build for CUDA, as no index has one for the CPU: 2.9 GB to download, 4.9 GB on disk with the rest. "
+        "PRIMUS_TORCH_PIP_ARGS='--index-url URL' names an index that has one"
+    )
 
 
 def versions(project: str, python: Path, *arguments: str) -> list[str]:
