@@ -27,7 +27,7 @@ class NoInterpreter(LookupError):
 def system() -> Path:
     """Return the interpreter that Ansible uses on a node: the system's Python where it is new enough for Ansible."""
     candidate = Path("/usr/bin/python3")
-    found = _probe(candidate)
+    found = probe(candidate)
     # ansible-core 2.19 wants 3.8 on the target, 2.20 wants 3.9.
     return candidate if found and found[0] >= (3, 9) else Path(sys.executable)
 
@@ -61,7 +61,7 @@ def _look(version: str) -> Path | str:
     """Return what :func:`find` does, or the text of its error (so that a failed download is not tried again)."""
     wanted = tuple(int(part) for part in version.split("."))
     for candidate in _candidates(version):
-        found = _probe(candidate)
+        found = probe(candidate)
         if found and found[0] == wanted:
             return found[1]
     where = f"no Python {version} in PATH, pyenv or uv's directory"
@@ -74,7 +74,7 @@ def _look(version: str) -> Path | str:
 
 
 def _candidates(version: str) -> Iterator[Path]:
-    """Yield what may be an interpreter of ``version``; what they really are is for :func:`_probe` to say."""
+    """Yield what may be an interpreter of ``version``; what they really are is for :func:`probe` to say."""
     yield own()
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         yield Path(directory) / f"python{version}"
@@ -115,7 +115,7 @@ def _uv() -> str | None:
     return shutil.which("uv", path=os.pathsep.join((*map(str, beside), os.environ.get("PATH", os.defpath))))
 
 
-def _probe(python: Path) -> tuple[tuple[int, int], Path] | None:
+def probe(python: Path) -> tuple[tuple[int, int], Path] | None:
     """Return the version and the path that ``python`` reports, or None when it does not run.
 
     A shim of pyenv's is a script: it starts another path, or nothing.
