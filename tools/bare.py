@@ -67,7 +67,7 @@ class Machine:
     def type(self, words: Sequence[str]) -> tuple[int, str]:
         """Run a command there as the user, in the checkout and in sight; return its exit status and its last line."""
         become = ("setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--")
-        print(f"$ {shlex.join(words)}", flush=True)
+        print(f"$ {shlex.join(words)}")
         last = ""
         with subprocess.Popen(
             [*self._enter(self.checkout), *become, *words],
@@ -78,7 +78,7 @@ class Machine:
             text=True,
         ) as process:
             for line in process.stdout or ():
-                print(line, end="", flush=True)
+                print(line, end="")
                 last = line.strip() or last
         return process.returncode, last
 
@@ -109,6 +109,7 @@ def main() -> int:
     )
     parser.add_argument("command", nargs="*", help="after --; default: ./dev demo")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # (what it starts writes there, too)
     if os.geteuid() != 0:
         sys.exit("./dev bare: expected to run as root, for debootstrap and namespaces; run it as root")
     left = run("git", "-C", ROOT, "status", "--porcelain")
@@ -124,7 +125,7 @@ def main() -> int:
         told.append(
             (code, f"{release}: {options.user}, {bare.checkout}: {shlex.join(words)}: exit {code}, {seconds:.0f} s")
         )
-        print(f"=== {told[-1][1]}", flush=True)
+        print(f"=== {told[-1][1]}")
     print("\n".join(("", *(line for _code, line in told))))
     return max(code for code, _line in told)
 
@@ -133,7 +134,7 @@ def attempt(bare: Machine, words: Sequence[str]) -> int:
     """Run the command there, and again after the apt line that it ends with for who may not install."""
     code, last = bare.type(words)
     if bare.user != "root" and (line := apt_line(last)):
-        print(f"# {line}", flush=True)
+        print(f"# {line}")
         bare.administer(
             "sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; {line.replace('sudo ', '')} --quiet --quiet"
         )
@@ -179,7 +180,7 @@ def machine(release: str, user: str, place: str, *, keep_downloads: bool) -> Ite
             bare.administer("useradd", "--create-home", user)
         run("git", "clone", "--quiet", "--no-hardlinks", ROOT, f"{root}{checkout}")
         bare.administer("chown", "--recursive", f"{user}:", checkout, *([DOWNLOADS] if keep_downloads else []))
-        print(f"=== {release}: made in {time.monotonic() - start:.0f} s; {user} works in {checkout}", flush=True)
+        print(f"=== {release}: made in {time.monotonic() - start:.0f} s; {user} works in {checkout}")
         yield bare
 
 
@@ -188,7 +189,7 @@ def system(release: str) -> Path:
     mirror = mirrors().get(release) or next(iter(mirrors().values()), "")
 
     def build(directory: Path) -> None:
-        print(f"=== {release}: debootstrap (once, a minute or two): {directory}", flush=True)
+        print(f"=== {release}: debootstrap (once, a minute or two): {directory}")
         include = f"--include={','.join(PACKAGES)}"
         # (In a mount namespace: what it mounts there is gone, even if it fails.)
         run(
