@@ -56,7 +56,8 @@ def clean() -> None:
         if directory.exists():
             print(f"removing {directory}")
             shutil.rmtree(directory)
-    print("what all commands of ./dev share stays: .venv and ~/.cache/primus-patches")
+    if (ROOT / ".venv").exists():
+        print(f"{ROOT / '.venv'} and what else is in {cache.root()} stay, for the other commands of ./dev")
 
 
 def prepare() -> tuple[Path, Path]:
