@@ -162,11 +162,11 @@ def machine(release: str, user: str, place: str, *, keep_downloads: bool) -> Ite
         settings = pip_settings()
         configure(root, settings)
         variables = {key: value for key, value in os.environ.items() if CARRIED.fullmatch(key)}
-        binds = [
-            option
-            for path in seen(root, [*settings.values(), *variables.values()])
-            for option in ("--ro-bind", path, path)
-        ]
+        binds = []
+        for path in seen(root, [*settings.values(), *variables.values()]):
+            # (What bwrap makes of a missing parent is for root alone.)
+            root.joinpath(path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+            binds += ["--ro-bind", path, path]
         if keep_downloads:
             downloads = cache.root() / "bare-downloads" / user
             downloads.mkdir(parents=True, exist_ok=True)
