@@ -5,13 +5,14 @@
     ./dev bare --release trixie --user someone --place open -- ./dev test
 
 What is installed there is debootstrap's minbase, in namespaces of its own; network, certificates and package indexes
-are this machine's. Who is not root there has no sudo: the apt line that the command ends with is run as root, and the
+are this machine's, which is a Debian or Ubuntu. Who is not root there has no sudo: the apt line that the command ends with is run as root, and the
 command once more. Needs root.
 """
 
 from __future__ import annotations
 
 import argparse
+import configparser
 import contextlib
 import os
 import re
@@ -110,8 +111,6 @@ def main() -> int:
     parser.add_argument("command", nargs="*", help="after --; default: ./dev demo")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # (what it starts writes there, too)
-    if os.geteuid() != 0:
-        sys.exit("./dev bare: expected to run as root, for debootstrap and namespaces; run it as root")
     left = run("git", "-C", ROOT, "status", "--porcelain")
     if left:
         print(f"HEAD is what runs there; these changes are not committed:\n{left}", end="")
@@ -186,7 +185,8 @@ def machine(release: str, user: str, place: str, *, keep_downloads: bool) -> Ite
 
 def system(release: str) -> Path:
     """Return the root directory of a bare ``release``, made once. Treat it as read-only."""
-    mirror = mirrors().get(release) or next(iter(mirrors().values()), "")
+    known = mirrors()
+    mirror = known.get(release) or next(iter(known.values()), "")
 
     def build(directory: Path) -> None:
         print(f"=== {release}: debootstrap (once, a minute or two): {directory}")
@@ -221,9 +221,10 @@ def configure(root: Path, settings: Mapping[str, str]) -> None:
         shutil.copy(path, root / AUTHORITIES)
     apt = run("apt-config", "dump", "Acquire::http", "Acquire::https")
     (root / "etc" / "apt" / "apt.conf.d" / "99machine").write_text(apt)
-    (root / "etc" / "pip.conf").write_text(
-        "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in settings.items())])
-    )
+    config = configparser.RawConfigParser()
+    config["global"] = dict(settings)
+    with (root / "etc" / "pip.conf").open("w") as file:
+        config.write(file)
 
 
 def seen(root: Path, values: Sequence[str]) -> list[str]:

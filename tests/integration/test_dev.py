@@ -55,8 +55,10 @@ def test_who_may_not_install_is_told_all_packages_in_one_line_which_bare_underst
 
 
 @needs_root
-def test_a_fleet_as_a_user_is_refused_before_anything_is_made() -> None:
-    assert ended(dev.fleet, []) == "./dev fleet: expected to run as root, for namespaces and mounts; run it as root"
+def test_what_only_root_can_do_is_refused_to_a_user_before_anything_is_made() -> None:
+    wanted = "expected to run as root, for namespaces and mounts; run it as root"
+    assert ended(dev.fleet, []) == f"./dev fleet: {wanted}"
+    assert ended(dev.bare, []) == f"./dev bare: {wanted}"
 
 
 @needs_root
