@@ -5,8 +5,8 @@
     ./dev bare --release trixie --user someone --place open -- ./dev test
 
 What is installed there is debootstrap's minbase, in namespaces of its own; network, certificates and package indexes
-are this machine's, which is a Debian or Ubuntu. Who is not root there has no sudo: the apt line that the command ends with is run as root, and the
-command once more. Needs root.
+are those of this machine, a Debian or Ubuntu. Who is not root there has no sudo: the apt line that the command ends
+with is run as root, and the command once more. Needs root.
 """
 
 from __future__ import annotations
