@@ -87,6 +87,7 @@ class Machine:
         return [
             *("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-add", "ALL"),
             *("--dev-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev", "--ro-bind", "/sys", "/sys"),
+            *("--perms", "1777", "--tmpfs", "/dev/shm"),  # noqa: S108 (bwrap's own is for root alone)
             *(*self.binds, "--chdir", directory, "--"),
         ]
 
