@@ -1,7 +1,6 @@
 # A HOME for ansible-test: it works offline but for the package index, with the settings of pip that are in force here.
 from __future__ import annotations
 
-import ast
 import configparser
 import contextlib
 import re
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab import cache, interpreters
 from lab.environments import python_of
+from lab.index import pip_settings
 from lab.run import run
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make(parent: Path, environment: Path) -> Path:
     (home / ".ansible" / "test").symlink_to(kept)
 
     settings = configparser.RawConfigParser()
-    settings["global"] = pip_settings(environment)
+    settings["global"] = pip_settings(python_of(environment))
     (home / ".config" / "pip").mkdir(parents=True)
     with (home / ".config" / "pip" / "pip.conf").open("w") as file:
         settings.write(file)
@@ -65,14 +65,3 @@ def make(parent: Path, environment: Path) -> Path:
         "    sys.exit(main(['install', '--upgrade', '--force-reinstall', *arguments]))\n"
     )
     return home
-
-
-def pip_settings(environment: Path) -> dict[str, str]:
-    """Return pip's settings that are in force here, from its files and the PIP_* variables, as one section has them."""
-    output = run(python_of(environment), "-m", "pip", "config", "list")
-    settings = {}
-    # Lines are like `global.index-url='...'`, `install.no-deps='...'` and, for a variable, `:env:.index-url='...'`.
-    for section, name, value in re.findall(r"^(global|:env:)\.([a-z-]+)=(.+)$", output, re.MULTILINE):
-        if (section, name) != (":env:", "config-file"):
-            settings[name] = str(ast.literal_eval(value))
-    return settings

@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -35,6 +36,10 @@ def main() -> None:
     if parser.parse_args().clean:
         clean()
         return
+    sys.stdout.reconfigure(line_buffering=True)  # (in a pipe, too, progress is for now)
+    # A build of torch for CUDA that finds nvcc but no GPU cannot tell for which one to compile: `import megatron.core`
+    # ends in an IndexError. Nothing is compiled here, so any architecture will do.
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0")
     start = time.monotonic()
     heading("Preparing: two local nodes with real environments, and the collection as a user installs it")
     node, node_5 = prepare()
@@ -51,6 +56,8 @@ def clean() -> None:
         if directory.exists():
             print(f"removing {directory}")
             shutil.rmtree(directory)
+    if (ROOT / ".venv").exists():
+        print(f"{ROOT / '.venv'} and what else is in {cache.root()} stay, for the other commands of ./dev")
 
 
 def prepare() -> tuple[Path, Path]:
@@ -134,7 +141,7 @@ def playbook(name: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     record = DEMO / "results.jsonl"
     record.write_text("")
     words = ["ansible-playbook", f"primus.patches.{name}", *arguments]
-    print(f"$ {shlex.join(words)}", flush=True)
+    print(f"$ {shlex.join(words)}")
     environment = controller.clean_environment(DEMO / "home", LAB_RECORD=str(record))
     command = [controller.tool(words[0]), *words[1:]]
     code = subprocess.run(command, cwd=DEMO, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
@@ -149,7 +156,7 @@ def playbook(name: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
 def import_in(environment: Path, module: str) -> str:
     """Import ``module`` with the interpreter of ``environment``; return the last line of the error, empty if none."""
     command = [str(environments.python_of(environment)), "-B", "-c", f"import {module}"]
-    print(f"$ {shlex.join(command)}", flush=True)
+    print(f"$ {shlex.join(command)}")
     clean = controller.clean_environment(DEMO / "home")
     done = subprocess.run(command, cwd="/", env=clean, capture_output=True, text=True, errors="replace", check=False)
     lines = done.stderr.strip().splitlines() if done.returncode else []
@@ -175,7 +182,7 @@ def expect(holds: bool, what: str, found: object) -> None:  # noqa: FBT001 (read
     """Say that ``what`` is so, or end the demonstration with what was found instead."""
     if not holds:
         fail(what, found)
-    print(f"  as expected: {what}", flush=True)
+    print(f"  as expected: {what}")
 
 
 def fail(what: str, found: object) -> NoReturn:
@@ -186,7 +193,7 @@ def fail(what: str, found: object) -> NoReturn:
 
 def heading(text: str) -> None:
     """Print a heading."""
-    print(f"\n=== {text}", flush=True)
+    print(f"\n=== {text}")
 
 
 if __name__ == "__main__":

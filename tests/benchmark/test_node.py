@@ -45,9 +45,9 @@ def patched(tree: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
-def interpreter(venv: Callable[[str], Path]) -> Path:
+def interpreter(venv: Callable[..., Path]) -> Path:
     """Return the interpreter of an environment without anything that would make its start slower."""
-    return environments.python_of(venv("3.11"))
+    return environments.python_of(venv())
 
 
 def start(benchmark: BenchmarkFixture, interpreter: Path, code: str) -> None:

@@ -1,6 +1,7 @@
 # Controllers and nodes that die in the middle: no file is half-written, nothing blocks, the next run converges.
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import random
 import time
@@ -99,14 +100,16 @@ class Patients:
 
     def done(self) -> dict[str, bool]:
         """Return which nodes have the patched file; there is nothing between that and the original one."""
-        content = {name: self.path(name).read_bytes() for name in self.nodes.nodes}
+        content = {}
         for name, node in self.nodes.nodes.items():
+            # The bytecode first. The nodes work while we read, and new bytecode may follow a new file, but never come
+            # before it: what was new when the bytecode was read is new when the file is.
+            new = False
+            with contextlib.suppress(FileNotFoundError):
+                new = node.path(self._bytecode).read_bytes() != self._compiled
+            content[name] = self.path(name).read_bytes()
             assert content[name] in (self.original, self.patched), name
-            try:
-                bytecode = node.path(self._bytecode).read_bytes()
-            except FileNotFoundError:
-                continue
-            assert bytecode == self._compiled or content[name] == self.patched, name
+            assert content[name] == self.patched or not new, name
         return {name: text == self.patched for name, text in content.items()}
 
     def settle(self) -> None:

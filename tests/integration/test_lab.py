@@ -5,6 +5,7 @@ import base64
 import csv
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,14 @@ def test_tree_is_private_and_as_the_wheel_recorded_it(tree: Callable[[str], Path
     name = "transformers/modeling_utils.py"
     assert sha256(first / name) == recorded(first, name)
     assert (first / name).stat().st_nlink == 1
+
+
+def test_an_interpreter_behind_a_script_is_known_by_its_own_path(tmp_path: Path) -> None:
+    """As a shim of pyenv's is one: what lies beside the script is not the interpreter's."""
+    shim = tmp_path / "python3"
+    shim.write_text(f'#!/bin/sh\nexec {interpreters.own()} "$@"\n')
+    shim.chmod(0o755)
+    assert interpreters.probe(shim) == (sys.version_info[:2], interpreters.own())
 
 
 @pytest.mark.parametrize("version", interpreters.PROMISED)

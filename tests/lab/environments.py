@@ -1,20 +1,22 @@
 # Real Python environments: bare ones, and the one with the real Megatron-Bridge on a CPU.
 """The Megatron environment was tested with Python 3.11 on x86_64; another version works where all its wheels exist.
 
-``PRIMUS_TORCH`` replaces the torch requirement and ``PRIMUS_TORCH_PIP_ARGS`` adds options of pip's for it (such as
-``--index-url URL``), for machines whose index has no CPU build.
+The build of torch for the CPU comes from pip's own index or from PyTorch's; where neither has it, the one for CUDA is
+taken, which works without a GPU and is four times as large. ``PRIMUS_TORCH`` replaces the torch requirement, and
+``PRIMUS_TORCH_PIP_ARGS`` adds options of pip's for it (such as ``--index-url URL``, instead of PyTorch's).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import cache, interpreters
-from lab.run import run
+from lab.run import CommandError, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ TRANSFORMERS = "4.57.6"
 TRANSFORMERS_5 = "5.0.0"
 TORCH = os.environ.get("PRIMUS_TORCH", "torch==2.13.0")
 TORCH_PIP_ARGS = tuple(shlex.split(os.environ.get("PRIMUS_TORCH_PIP_ARGS", "")))
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LIBRARIES = (f"transformers=={TRANSFORMERS}", "huggingface-hub<1.0", "omegaconf==2.4.0", "einops==0.8.2", "rich")
 # Their own requirements name GPU-only or long outdated packages that the imports here do not touch.
 WITHOUT_DEPENDENCIES = ("megatron-core==0.15.3", "megatron-bridge==0.2.0rc6", "blip-ci==0.0.5")
@@ -47,22 +50,48 @@ def bare(python: Path, destination: Path) -> Path:
 
 
 def megatron(say: Callable[[str], None] = print) -> Path:
-    """Return the real environment: torch for the CPU, Transformers 4.57.6, Megatron-Core, Megatron-Bridge and blip-ci.
+    """Return the real environment: torch, Transformers 4.57.6, Megatron-Core, Megatron-Bridge and blip-ci.
 
-    Built once (about 1.2 GB). It is shared: treat it as read-only and work on :func:`megatron_copy`.
+    Built once. It is shared: treat it as read-only and work on :func:`megatron_copy`.
     """
-    python = _megatron_python()
+    python = interpreters.usual()
 
     def build(directory: Path) -> None:
-        say(f"building the Megatron environment with {python} (once, about 1.2 GB, a minute or more): {directory}")
-        say("  (an index without a CPU build of torch has one for CUDA, several GB: see tests/lab/environments.py)")
+        say(f"building the Megatron environment with {python} (once, a minute or more): {directory}")
         run(python, "-m", "venv", directory)
+        torch, what = torch_build(python_of(directory))
+        say(f"  {torch[0]}: {what}")
+        steps = [torch, *others]
         for number, step in enumerate(steps, 1):
             say(f"  {number} of {len(steps)}: pip install {shlex.join(step)}")
             run(python_of(directory), "-m", "pip", "install", "--quiet", *step)
 
-    steps: list[Sequence[str]] = [(TORCH, *TORCH_PIP_ARGS), LIBRARIES, ("--no-deps", *WITHOUT_DEPENDENCIES)]
-    return cache.once("megatron", cache.digest(str(python.resolve()), *steps), build)
+    others: list[Sequence[str]] = [LIBRARIES, ("--no-deps", *WITHOUT_DEPENDENCIES)]
+    return cache.once("megatron", cache.digest(str(python.resolve()), (TORCH, *TORCH_PIP_ARGS), *others), build)
+
+
+def torch_build(python: Path) -> tuple[Sequence[str], str]:
+    """Return what pip is to install as torch for ``python``, and what that is and how large (for :data:`TORCH`)."""
+    places = [TORCH_PIP_ARGS] if TORCH_PIP_ARGS else [(), ("--extra-index-url", TORCH_CPU_INDEX, "--retries", "1")]
+    for arguments in places:
+        if f"{TORCH}+cpu" in (f"torch=={version}" for version in versions("torch", python, *arguments)):
+            return (
+                f"{TORCH}+cpu",
+                *arguments,
+            ), "the build for the CPU: 0.2 GB to download, 1.2 GB on disk with the rest"
+    return (TORCH, *TORCH_PIP_ARGS), (
+        "the build for CUDA, as no index has one for the CPU: 2.9 GB to download, 4.9 GB on disk with the rest. "
+        "PRIMUS_TORCH_PIP_ARGS='--index-url URL' names an index that has one"
+    )
+
+
+def versions(project: str, python: Path, *arguments: str) -> list[str]:
+    """Return the versions of ``project`` that pip finds for ``python``, none when it finds no such project."""
+    try:
+        listing = run(python, "-m", "pip", "index", "versions", project, *arguments)
+    except CommandError:
+        return []
+    return re.findall(r"[^\s,]+", listing.partition("Available versions:")[2].partition("\n")[0])
 
 
 def megatron_copy(destination: Path, say: Callable[[str], None] = print) -> Path:
@@ -73,7 +102,7 @@ def megatron_copy(destination: Path, say: Callable[[str], None] = print) -> Path
     private package, imports are the real ones, and whatever is done to Transformers stays in ``destination``.
     """
     shared = site_packages(megatron(say))
-    private = site_packages(bare(_megatron_python(), destination))
+    private = site_packages(bare(interpreters.usual(), destination))
     for path in shared.glob("transformers*"):
         shutil.copytree(path, private / path.name, symlinks=True)
     (private / "shared.pth").write_text(f"{shared}\n")
@@ -87,21 +116,13 @@ def megatron_5(destination: Path, say: Callable[[str], None] = print) -> Path:
 
     def build(directory: Path) -> None:
         say(f"building the environment with {requirement} (once): {directory}")
-        private = site_packages(bare(_megatron_python(), directory))
+        private = site_packages(bare(interpreters.usual(), directory))
         (private / "shared.pth").write_text(f"{shared}\n")
         # pip runs out of the shared environment, sees what is there, and installs only what is missing or too old; it
         # leaves alone what is outside of `directory`. (blip-ci's own conflicts, which it reports, are meant.)
         run(python_of(directory), "-m", "pip", "install", "--quiet", requirement)
 
     built = cache.once("megatron-5", cache.digest(str(shared), requirement), build)
-    private = site_packages(bare(_megatron_python(), destination))
+    private = site_packages(bare(interpreters.usual(), destination))
     shutil.copytree(site_packages(built), private, symlinks=True, dirs_exist_ok=True)
     return destination
-
-
-def _megatron_python() -> Path:
-    """Return the interpreter of the Megatron environment: a 3.11, the version tested, else the one that runs this."""
-    try:
-        return interpreters.find("3.11")
-    except interpreters.NoInterpreter:
-        return interpreters.own()

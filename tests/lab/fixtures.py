@@ -68,12 +68,13 @@ def system_python() -> Path:
 
 
 @pytest.fixture
-def venv(tmp_path: Path, python: Callable[[str], Path]) -> Callable[[str], Path]:
-    """Return ``venv(version)``: a fresh private virtual environment without pip, of a Python of that version."""
+def venv(tmp_path: Path, python: Callable[[str], Path]) -> Callable[..., Path]:
+    """Return ``venv(version)``: a fresh private virtual environment without pip; no version: of the usual Python."""
     numbers = itertools.count()
 
-    def make(version: str) -> Path:
-        return environments.bare(python(version), tmp_path / f"venv-{next(numbers)}-{version}")
+    def make(version: str = "") -> Path:
+        interpreter = python(version) if version else interpreters.usual()
+        return environments.bare(interpreter, tmp_path / f"venv-{next(numbers)}-{version}")
 
     return make
 

@@ -295,6 +295,13 @@ def why_not() -> str:
     """Return why this machine cannot hold a fleet; empty when it can."""
     if os.geteuid() != 0:
         return "a fleet needs root, for namespaces and mounts"
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists() or not any(line.split()[4] == "/" for line in mounts.read_text().splitlines()):
+        # (Then no mount namespace can be made: "cannot change root filesystem propagation".)
+        return (
+            "expected / to be a mount point, as on a machine or in a container, and /proc to be mounted; "
+            "found a plain chroot. Mount its directory on itself (mount --bind DIR DIR) and its /proc, then chroot"
+        )
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     absent = [name for name in ("ssh", "sshd", "ip", "nsenter") if not shutil.which(name, path=path)]
     if absent:

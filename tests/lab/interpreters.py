@@ -27,14 +27,22 @@ class NoInterpreter(LookupError):
 def system() -> Path:
     """Return the interpreter that Ansible uses on a node: the system's Python where it is new enough for Ansible."""
     candidate = Path("/usr/bin/python3")
-    found = _version(candidate)
+    found = probe(candidate)
     # ansible-core 2.19 wants 3.8 on the target, 2.20 wants 3.9.
-    return candidate if found and found >= (3, 9) else Path(sys.executable)
+    return candidate if found and found[0] >= (3, 9) else Path(sys.executable)
 
 
 def own() -> Path:
     """Return the interpreter behind the environment that runs this (whose prefix is not a virtual environment's)."""
     return Path(getattr(sys, "_base_executable", sys.executable))
+
+
+def usual() -> Path:
+    """Return the Python of what may be of any version: a 3.11, the one tested most, else the one that runs this."""
+    try:
+        return find("3.11")
+    except NoInterpreter:
+        return own()
 
 
 def find(version: str) -> Path:
@@ -65,8 +73,9 @@ def _look(version: str, *, download: bool) -> Path | str:
     """Return an interpreter, or the text of the error (so that a failed download is not tried again)."""
     wanted = tuple(int(part) for part in version.split("."))
     for candidate in _candidates(version):
-        if _version(candidate) == wanted:
-            return candidate
+        found = probe(candidate)
+        if found and found[0] == wanted:
+            return found[1]
     where = f"no Python {version} in PATH, pyenv or uv's directory"
     if not download:
         return f"{where}: install it, or set CI=true to let uv get it"
@@ -77,7 +86,7 @@ def _look(version: str, *, download: bool) -> Path | str:
 
 
 def _candidates(version: str) -> Iterator[Path]:
-    """Yield what may be an interpreter of ``version``; what they really are is for :func:`_version` to say."""
+    """Yield what may be an interpreter of ``version``; what they really are is for :func:`probe` to say."""
     yield own()
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         yield Path(directory) / f"python{version}"
@@ -118,17 +127,20 @@ def _uv() -> str | None:
     return shutil.which("uv", path=os.pathsep.join((*map(str, beside), os.environ.get("PATH", os.defpath))))
 
 
-def _version(python: Path) -> tuple[int, int] | None:
-    """Return the version that ``python`` reports, or None when it does not run (a pyenv shim may not)."""
+def probe(python: Path) -> tuple[tuple[int, int], Path] | None:
+    """Return the version and the path that ``python`` reports, or None when it does not run.
+
+    A shim of pyenv's is a script: it starts another path, or nothing.
+    """
     if not os.access(python, os.X_OK):
         return None
-    code = "import sys; print(*sys.version_info[:2])"
+    code = "import sys; print(*sys.version_info[:2], sys.executable)"
     try:
         found = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=30, check=False)
-        major, minor = found.stdout.split()
+        major, minor, path = found.stdout.rstrip("\n").split(" ", 2)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return int(major), int(minor)
+    return (int(major), int(minor)), Path(path)
 
 
 def _numbers(path: Path) -> list[int]:

@@ -7,12 +7,10 @@ costs a download of the whole wheel.
 
 from __future__ import annotations
 
-import ast
 import datetime as dt
 import functools
 import re
 import shutil
-import sys
 import threading
 import zipfile
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from lab import cache, wheels
-from lab.run import run
+from lab.index import pip_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +63,7 @@ def releases(project: str) -> tuple[Release, ...]:
     """
     platforms = {tag.platform for tag in sys_tags()} | {"any"}
     found: dict[Version, Release] = {}
-    settings = _pip_settings()
+    settings = pip_settings()
     endpoint = settings.get("index-url", pypi_simple.PYPI_SIMPLE_ENDPOINT)
     with pypi_simple.PyPISimple(endpoint, session=_session()) as index:
         packages = index.get_project_page(project, timeout=60).packages
@@ -150,15 +148,6 @@ def _session() -> requests.Session:
     """Return this thread's HTTP session, which trusts whom pip trusts."""
     if not hasattr(_local, "session"):
         _local.session = requests.Session()
-        if certificates := _pip_settings().get("cert"):
+        if certificates := pip_settings().get("cert"):
             _local.session.verify = certificates
     return _local.session
-
-
-@functools.cache
-def _pip_settings() -> dict[str, str]:
-    """Return pip's settings that are in force here, of its files and of the PIP_* variables; the latter win."""
-    listing = run(sys.executable, "-m", "pip", "config", "list")
-    found = re.findall(r"^(global|:env:)\.([a-z-]+)=(.+)$", listing, re.MULTILINE)
-    found.sort(key=lambda setting: setting[0] == ":env:")
-    return {name: str(ast.literal_eval(value)) for _section, name, value in found}

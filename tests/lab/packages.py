@@ -33,6 +33,11 @@ def install(site: Path, distribution: str, version: str, files: Mapping[str, byt
     return dist_info
 
 
+def at_start(site: Path, code: str) -> None:
+    """Let Python run this code when it starts (Debian's own ``sitecustomize`` would shadow one of ours)."""
+    write(site, {"lab_start.py": code, "lab_start.pth": "import lab_start\n"})
+
+
 def recorded(path: Path) -> str:
     """Return hash and size of a file as RECORD has them."""
     content = path.read_bytes()

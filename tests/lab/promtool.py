@@ -15,9 +15,11 @@ def program() -> Path:
 
 
 def _unpack(directory: Path) -> None:
-    # (The lists of packages may be missing or old.)
-    fetch = "apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }"
-    script = f'cd "$0" && {{ {fetch}; }} && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb'
+    # Debian 13 has promtool in a package of its own. (The lists of packages may be missing or old.)
+    fetch = "fetch() { apt-get download -qq promtool || apt-get download -qq prometheus; }"
+    script = (
+        f'cd "$0" && {fetch} && {{ fetch || {{ apt-get update -qq && fetch; }}; }} && dpkg-deb -x *.deb . && rm *.deb'
+    )
     run("sh", "-c", script, directory)
 
 

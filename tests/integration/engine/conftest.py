@@ -1,4 +1,4 @@
-# An environment of its own for tests of the engine: a virtual environment of Python 3.11 without Ansible.
+# An environment of its own for tests of the engine: a virtual environment of the usual Python without Ansible.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def environment(venv: Callable[[str], Path]) -> Path:
-    return venv("3.11")
+def environment(venv: Callable[..., Path]) -> Path:
+    return venv()
 
 
 @pytest.fixture

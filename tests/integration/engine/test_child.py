@@ -17,7 +17,7 @@ from module_utils._errors import NoEnvironment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 NONE = "expected a Python interpreter of version 3.8 or newer, found"
 
@@ -125,15 +125,15 @@ def test_a_wrapper_script_around_an_interpreter(environment: Path, interpreter: 
 @pytest.mark.parametrize(
     "how",
     [
-        {"sitecustomize.py": "import os\nos.write(1, b'{}\\n' * 99)\nos.write(2, b'old 2.7')\nprint('{\"a\": 1}')\n"},
-        {"noise.pth": "import sys; print('noise', file=sys.stderr); print('{}')\n"},
-        {"noise.pth": "import atexit; atexit.register(print, '{}')\n"},
+        "import os\nos.write(1, b'{}\\n' * 99)\nos.write(2, b'old 2.7')\nprint('{\"a\": 1}')\n",
+        "import sys\nprint('noise', file=sys.stderr)\nprint('{}')\n",
+        "import atexit\natexit.register(print, '{}')\n",
     ],
 )
 def test_noise_at_start_or_end_does_not_spoil_the_answer(
-    interpreter: Path, site: Path, environment: Path, how: dict[str, str]
+    interpreter: Path, site: Path, environment: Path, how: str
 ) -> None:
-    packages.write(site, how)
+    packages.at_start(site, how)
     assert prefix(interpreter) == str(environment)
 
 
@@ -231,7 +231,7 @@ def test_big_requests(interpreter: Path, site: Path) -> None:
 
 def test_a_daemon_that_a_pth_file_starts_does_not_hold_the_answer(interpreter: Path, site: Path) -> None:
     daemon = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(8)\n    os._exit(0)\n"
-    packages.write(site, {"sitecustomize.py": daemon})
+    packages.at_start(site, daemon)
     start = time.monotonic()
     assert prefix(interpreter)
     assert time.monotonic() - start < 6
@@ -258,7 +258,7 @@ def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
     engine.thing(site)
     assert engine.ask("patch", interpreter, definitions=[engine.PATCH])["changed"]
     note = f"open({str(tmp_path / 'loaded')!r}, 'w').write(' '.join(sys.modules))"
-    packages.write(site, {"sitecustomize.py": f"import atexit, sys\natexit.register(lambda: {note})\n"})
+    packages.at_start(site, f"import atexit, sys\natexit.register(lambda: {note})\n")
     assert not engine.ask("patch", interpreter, definitions=[engine.PATCH], diff=True)["changed"]
     loaded = (tmp_path / "loaded").read_text().split()
     own = {name.rpartition(".")[2] for name in loaded if name.startswith("_primus_patches_engine.")}
@@ -334,7 +334,7 @@ def test_interpreter_that_hangs(tmp_path: Path) -> None:
 
 
 def test_interpreter_that_crashes_when_it_starts(interpreter: Path, site: Path) -> None:
-    packages.write(site, {"sitecustomize.py": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"})
+    packages.at_start(site, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert "no answer (signal 11 (Segmentation fault)" in refused(interpreter)
 
 
@@ -370,7 +370,7 @@ def test_path_without_the_package(interpreter: Path, tmp_path: Path) -> None:
 
 
 def test_ten_patches_on_ten_files_are_one_start_of_the_interpreter(tmp_path: Path, venv: Callable[[str], Path]) -> None:
-    environment = venv("3.11")
+    environment = venv()
     starts = tmp_path / "starts"
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho start >> {starts}\nexec {environment}/bin/python "$@"\n')

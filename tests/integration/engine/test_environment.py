@@ -17,7 +17,7 @@ from module_utils._errors import NoEnvironment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 RAISES = "raise SystemExit('imported')\n"
 UV = str(Path(sys.executable).parent / "uv")

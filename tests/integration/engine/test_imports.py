@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import engine, environments, packages, snapshot
-from lab.interpreters import PROMISED
+from lab import engine, environments, interpreters, packages, snapshot
 from lab.run import run
 from module_utils import _imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 UV = str(Path(sys.executable).parent / "uv")
 TOKEN = "s3cret-t0ken"  # noqa: S105
@@ -64,7 +63,7 @@ def one(here: Path, text: str, **options: Any) -> dict[str, Any]:
 # --- how an import may end
 
 
-@pytest.mark.parametrize("version", PROMISED)
+@pytest.mark.parametrize("version", interpreters.PROMISED)
 def test_a_good_import_under_each_python(venv: Venv, version: str) -> None:
     environment = venv(version)
     engine.thing(environments.site_packages(environment), __init__="__version__ = '1.5'\n")
@@ -464,15 +463,15 @@ def test_values_of_the_caller_win(here: Path, tmp_path: Path, name: str) -> None
     assert (given / "lock").exists()
 
 
-def test_user_site_stays_importable_though_home_moves(
-    python: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_site_stays_importable_though_home_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONUSERBASE", "PYTHONNOUSERSITE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    site = tmp_path / ".local" / "lib" / "python3.11" / "site-packages"
+    python = interpreters.usual()
+    site = Path(run(python, "-c", "import site; print(site.getusersitepackages())").strip())
+    assert site.is_relative_to(tmp_path)
     directory = engine.thing(site, __init__="import os\nassert not os.path.exists(os.path.expanduser('~/.local'))\n")
-    result = engine.ask("check", python("3.11"), definitions=[engine.PATCH], imports=["thing.api:Thing"])
+    result = engine.ask("check", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
     assert not result.get("failed"), result["imports"]
     assert result["patches"][0]["path"] == str(directory / "api.py")
 
@@ -585,7 +584,7 @@ def passed(result: dict[str, Any]) -> bool:
     return all(done["ok"] for done in result["imports"])
 
 
-@pytest.mark.parametrize("version", PROMISED)
+@pytest.mark.parametrize("version", interpreters.PROMISED)
 def test_preview_is_what_import_inspect_and_linecache_see(venv: Venv, version: str) -> None:
     environment = venv(version)
     engine.thing(environments.site_packages(environment))

@@ -21,7 +21,7 @@ from module_utils import _environment, _storage, _survey
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    Venv = Callable[[str], Path]
+    Venv = Callable[..., Path]
 
 PLUGINS = Path(_survey.__file__).parents[1]
 TAG = sys.implementation.cache_tag
@@ -301,11 +301,9 @@ def user_site(python: Path, base: Path) -> Path:
     return Path(text)
 
 
-def test_copies_later_on_the_path_are_told_in_order_with_their_own_versions(
-    tmp_path: Path, python: Callable[[str], Path]
-) -> None:
+def test_copies_later_on_the_path_are_told_in_order_with_their_own_versions(tmp_path: Path) -> None:
     """The first one is what is imported; that of the user's site-packages is called so."""
-    interpreter = python("3.11")
+    interpreter = interpreters.usual()
     home = user_site(interpreter, tmp_path / "home")
     first, second = tmp_path / "first", tmp_path / "second"
     for site, version in ((first, "1.0"), (home, "2.0"), (second, "3.0")):
@@ -320,10 +318,8 @@ def test_copies_later_on_the_path_are_told_in_order_with_their_own_versions(
     assert copies(interpreter, path=[first]) == []
 
 
-def test_a_user_site_that_a_pth_file_leads_on_from_is_still_the_users(
-    tmp_path: Path, python: Callable[[str], Path]
-) -> None:
-    interpreter = python("3.11")
+def test_a_user_site_that_a_pth_file_leads_on_from_is_still_the_users(tmp_path: Path) -> None:
+    interpreter = interpreters.usual()
     home = user_site(interpreter, tmp_path / "home")
     (home / "more.pth").write_text("more\n")
     engine.thing(home / "more")
@@ -522,12 +518,10 @@ def test_without_a_change_nothing_is_looked_at(tmp_path: Path) -> None:
     assert _survey.processes({"patch": time.time()}, str(tmp_path / "absent")) == expected
 
 
-def test_environments_of_one_interpreter_are_told_apart(
-    running: Processes, venv: Venv, python: Callable[[str], Path]
-) -> None:
+def test_environments_of_one_interpreter_are_told_apart(running: Processes, venv: Venv) -> None:
     """The real path of the binary is the same in all three."""
-    first, second = (environments.python_of(venv("3.11")) for _each in range(2))
-    base = python("3.11")
+    first, second = (environments.python_of(venv()) for _each in range(2))
+    base = interpreters.usual()
     assert first.resolve() == second.resolve() == base.resolve()
     started = {interpreter: running.start(interpreter) for interpreter in (second, first, base)}
     for interpreter, pid in started.items():
@@ -554,7 +548,7 @@ def test_a_process_of_a_binary_that_was_replaced_since_is_told(running: Processe
 
 def test_another_binary_at_the_same_path_is_another_interpreter(running: Processes, venv: Venv) -> None:
     """As in a container: only its own /proc/PID/exe leads to it, its first argument leads to this one here."""
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     running.start(interpreter, executable=shutil.copy(interpreter.resolve(), interpreter.parent / "copy"))
     assert running.pids(interpreter) == []
 
@@ -562,7 +556,7 @@ def test_another_binary_at_the_same_path_is_another_interpreter(running: Process
 def test_an_interpreter_started_by_its_bare_name_is_looked_up_in_its_own_path(
     running: Processes, venv: Venv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (environments.python_of(venv("3.11")) for _each in range(2))
+    first, second = (environments.python_of(venv()) for _each in range(2))
     path = f"/nonexistent:{first.parent}:{second.parent}"
     pid = running.start("python", env={"PATH": path})
     monkeypatch.setenv("PATH", str(second.parent))
@@ -572,7 +566,7 @@ def test_an_interpreter_started_by_its_bare_name_is_looked_up_in_its_own_path(
 
 
 def test_relative_paths_are_those_of_its_working_directory(running: Processes, venv: Venv) -> None:
-    environment = venv("3.11")
+    environment = venv()
     interpreter = environments.python_of(environment)
     pids = [
         running.start("bin/python", cwd=environment),
@@ -580,14 +574,14 @@ def test_relative_paths_are_those_of_its_working_directory(running: Processes, v
         running.start("python", cwd=environment, env={"PATH": "bin"}, executable=interpreter),
     ]
     assert running.pids(interpreter) == sorted(pids)
-    assert running.pids(environments.python_of(venv("3.11"))) == []
+    assert running.pids(environments.python_of(venv())) == []
 
 
 @pytest.mark.parametrize("title", [b"ray::IDLE", b"/opt/vllm: engine (core) 1", b"/bin/sh", b"python", b""])
 def test_a_process_with_another_title_is_told_by_what_it_has_mapped_of_the_environment(
     running: Processes, venv: Venv, title: bytes
 ) -> None:
-    environment, other = venv("3.11"), venv("3.11")
+    environment, other = venv(), venv()
     interpreter = environments.python_of(environment)
     extension = environments.site_packages(environment) / "extension.so"
     extension.write_bytes(b"\x7fELF")
@@ -600,7 +594,7 @@ def test_a_process_with_another_title_is_told_by_what_it_has_mapped_of_the_envir
 
 
 def test_a_name_given_by_exec_that_leads_nowhere_is_no_matter(running: Processes, venv: Venv) -> None:
-    environment = venv("3.11")
+    environment = venv()
     interpreter = environments.python_of(environment)
     extension = environments.site_packages(environment) / "extension.so"
     extension.write_bytes(b"\x7fELF")
@@ -612,7 +606,7 @@ def test_a_name_given_by_exec_that_leads_nowhere_is_no_matter(running: Processes
 
 
 def test_a_command_is_cut_and_its_undecodable_bytes_are_escaped(running: Processes, venv: Venv) -> None:
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     running.start(interpreter, WAITING, b"caf\xc3\xa9 \xff" + b"x" * 300)
     (candidate,) = running.seen(interpreter)["candidates"]
     start = f"{interpreter} -c {WAITING} café \\xff"
@@ -620,7 +614,7 @@ def test_a_command_is_cut_and_its_undecodable_bytes_are_escaped(running: Process
 
 
 def test_a_name_with_parentheses_and_spaces_hides_no_time_of_start(running: Processes, venv: Venv) -> None:
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     odd = interpreter.with_name("a) S 1 (b")
     odd.symlink_to("python")
     earlier = time.time() - 1
@@ -632,7 +626,7 @@ def test_a_name_with_parentheses_and_spaces_hides_no_time_of_start(running: Proc
 
 def test_the_look_itself_and_what_started_it_are_left_out(running: Processes, venv: Venv) -> None:
     """Ansible may run in the environment that it looks at."""
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     pid = running.start(interpreter)
     code = (
         "import json, subprocess, sys; from module_utils import _survey\n"
@@ -655,7 +649,7 @@ def zombie(running: Processes, interpreter: Path) -> int:
 
 
 def test_what_has_ended_is_no_process(running: Processes, venv: Venv) -> None:
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     zombie(running, interpreter)
     running.show(2**22 + 1)  # above any pid_max
     assert running.seen(interpreter) == {"candidates": [], "unreadable": 0}
@@ -685,7 +679,10 @@ def shared_environment(public: Path) -> Path:
     system = interpreters.system()
     if subprocess.run([system, "-c", ""], user=USER, group=GROUP, check=False, capture_output=True).returncode:
         pytest.skip(f"other users cannot run {system}")
-    return environments.python_of(environments.bare(system, public / "environment"))
+    environment = environments.bare(system, public / "environment")
+    # (The checkout may lie below root's home.)
+    shutil.copytree(PLUGINS / "module_utils", environments.site_packages(environment) / "module_utils")
+    return environments.python_of(environment)
 
 
 @needs_root
@@ -705,7 +702,7 @@ def test_another_users_look_counts_what_it_may_not_read_and_tells_its_own(public
 
 
 def test_no_process_is_disturbed(running: Processes, venv: Venv) -> None:
-    interpreter = environments.python_of(venv("3.11"))
+    interpreter = environments.python_of(venv())
     code = "import sys; print('ready', flush=True); print(sys.stdin.readline(), end='', flush=True); sys.stdin.read()"
     process = running.begin(interpreter, "-c", code)
     assert running.pids(interpreter) == [process.pid]
