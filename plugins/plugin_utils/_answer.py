@@ -24,8 +24,6 @@ if t.TYPE_CHECKING:
 
 STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
 
-"""The key of a patch that has the identity of the physical copy."""
-
 LONGEST_NAME = 4096  # characters, as a path has them (PATH_MAX)
 LONGEST_TEXT = 4000
 LONGEST_BLOCK = 1_000_000  # of a text in lines, as a diff is
