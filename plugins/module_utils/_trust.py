@@ -136,7 +136,7 @@ def interpreter(path: str, trust: Trust) -> User | None:
         _files.walk(path, _guard(uid)).parent.close()
     if last is None:
         return user(uid, others[-1].st_gid)._replace(unseen=path)
-    if last.info.st_uid not in (0, uid) or last.info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if last.info.st_uid not in (0, uid) or _others_may_write(last.info, last.path):
         raise _refused(last.path, last.info, uid)
     return user(uid, others[-1].st_gid) if uid else None
 
@@ -179,19 +179,24 @@ def _guard(owner: int) -> Callable[[Step], None]:
             raise _refused(step.path, info, owner)
         if entry is not None and info.st_mode & stat.S_ISVTX and entry.st_uid in kept:
             return  # (in /tmp and the like others can neither rename nor remove it)
-        if info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _is_private(step)):
+        # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
+        if _others_may_write(info, "/proc/self/fd/%d" % step.descriptor):
             raise _refused(step.path, info, owner)
 
     return check
 
 
-def _is_private(step: Step) -> bool:
+def _others_may_write(info: os.stat_result, path: str) -> bool:
+    """Whether others than the owner may write to what is at ``path``, by its mode or an ACL."""
+    return bool(info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _is_private(info, path)))
+
+
+def _is_private(info: os.stat_result, path: str) -> bool:
     """Whether a group is as good as the owner: without other members, and without an ACL besides.
 
     That is the group of a user's own, of the same name (user private groups). For root it is ``root``, and Debian's
     ``staff``, whose members may write to /usr/local by policy and so are as good as root.
     """
-    info = step.info
     try:
         group, known = grp.getgrgid(info.st_gid), pwd.getpwuid(info.st_uid)
     except KeyError:
@@ -200,8 +205,8 @@ def _is_private(step: Step) -> bool:
     staff = info.st_uid == 0 and group.gr_name == "staff" and all(each.pw_gid != info.st_gid for each in pwd.getpwall())
     if not (own or staff) or set(group.gr_mem) - {known.pw_name}:
         return False
-    try:  # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
-        return "system.posix_acl_access" not in os.listxattr("/proc/self/fd/%d" % step.descriptor)
+    try:
+        return "system.posix_acl_access" not in os.listxattr(path)
     except OSError as error:
         return error.errno in (errno.ENOTSUP, errno.ENOSYS)
 

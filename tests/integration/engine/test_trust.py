@@ -178,6 +178,49 @@ def test_an_acl_that_lets_somebody_else_write_counts(home: Path) -> None:
     assert f"{home}: expected that only root and {USER} may write there" in refusal(path=site)
 
 
+@sandbox.needs_mounts
+@pytest.mark.parametrize(
+    ("owner", "group", "members", "refused"),
+    [
+        ("alice", "alice", "", False),
+        ("alice", "alice", "bob", True),
+        ("alice", "users", "", True),
+        ("root", "staff", "", False),
+        ("root", "staff", "bob", True),
+        ("root", "users", "", True),
+    ],
+)
+def test_a_group_that_is_as_good_as_the_owner_may_write(
+    home: Path,
+    tmp_path: Path,
+    owner: str,
+    group: str,
+    members: str,
+    refused: bool,  # noqa: FBT001
+) -> None:
+    """User private groups, and Debian's staff; the accounts are those of a mount that only this test sees."""
+    groups = {"root": 0, "alice": USER, "staff": 50, "users": 100}
+    site = site_of(home, user=0 if owner == "root" else USER)
+    give(home, 0 if owner == "root" else USER, groups[group])
+    (site / "thing").chmod(0o775)
+    (tmp_path / "passwd").write_text(
+        f"root:x:0:0::/root:/bin/sh\nalice:x:{USER}:{USER}::/:/bin/sh\nbob:x:7:7::/:/bin/sh\n"
+    )
+    lines = (f"{name}:x:{number}:{members if name == group else ''}\n" for name, number in groups.items())
+    (tmp_path / "group").write_text("".join(lines))
+
+    def run() -> str | None:
+        for name in ("passwd", "group"):
+            sandbox.mount(Path("/etc") / name, "--bind", str(tmp_path / name))
+        result = patch(path=site, check_mode=True)
+        return result["msg"] if result.get("failed") else None
+
+    message = sandbox.child(run, mounts=True)
+    assert (message is not None) == refused, message
+    if message:
+        assert f"{site}/thing: expected that only" in message
+
+
 def test_a_sticky_directory_does_not_count_where_the_entry_is_the_owners(home: Path) -> None:
     site = site_of(home)
     home.chmod(0o1777)
