@@ -78,9 +78,13 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         ) as process:
-            for line in process.stdout or ():
-                print(line, end="")
-                last = line.strip() or last
+            try:
+                for line in process.stdout or ():
+                    print(line, end="")
+                    last = line.strip() or last
+            except BaseException:
+                process.kill()  # (or it would write on while its root directory is removed)
+                raise
         return process.returncode, last
 
     def _enter(self, directory: str) -> list[str]:

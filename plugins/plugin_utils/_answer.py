@@ -241,6 +241,8 @@ _RESULT = _keys(
 )
 # What Ansible shows of a module's answer.
 _SHOWN = _keys({}, dict(diff=_maybe(_keys({}, dict(prepared=_BLOCK))), invocation=_maybe(_anything)))
+# What Ansible says of output that is no answer.
+_OUTPUT = _keys({}, dict(msg=_TEXT, rc=_maybe(_number), module_stdout=_maybe(_LINES), module_stderr=_maybe(_LINES)))
 _CENSORED = _keys({}, dict(censored=_maybe(_TEXT)))
 # What Ansible says of a result.
 _VERDICTS = ("changed", "failed", "skipped", "unreachable", "failed_when_result")
@@ -253,6 +255,17 @@ def answered(result: t.Any) -> Data:
     like) are not described, and so left out.
     """
     return _held(result, ("changed", "failed"), _SHOWN)
+
+
+def unanswered(result: t.Any) -> Data | None:
+    """Return the failure that Ansible makes of output that is no answer; None where it is one. Raises Odd.
+
+    (Not all versions of Ansible say which it is. A node that says so itself is believed.)
+    """
+    if not isinstance(result, Mapping) or not result.get("failed") or "module_stdout" not in result:
+        return None
+    found: Data = _OUTPUT(result, "")
+    return {**found, "failed": True, "changed": False}
 
 
 def received(result: t.Any) -> Data:

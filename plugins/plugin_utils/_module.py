@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action.normal import ActionModule as Normal
-from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, visible
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
 from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
 
@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 # What Ansible's own wrapper says of a job that it started (async); its end is told by async_status.
 _JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "failed", "msg")
 _WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
-_LONGEST = 4000  # characters of what Ansible shows of a node that gave no answer
+_LONGEST = 4000  # characters of one of these
 
 
 class Module(Normal):
@@ -50,11 +50,13 @@ class Module(Normal):
         # (Which interpreter was found for Ansible is the one fact that is the controller's own.)
         own = {key: facts[key] for key in facts if key == self._discovered_interpreter_key}
         found = {"ansible_facts": own} if own else {}
-        if told.get("_ansible_parsed") is False:  # (these are Ansible's own words about what is no answer)
-            return {**{key: _shown(value) for key, value in told.items()}, **found}
         if more.get("wrap_async"):
             return {**{key: told[key] for key in _JOB if key in told}, **found}
         try:
+            silent = unanswered(told)
+            if silent:
+                kept = ("exception",) if told.get("_ansible_parsed") is False else ()  # (then it is Ansible's own)
+                return {**silent, **{key: told[key] for key in kept if key in told}, **found}
             answer = answered(told)
         except Odd as error:
             return {**refused(error, told), **found}
@@ -81,8 +83,5 @@ def _list(value: t.Any) -> list[t.Any]:
     return value[:_MOST_WARNINGS] if isinstance(value, list) else []
 
 
-def _shown(value: t.Any) -> t.Any:
-    """Return what a node put out instead of an answer so that it can be shown."""
-    if not isinstance(value, str):
-        return value
-    return visible(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
+def _shown(text: str) -> str:
+    return visible(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")

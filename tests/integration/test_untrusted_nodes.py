@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible import release
 from lab import promtool
 
 if TYPE_CHECKING:
@@ -139,9 +140,12 @@ def test_an_answer_that_leaves_out_what_was_asked_does_not_count_as_right(
 def test_no_control_character_of_a_node_is_in_what_is_printed_for_it(audit: Any, node: Any) -> None:
     texts = {"message": EVIL, "name": NAME, "path": f"/a{EVIL}", "version": EVIL}
     wrong = {**GOOD, "patches": [{**PATCH, **texts, "state": "conflict"}], "environment": {"path": f"/b{EVIL}"}}
+    # (Newer ones take a module's warnings before a plugin has a say: docs/REPORT.md says so.)
+    warnings = {"warnings": [EVIL]} if release.__version__ < "2.21" else {}
     hosts = {
         "conflict": node({**wrong, "msg": EVIL}),
-        "failed": node({**wrong, "failed": True, "msg": EVIL * 2000, "exception": EVIL, "warnings": [EVIL]}),
+        "failed": node({**wrong, "failed": True, "msg": EVIL * 2000, "exception": EVIL, **warnings}),
+        "output": node({**wrong, "failed": True, "msg": EVIL, "module_stdout": EVIL, "ansible_parsed": False}),
         "import": node({**GOOD, "imports": [{"name": EVIL, "ok": False, "error": EVIL}]}),
     }
     for name in (AUDIT, SETUP):

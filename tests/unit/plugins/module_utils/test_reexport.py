@@ -595,7 +595,6 @@ def pkg() -> Iterator[None]:
 
 EXAMPLES = settings(
     max_examples=400,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -91,7 +91,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, len(INDEPENDENT) - 1), st.booleans()), max_size=14))
 def test_patches_come_and_go_in_any_order_and_the_text_depends_on_which_are_there_alone(
     stock: Path, moves: list[tuple[int, bool]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.primus.patches.plugins.module_utils import _versions
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 compares = pytest.mark.skipif(
     Version(installed("packaging")) < Version("26.3"), reason="needs packaging 26.3: older releases differ from PEP 440"
 )
-examples = settings(
-    max_examples=int(os.environ.get("VERSIONS_EXAMPLES", "200")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+examples = settings(max_examples=int(os.environ.get("VERSIONS_EXAMPLES", "200")))
 
 
 def expected(specifiers: str, version: str) -> bool:

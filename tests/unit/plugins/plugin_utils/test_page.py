@@ -64,7 +64,7 @@ def fleet(node: str, text: str) -> Any:
 PLAIN = Tags(_page.html(fleet("n1", "plain"))).tags
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, TEXTS)
 def test_no_text_adds_a_tag_or_an_attribute(node: str, text: str) -> None:
     page = _page.html(fleet(f"n{node}", f"t{text}"))
@@ -73,7 +73,7 @@ def test_no_text_adds_a_tag_or_an_attribute(node: str, text: str) -> None:
     page.encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, TEXTS)
 def test_any_text_is_a_label_in_both_formats(node: str, text: str) -> None:
     metrics = _metrics.text(fleet(f"n{node}", f"t{text}"))

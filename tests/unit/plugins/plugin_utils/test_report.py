@@ -229,7 +229,7 @@ def test_copies_that_several_nodes_see_are_told_once() -> None:
     assert (copy["copy_id"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, count: int) -> None:
     observations, names = many(count)
