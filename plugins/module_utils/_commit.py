@@ -437,14 +437,12 @@ def _recompile(place: _Place, text: bytes, bytecode: Sequence[_Bytecode]) -> Non
 def _write_bytecode(place: _Place, name: str, data: bytes) -> None:
     with suppress(OSError, CommitError):
         if place.cache is not None:
-            _rename(place.cache, _stage_new(place, name, data), name)
+            _rename(place.cache, _stage_bytecode(place.cache, name, data, place.entry()), name)
 
 
-def _stage_new(place: _Place, name: str, data: bytes) -> str:
+def _stage_bytecode(cache: Directory, name: str, data: bytes, like: os.stat_result) -> str:
     """A new file in the directory of bytecode with the owner of the source and its mode less the execute bits."""
-    assert place.cache is not None  # noqa: S101 (for the type checker: bytecode has a directory)
-    like = place.entry()
-    descriptor, temporary = _new(place.cache, name)
+    descriptor, temporary = _new(cache, name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -454,7 +452,7 @@ def _stage_new(place: _Place, name: str, data: bytes) -> str:
                 os.fchown(descriptor, like.st_uid, like.st_gid)
             os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & 0o666)
     except BaseException:
-        place.cache.unlink(temporary)
+        cache.unlink(temporary)
         raise
     return temporary
 
