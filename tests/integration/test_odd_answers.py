@@ -274,13 +274,13 @@ def put(where: tuple[Any, ...], value: Any) -> Any:
     return answer
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(JSON, st.sampled_from(["ok", "failed", "unreachable"]))
 def test_whatever_a_node_answers_the_report_of_the_others_stands(answer: Any, status: str) -> None:
     told(answer if isinstance(answer, dict) else {"environments": answer}, status)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(PATHS), JSON, st.sampled_from(["ok", "failed"]))
 def test_whatever_stands_somewhere_in_an_answer_the_report_of_the_others_stands(
     where: tuple[Any, ...], value: Any, status: str
