@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AUDIT, SETUP = "primus.patches.audit_primus", "primus.patches.setup_primus"
 NAME = "transformers_modeling_utils"
-PATCH = {"name": NAME, "state": "applied", "action": "none", "message": "as it should be", "copy": "nfs4 a:/b 0 7"}
+PATCH = {"name": NAME, "state": "applied", "action": "none", "message": "as it should be", "copy_id": "nfs4 a:/b 0 7"}
 GOOD = {"changed": False, "patches": [PATCH], "imports": [], "environment": {"path": "/srv/site"}, "msg": "fine"}
 # What may make a terminal do something, or a line read otherwise than it is.
 CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -85,7 +85,7 @@ def patched(**more: Any) -> dict[str, Any]:
 ODD = {
     "number": (patched(state=5), "patches[0].state: expected one of applied, native"),
     "unknown": (patched(state="fine"), "patches[0].state: expected one of applied, native"),
-    "copies": (patched(copy=["a"]), "patches[0].copy: expected a text"),
+    "copies": (patched(copy_id=["a"]), "patches[0].copy_id: expected a text"),
     "bytecode": (patched(bytecode=[1, 2]), "patches[0].bytecode[0]: expected a mapping, found 1"),
     "endless": ('{"patches": ' + "[" * 100_000 + "]" * 100_000 + "}", ""),
     "digits": ('{"changed": false, "patches": [], "revision": ' + "9" * 5000 + "}", ""),
