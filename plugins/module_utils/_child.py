@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import site
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
@@ -17,7 +18,7 @@ from . import (
     _interpreter,
     _trust,
 )
-from ._errors import NoEnvironment
+from ._errors import NoEnvironment, SitePatchError
 from ._trust import Trust, User
 
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
@@ -60,12 +61,13 @@ def call(python: str | None, request: Mapping[str, Any], limits: Limits | None =
         request = {**request, "path": os.path.abspath(request["path"])}  # (the child has another working directory)
     python = _interpreter.resolve(python) if python is not None else None
     run = _here if python is None or _interpreter.is_this(python) else _there
-    if os.geteuid() != 0:
+    if not _trust.asked_by_root():
         return run(python, request, limits, None)
     request = {**request, "by_root": True}
-    result = run(python, request, limits, _user(python, request))
-    if "belongs" in result:
-        result = run(python, request, limits, _trust.user(*result["belongs"]))
+    user = _user(python, request)
+    result = run(python, request, limits, user)
+    if user is None and "belongs" in result:  # (only an answer of root's own process says so)
+        result = run(python, request, limits, _trust.directory(result["belongs"]))
     return result
 
 
@@ -76,8 +78,13 @@ def _user(python: str | None, request: Mapping[str, Any]) -> User | None:
     try:
         if python is not None:
             found = _trust.interpreter(python, trust)
-        if found is None and request.get("path"):
-            found = _trust.directory(request["path"])
+        if request.get("path"):
+            owner = _trust.directory(request["path"])
+            if found is None or owner is None:
+                return found or owner
+            if owner.uid != found.uid and not trust.writers:
+                reason = "%s and %s: expected one owner, found %s and %s: root would let one run the other's code"
+                raise _trust.Untrusted(reason % (python, request["path"], found.name, owner.name))
     except OSError as error:
         if python is not None and error.filename == python:
             raise _interpreter.none(python, "that the way to it cannot be followed: %s" % error.strerror) from None
@@ -99,8 +106,14 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
     def work(say: Callable[[bytes], object]) -> None:
         if user is not None:
             _engine.load_all()
-            user.become()
+            try:
+                user.become()
+            except (OSError, SitePatchError) as error:
+                told = "this process cannot become user %s: %s. Run the task as that user (become_user)"
+                say(json.dumps({"changed": False, "failed": True, "msg": told % (user.name, error)}).encode("ascii"))
+                return
             os.environ.update(user.variables())
+            site.USER_BASE = site.USER_SITE = None  # (they are below the user's own home)
         say(_engine.answer(request))
 
     answer = _processes.in_child(work, limits or _limits(request))
@@ -124,18 +137,21 @@ def _there(python: str | None, request: Mapping[str, Any], limits: Limits | None
     try:
         answer = _processes.run(command, asked, limits or _limits(request), user=user)
     except OSError as error:
-        raise _interpreter.none(python, "it cannot be started: %s" % (error.strerror or error)) from None
+        who = " as user %s, whom the environment belongs to" % user.name if user else ""
+        raise _interpreter.none(python, "it cannot be started%s: %s" % (who, error.strerror or error)) from None
     if answer.limit:
         raise _interpreter.none(python, answer.limit)
     if answer.text.startswith(b"old "):
-        raise _interpreter.none(python, "it is Python %s" % answer.text[4:].decode("ascii"))
+        raise _interpreter.none(python, "it is Python %s" % answer.text[4:40].decode("ascii", "replace"))
     try:
-        result = json.loads(answer.text.decode("utf-8"))
-    except ValueError:
+        result: dict[str, Any] = json.loads(answer.text.decode("utf-8"))
+    except (ValueError, RecursionError):
         reason = "no answer (%s): no Python, or one that is broken" % _ending(answer)
         raise _interpreter.none(python, reason) from None
-    if not isinstance(result, dict):
+    patches = result.get("patches", []) if isinstance(result, dict) else None
+    if not isinstance(patches, list) or not all(isinstance(patch, dict) for patch in patches):
         raise _interpreter.none(python, "an answer that is not ours")
+    result.setdefault("patches", [])
     return result
 
 

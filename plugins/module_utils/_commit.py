@@ -232,10 +232,12 @@ def _untouched(place: _Place, found: os.stat_result) -> str:
         with _files.open_directory(path) as cache:
             names = [name for name, _level in _bytecode_names(cache, place.name)]
             unchecked = [name for name in names if _is_unchecked(cache, name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # (a link that leads to nothing)
     except OSError as error:
         raise CommitError(
-            "%s: expected a directory of bytecode of the owner of %s, found one that is %s and cannot be read (%s); "
-            "nothing was written" % (path, place.name, what, error.strerror)
+            "%s: expected a directory of bytecode of the owner of %s, found one that is %s and cannot be read (%s). "
+            "Remove it; nothing was written" % (path, place.name, what, error.strerror)
         ) from error
     if unchecked:
         raise CommitError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -24,8 +25,8 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request and return what the module returns; with ``failed`` and ``msg`` where it is refused.
 
     Keys of the request: ``operation`` (patch, info or check), the parameters of the module of that operation, and
-    ``by_root``: whether root asked. Then the result may have ``belongs``, user and group: the caller is to ask again,
-    in a process of theirs.
+    ``by_root``: whether root asked. Then the result may have ``belongs``, a path: the caller is to ask again, in a
+    process of its owner's.
     """
     result: dict[str, Any] = {
         "changed": False,
@@ -42,7 +43,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
     except Belongs as found:
-        result["belongs"] = [found.uid, found.gid]
+        result["belongs"] = found.path
     except SitePatchError as error:
         result.update(failed=True, msg=str(error))
     except OSError as error:
@@ -161,7 +162,8 @@ def _sweep(plan: _plan.Plan, trust: Trust) -> None:
     """Remove what runs that were killed have left beside files that are as they should be."""
     for path in {step.path for step in plan.steps if step.path}:
         if _files.unfinished(path):
-            _committing().sweep(path, trust)
+            with suppress(CommitError):
+                _committing().sweep(path, trust)
 
 
 def _committing() -> Any:
@@ -173,15 +175,20 @@ def _prove(
 ) -> list[dict[str, Any]]:
     from . import _imports
 
-    _trust(request).check_imports(sys.path)
     path = request.get("path")
     names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
+    roots = _environment.roots(path, names) if path else []
+    variables = request.get("import_environment") or {}
+    named = [entry for entry in variables.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    trust = _trust(request)
+    trust.check_imports([*roots, *named], sys.path)
     return _imports.prove(
         request["imports"],
         {change.path: change.after for change in changes},
-        _environment.roots(path, names) if path else [],
+        roots,
         request["timeout"],
-        request.get("import_environment") or {},
+        variables,
+        only_roots=os.geteuid() == 0 and trust.guard() is not None,
     )
 
 

@@ -65,6 +65,44 @@ def serve(previews: Mapping[str, str]) -> None:
             del sys.modules[loaded]
 
 
+def run_only_roots() -> None:
+    """From now on let no module be run that anybody but root may write, whichever finder leads to it.
+
+    By the audit events (PEP 578) of code that is run and of extension modules that are loaded; of a module in an
+    archive the archive counts. (A group that may write counts but for root's, and 50, Debian's staff.)
+    """
+    judged: dict[str, str | None] = {}
+
+    def other(path: str) -> str | None:
+        """Who else may write at a path, or above it; None for nobody."""
+        if path not in judged:
+            above = os.path.dirname(path)
+            judged[path] = other(above) if above != path else None
+            try:
+                info = os.stat(path)
+            except OSError:
+                return judged[path]
+            shared = info.st_mode & 0o002 or (info.st_mode & 0o020 and info.st_gid not in (0, 50))
+            if info.st_uid or (shared and not info.st_mode & 0o1000):
+                judged[path] = "%s of user %d, mode %o" % (path, info.st_uid, info.st_mode & 0o7777)
+        return judged[path]
+
+    def hook(event: str, arguments: Any) -> None:
+        if event == "exec":
+            name = getattr(arguments[0], "co_filename", "")
+        elif event == "import":
+            name = arguments[1]
+        else:
+            return
+        if isinstance(name, str) and os.path.isabs(name):
+            found = other(os.path.realpath(name))
+            if found:
+                ways = "Run as the owner (become_user), or set trust_writers: true"
+                raise ImportError("root does not run %s: others may write %s. %s" % (name, found, ways))
+
+    sys.addaudithook(hook)
+
+
 def attempt(reference: str) -> dict[str, Any]:
     """Import ``module`` or ``module:name,name``; what a result of an import says, less its name."""
     module_name, _colon, names = reference.partition(":")
@@ -158,6 +196,8 @@ def main() -> None:
     faulthandler.enable(2)  # (no descriptor of our own: under its number an import may have opened a file)
     faulthandler.dump_traceback_later(request["timeout"], exit=True, file=2)  # (even if who started it is gone)
     serve(request["previews"])
+    if request["only_roots"]:
+        run_only_roots()
     process = os.getpid()
     for name in request["imports"]:
         start = time.monotonic()

@@ -46,11 +46,13 @@ def prove(
     roots: Sequence[str],
     timeout: float,
     environment: Mapping[str, str],
+    only_roots: bool = False,
 ) -> list[dict[str, Any]]:
     """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over.
 
     ``previews``: bytes to be served in place of files, by path. ``roots`` come first on its ``sys.path``. ``timeout``:
     seconds for all imports together. ``environment``: variables for the process, which win over its private caches.
+    ``only_roots``: no code is run that anybody but root may write.
     Returns one result an import, in order, as documented for the modules' ``imports``.
     """
     results: list[dict[str, Any]] = []
@@ -64,7 +66,8 @@ def prove(
                 late = {"cause": "not_tried", "error": "not tried: the time limit of %g s was used up before" % timeout}
                 results.append(_failed(imports[len(results)], late))
                 continue
-            results += _attempt(imports[len(results) :], previews, roots, left, timeout, variables, private)
+            tried = imports[len(results) :]
+            results += _attempt(tried, previews, roots, left, timeout, variables, private, only_roots)
     finally:
         shutil.rmtree(private, ignore_errors=True)
     secrets = _secrets(environment.values())
@@ -118,6 +121,7 @@ def _attempt(
     timeout: float,
     variables: Mapping[str, str],
     private: str,
+    only_roots: bool,
 ) -> list[dict[str, Any]]:
     """Results up to and with the import that ended the process."""
     results_file = os.path.join(private, "results-%d" % len(imports))
@@ -127,6 +131,7 @@ def _attempt(
         "roots": list(roots),
         "timeout": left,
         "results": results_file,
+        "only_roots": only_roots,
     }
     start = time.monotonic()
     answer = _processes.run(

@@ -10,6 +10,7 @@ from . import _files
 from ._errors import NoEnvironment
 
 OLDEST = (3, 8)
+_PTH = 1 << 16  # bytes of a .pth file; none is as long
 
 
 def resolve(python: str) -> str:
@@ -24,6 +25,43 @@ def resolve(python: str) -> str:
         state = "nothing" if not there else "a directory" if os.path.isdir(path) else "no executable file"
         raise none(python, state)
     return os.path.abspath(found)
+
+
+def places(python: str) -> list[str]:
+    """The directories that an interpreter runs code from when it starts, as far as they are there; nothing is started.
+
+    Of its prefix, of the interpreter that a virtual environment was made from (``home`` in pyvenv.cfg) and of what its
+    links lead to: the standard library, site-packages (dist-packages in Debian), and what .pth files name there, where
+    Python looks for sitecustomize, too.
+    """
+    prefixes = [os.path.dirname(os.path.dirname(path)) for path in (os.path.abspath(python), os.path.realpath(python))]
+    settings = _files.read(os.path.join(prefixes[0], "pyvenv.cfg")) or b""
+    for line in settings.decode("utf-8", "replace").splitlines():
+        key, _equals, value = line.partition("=")
+        if key.strip() == "home":
+            prefixes.append(os.path.dirname(value.strip()))
+    found: list[str] = []
+    for prefix in dict.fromkeys((*prefixes, "/usr/local")):
+        for library in ("lib", "lib64"):
+            versions = [name for name in _names(os.path.join(prefix, library)) if name.startswith("python3")]
+            found += [os.path.join(prefix, library, version) for version in versions]
+    sites = [os.path.join(library, name) for library in found for name in ("site-packages", "dist-packages")]
+    found += [site for site in sites if _files.kind(site) == "directory"]
+    for site in sites:
+        for name in _names(site):
+            if name.endswith(".pth"):
+                text = _files.head(os.path.join(site, name), _PTH) or b""
+                lines = (os.path.join(site, line.strip()) for line in os.fsdecode(text).splitlines() if line.strip())
+                found += [line for line in lines if "\0" not in line and _files.kind(line) == "directory"]
+    return list(dict.fromkeys(found))
+
+
+def _names(directory: str) -> list[str]:
+    """The names in a directory; none where there is no such one, or where it cannot be listed by this user."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def is_this(python: str) -> bool:

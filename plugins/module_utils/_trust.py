@@ -18,13 +18,13 @@ import os
 import pwd
 import stat
 from contextlib import suppress
-from typing import Callable, Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple, Sequence
 
-from . import _files
+from . import _files, _interpreter
 from ._errors import SitePatchError
 from ._files import Step
 
-_WAYS_OUT = "run as its owner (become_user%s), mend the mode (chmod go-w), or set trust_writers: true"
+_ACL = "system.posix_acl_access"
 
 
 class Untrusted(SitePatchError):
@@ -61,19 +61,33 @@ class User(NamedTuple):
 
 
 class Belongs(Exception):  # (no error: an answer)
-    """The packages belong to a user who is not root: the work is to be done as that user."""
+    """What is at ``path`` belongs to a user who is not root: the work is to be done as that user."""
 
-    def __init__(self, uid: int, gid: int) -> None:
-        super().__init__(uid, gid)
-        self.uid, self.gid = uid, gid
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
-def user(uid: int, gid: int) -> User:
-    """The user of a number; one that no database knows (as in containers) has the group ``gid`` and the home ``/``."""
+def asked_by_root() -> bool:
+    """Whether this process is root's, and not of a user namespace in which a user is alone (user_namespaces(7))."""
+    if os.geteuid() != 0:
+        return False
+    maps = _files.read("/proc/self/uid_map") or b"0 0 4294967295"
+    return sum(int(line.split()[2]) for line in maps.splitlines()) > 1
+
+
+def _user(uid: int, met: Sequence[os.stat_result]) -> User:
+    """The user of a number that owns something on a way.
+
+    One that no database knows (as in containers) has the home ``/`` and the group of the first directory on the way
+    that is the user's, unless that came from the directory above: users choose where to make a directory.
+    """
     try:
         known = pwd.getpwuid(uid)
     except KeyError:
-        return User(uid, gid, (), str(uid), "/")
+        first = next(number for number, info in enumerate(met) if info.st_uid == uid)
+        handed_on = first and met[first - 1].st_mode & stat.S_ISGID
+        return User(uid, uid if handed_on else met[first].st_gid, (), str(uid), "/")
     groups = os.getgrouplist(known.pw_name, known.pw_gid)
     return User(uid, known.pw_gid, tuple(groups), known.pw_name, known.pw_dir)
 
@@ -103,48 +117,55 @@ class Trust(NamedTuple):
         found = {info.st_uid for _path, info in parts}
         me = os.geteuid()
         if len(found) == 1 and me == 0 and 0 not in found:
-            raise Belongs(parts[-1][1].st_uid, parts[-1][1].st_gid)
+            raise Belongs(parts[0][0])
         if found - {me} and not self.writers:
             raise _differing(parts)
 
-    def check_imports(self, entries: Iterable[str]) -> None:
-        """Raise Untrusted where root would import from a directory on ``sys.path`` that somebody else may write to."""
+    def check_imports(self, named: Iterable[str], others: Iterable[str]) -> None:
+        """Raise Untrusted where code would be imported that others may write.
+
+        ``named``: directories (or zip files) that the task names for ``sys.path``. ``others``: what else is there,
+        which is a user's own business but not root's.
+        """
         guard = self.guard()
-        if guard is None or os.geteuid():
+        if guard is None:
             return
-        for entry in entries:
-            if _files.kind(entry or ".") == "directory":
-                _files.open_directory(entry or ".", guard).close()
+        for entry in [*named, *(others if os.geteuid() == 0 else ())]:
+            if _files.kind(entry or ".") is not None:
+                _files.walk(os.path.join(entry or ".", "."), guard).parent.close()
 
 
 KERNEL = Trust()  # the kernel alone decides
 
 
 def interpreter(path: str, trust: Trust) -> User | None:
-    """As whom root may start an interpreter: None as itself, else the one user whom it and its environment belong to.
+    """As whom root may start an interpreter: None as itself, else the one user whom it and its libraries belong to.
 
-    Every link on the way to it counts, and every directory that holds one: whoever may replace a link decides what is
-    started. Raises Untrusted, and OSError where the way cannot be walked.
+    Every link on the way to it counts, every directory that holds one, and what it runs when it starts: whoever may
+    replace one of them decides what is run. Raises Untrusted, and OSError where the way cannot be walked.
     """
     met, last = _met(path)
-    others = [info for info in met if info.st_uid]
+    places = [] if last is None else _interpreter.places(path)
+    for place in places:
+        met += _met(place)[0]
+    owners = {info.st_uid for info in met if info.st_uid}
     if trust.writers:
-        uids = {info.st_uid for info in others}
-        return user(others[-1].st_uid, others[-1].st_gid) if len(uids) == 1 else None
-    uid = others[-1].st_uid if others else 0
-    with suppress(PermissionError):
-        _files.walk(path, _guard(uid)).parent.close()
+        return _user(owners.pop(), met) if len(owners) == 1 else None
+    uid = next((info.st_uid for info in met if info.st_uid), 0)
+    for each in (path, *(os.path.join(place, ".") for place in places)):
+        with suppress(PermissionError):
+            _files.walk(each, _guard(uid)).parent.close()
     if last is None:
-        return user(uid, others[-1].st_gid)._replace(unseen=path)
+        return _user(uid, met)._replace(unseen=path)
     if last.info.st_uid not in (0, uid) or _others_may_write(last.info, last.path):
         raise _refused(last.path, last.info, uid)
-    return user(uid, others[-1].st_gid) if uid else None
+    return _user(uid, met) if uid else None
 
 
 def directory(path: str) -> User | None:
     """As whom root is to work on a directory: None as itself. Raises OSError where it cannot be told."""
     met, _last = _met(path)
-    return user(met[-1].st_uid, met[-1].st_gid) if met[-1].st_uid else None
+    return _user(met[-1].st_uid, met) if met[-1].st_uid else None
 
 
 def _met(path: str) -> tuple[list[os.stat_result], _files.Way | None]:
@@ -179,20 +200,21 @@ def _guard(owner: int) -> Callable[[Step], None]:
             raise _refused(step.path, info, owner)
         if entry is not None and info.st_mode & stat.S_ISVTX and entry.st_uid in kept:
             return  # (in /tmp and the like others can neither rename nor remove it)
-        # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
-        if _others_may_write(info, "/proc/self/fd/%d" % step.descriptor):
+        if _others_may_write(info, step.descriptor):
             raise _refused(step.path, info, owner)
 
     return check
 
 
-def _others_may_write(info: os.stat_result, path: str) -> bool:
-    """Whether others than the owner may write to what is at ``path``, by its mode or an ACL."""
-    return bool(info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and not _is_private(info, path)))
+def _others_may_write(info: os.stat_result, where: int | str) -> bool:
+    """Whether others than the owner may write to a file (its path) or a directory (a descriptor), by mode or ACL."""
+    if info.st_mode & stat.S_IWOTH:
+        return True
+    return bool(info.st_mode & stat.S_IWGRP) and not (_is_private(info) and not _has_acl(where))
 
 
-def _is_private(info: os.stat_result, path: str) -> bool:
-    """Whether a group is as good as the owner: without other members, and without an ACL besides.
+def _is_private(info: os.stat_result) -> bool:
+    """Whether a group is as good as the owner, without other members.
 
     That is the group of a user's own, of the same name (user private groups). For root it is ``root``, and Debian's
     ``staff``, whose members may write to /usr/local by policy and so are as good as root.
@@ -202,31 +224,48 @@ def _is_private(info: os.stat_result, path: str) -> bool:
     except KeyError:
         return False
     own = group.gr_name == known.pw_name and known.pw_gid == info.st_gid
-    staff = info.st_uid == 0 and group.gr_name == "staff" and all(each.pw_gid != info.st_gid for each in pwd.getpwall())
+    staff = info.st_uid == 0 and group.gr_name == "staff"
     if not (own or staff) or set(group.gr_mem) - {known.pw_name}:
         return False
+    # (gr_mem does not list whose first group it is; on some systems root's is that of halt and sync)
+    first = {each.pw_uid for each in pwd.getpwall() if each.pw_gid == info.st_gid}
+    return info.st_gid == 0 or not first - {info.st_uid}
+
+
+def _has_acl(where: int | str) -> bool:
+    """Whether there is an ACL, as far as that can be told; there is where it cannot."""
     try:
-        return "system.posix_acl_access" not in os.listxattr(path)
+        if isinstance(where, str):
+            return _ACL in os.listxattr(where)
+        # (a descriptor of O_PATH has no attributes of its own: getxattr(2))
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=where)
+        with _files.Directory(descriptor, "."):
+            return _ACL in os.listxattr(descriptor)
     except OSError as error:
-        return error.errno in (errno.ENOTSUP, errno.ENOSYS)
+        return error.errno not in (errno.ENOTSUP, errno.ENOSYS)
 
 
 def _refused(path: str, info: os.stat_result, owner: int) -> Untrusted:
-    who = "root" if owner == 0 else "root and %s" % _name(owner)
+    who = "root and %s" % _name(owner) if owner else "root"
+    as_owner = "run as its owner (become_user %s), " % _name(owner) if owner else ""
     return Untrusted(
         "%s: expected that only %s may write there, found %s of %s: whoever else may write decides what root edits or "
-        "runs. Nothing was written. Ways out: %s"
-        % (path, who, stat.filemode(info.st_mode), _names(info), _WAYS_OUT % (" " + _name(owner) if owner else ""))
+        "runs. Nothing was written. Ways out: %smend the mode (chmod go-w) or the owner, or set trust_writers: true"
+        % (path, who, stat.filemode(info.st_mode), _names(info), as_owner)
     )
 
 
 def _differing(parts: list[tuple[str, os.stat_result]]) -> Untrusted:
     """The refusal of a tree whose parts have different owners."""
     told = ", ".join("%s of %s" % (path, _names(info)) for path, info in parts)
+    me = os.geteuid()
+    why = (
+        "the work is done as %s, whom the interpreter, or what it imports from, belongs to; " % _name(me) if me else ""
+    )
+    more = "" if me else ", or set trust_writers: true"
     return Untrusted(
-        "expected one owner, that of the interpreter and its environment (%s), found %s: root would mix one user's "
-        "files with another's. Nothing was written. Ways out: mend the owner (chown), %s"
-        % (_name(os.geteuid()), told, _WAYS_OUT % "")
+        "expected one owner, found %s: %sroot would mix one user's files with another's. Nothing was written. "
+        "Ways out: mend the owner (chown), run as the owner (become_user)%s" % (told, why, more)
     )
 
 

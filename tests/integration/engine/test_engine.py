@@ -352,7 +352,7 @@ def test_a_directory_of_bytecode_that_cannot_be_read_fails_in_check_mode_too(sit
     message = sandbox.child(lambda: both(site), user=USER)
     assert message == (
         f"{site}/thing/__pycache__: expected a directory of bytecode of the owner of api.py, found one that is of "
-        "user 0 and cannot be read (Permission denied); nothing was written"
+        "user 0 and cannot be read (Permission denied). Remove it; nothing was written"
     )
     os.chown(site / "thing" / "__pycache__", USER, sandbox.GROUP)
     (site / "thing" / "__pycache__").chmod(0o300)

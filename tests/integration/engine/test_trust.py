@@ -1,6 +1,7 @@
 # Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users, links and races.
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import engine, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
+from module_utils import _child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -371,6 +374,180 @@ def test_a_directory_that_is_swapped_for_a_link_leads_root_nowhere(home: Path) -
         assert snapshot.take(Path(top)) == before
 
 
+# --- what a user's tree could make root run
+
+
+def answering(home: Path, answer: bytes) -> Path:
+    """Make a user's program that is called python and gives an answer of its own; it notes as whom it runs."""
+    program = home / "python"
+    program.write_text(
+        f"#!{interpreters.system()}\nimport os, sys\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+        f"os.write(int(sys.argv[-1].partition(':')[0]), {answer!r})\n"
+    )
+    program.chmod(0o755)
+    give(home)
+    return program
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"belongs": [0, 0], "patches": []}',
+        b'{"belongs": "/root", "patches": []}',
+        b'{"belongs": 1}',
+        b"old \xff",
+        b"{}",
+    ],
+)
+def test_an_interpreter_of_a_users_has_no_say_in_who_is_next(home: Path, answer: bytes) -> None:
+    python = answering(home, answer)
+    with contextlib.suppress(engine.SitePatchError):
+        patch(python, check_mode=True)
+    assert set((home / "users").read_text().split()) == {str(USER)}
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"patches": 5}', b'{"patches": [5]}', b"old \xff", b"7"])
+def test_an_answer_that_is_none_is_the_failure_of_its_interpreter(home: Path, answer: bytes) -> None:
+    assert "expected a Python interpreter of version 3.8 or newer, found" in refusal(answering(home, answer))
+
+
+def roots_venv(top: Path, *options: str) -> tuple[Path, Path]:
+    top.chmod(0o755)
+    command = [interpreters.system(), "-m", "venv", "--without-pip", *options, top / "venv"]
+    subprocess.run(command, check=True, capture_output=True)
+    (site,) = (top / "venv" / "lib").glob("python3*/site-packages")
+    engine.thing(site)
+    return top / "venv" / "bin" / "python", site
+
+
+def noting(home: Path) -> str:
+    return f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """Yield a directory of root's that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
+        Path(top).chmod(0o755)
+        yield Path(top)
+
+
+def as_root(home: Path) -> bool:
+    """Whether anything of the user's ran as root."""
+    return (home / "users").exists() and "0" in (home / "users").read_text().split()
+
+
+def test_libraries_of_a_users_are_not_run_by_root_when_its_interpreter_starts(home: Path, top: Path) -> None:
+    home.chmod(0o777)
+    python, site = roots_venv(top)
+    (site / "early.pth").write_text(noting(home))
+    give(site)
+    engine.ask("info", python, definitions=[engine.PATCH])
+    assert not as_root(home)
+
+
+def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, top: Path) -> None:
+    """Python looks for sitecustomize there, too."""
+    python, site = roots_venv(top)
+    (site / "further.pth").write_text(str(home))
+    (home / "sitecustomize.py").write_text(noting(home))
+    (home / "usercustomize.py").write_text(noting(home))
+    give(home)
+    with contextlib.suppress(engine.SitePatchError):
+        patch(python)
+    assert not as_root(home)
+
+
+@pytest.mark.parametrize("where", ["path", "src", "package", "zip", "finder", "PYTHONPATH"])
+def test_root_imports_nothing_of_a_users_however_it_is_found(home: Path, top: Path, where: str) -> None:
+    python, site = roots_venv(top)
+    give(home)
+    more: dict[str, Any] = {}
+    if where == "path":
+        (home / "evil.py").write_text(noting(home))
+        os.chown(home, 0, 0)
+        home.chmod(0o777)
+        more["path"] = home
+    elif where == "src":
+        (home / "src").mkdir()
+        (home / "src" / "evil.py").write_text(noting(home))
+        os.chown(home, 0, 0)
+        give(home / "src")
+        more["path"] = home
+    elif where == "package":
+        (site / "evil").mkdir()
+        (site / "evil" / "__init__.py").write_text(noting(home))
+        give(site / "evil")
+    elif where == "zip":
+        with zipfile.ZipFile(home / "evil.zip", "w") as archive:
+            archive.writestr("evil.py", noting(home))
+        (site / "zipped.pth").write_text(str(home / "evil.zip"))
+    elif where == "finder":
+        (home / "evil.py").write_text(noting(home))
+        finder = (
+            "import sys, importlib.util\nclass F:\n    def find_spec(self, name, path=None, target=None):\n"
+            "        if name == 'evil':\n"
+            f"            return importlib.util.spec_from_file_location(name, {str(home / 'evil.py')!r})\n"
+            "sys.meta_path.append(F())\n"
+        )
+        (site / "editable_finder.py").write_text(finder)
+        (site / "editable.pth").write_text("import editable_finder\n")
+    else:
+        (home / "evil.py").write_text(noting(home))
+        more["import_environment"] = {"PYTHONPATH": str(home)}
+    os.chmod(home, 0o755 if where != "path" else 0o777)
+    try:
+        result = engine.ask("check", python, imports=["evil"], **more)
+    except engine.SitePatchError as error:
+        result = {"failed": True, "msg": str(error)}
+    assert not as_root(home)
+    if result.get("failed"):
+        assert any(text in result["msg"] for text in ("root does not run", "may write there", "one owner")), result[
+            "msg"
+        ]
+
+
+def test_one_user_does_not_run_the_code_of_another_for_root(home: Path, top: Path) -> None:
+    python, _site = venv_of(home)
+    (top / "evil.py").write_text(noting(home))
+    give(top, OTHER)
+    (home / "users").unlink(missing_ok=True)
+    assert "expected one owner" in refusal(python, path=top, imports=["evil"])
+
+
+def test_a_user_alone_in_a_namespace_is_no_root(home: Path) -> None:
+    """As in rootless containers that map one id alone: the kernel decides, as for any user."""
+    site = site_of(home)
+    code = (
+        "import sys, json; sys.path[:0] = sys.argv[1:3]; from lab import engine; "
+        "print(json.dumps(engine.ask('patch', path=sys.argv[3], definitions=[engine.PATCH])))"
+    )
+    copy = home / "copy"
+    shutil.copytree(Path(_child.__file__).parents[1] / "module_utils", copy / "plugins" / "module_utils")
+    shutil.copytree(Path(engine.__file__).parent, copy / "tests" / "lab")
+    give(copy)
+    python = shutil.which("unshare") or "unshare"
+    command = [python, "--user", "--map-root-user", interpreters.system(), "-B", "-c", code]
+    arguments = [str(copy / "plugins"), str(copy / "tests"), str(site)]
+
+    def run() -> tuple[str, str]:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd="/")
+        return done.stdout, done.stderr
+
+    out, err = sandbox.child(run, user=USER)
+    if not out and ("unshare failed" in err or "Operation not permitted" in err):
+        pytest.skip(f"no user namespaces for users here: {err}")
+    assert json.loads(out)["changed"], (out, err)
+
+
+def test_root_that_may_not_become_others_says_so(home: Path) -> None:
+    """As in a container without CAP_SETUID."""
+    site = site_of(home)
+    message = without(lambda: refusal(path=site), 6, 7)  # CAP_SETGID, CAP_SETUID
+    assert message.startswith(f"this process cannot become user {USER}: ")
+    assert "become_user" in message
+
+
 # --- what cannot be told
 
 
@@ -423,16 +600,21 @@ def test_setuid_and_setgid_are_not_set_again(home: Path) -> None:
 
 def without_override(run: Any) -> Any:
     """Run in a child of root that may become others, without rights over their files: as where NFS squashes root."""
+    return without(run, 1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+
+
+def without(run: Any, *capabilities: int) -> Any:
+    """Run in a child of root without some capabilities, by their numbers (linux/capability.h)."""
 
     def limited() -> Any:
         libc = ctypes.CDLL(None, use_errno=True)
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        for capability in capabilities:
             assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
         header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
         data = (ctypes.c_uint32 * 6)()
         assert libc.capget(header, data) == 0
         for word in (0, 1, 2):
-            data[word] &= ~0b110
+            data[word] &= ~sum(1 << capability for capability in capabilities)
         assert libc.capset(header, data) == 0
         return run()
 
@@ -467,6 +649,8 @@ def test_root_imports_nothing_from_where_somebody_else_may_write(home: Path) -> 
         (home / "noted.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
         give(home)
         python = Path(top) / "venv" / "bin" / "python"
-        assert f"{home}: expected that only root may write there" in refusal(python, imports=["noted"])
+        message = refusal(python, imports=["noted"])
+        assert "expected one owner, found" in message
+        assert f"the work is done as {USER}, whom the interpreter, or what it imports from, belongs to" in message
         assert not (home / "ran").exists()
-        assert patch(python)["changed"], "without imports it does not matter"
+        assert patch(path=site)["changed"], "without the interpreter nothing is run"
