@@ -130,9 +130,15 @@ class Trust(NamedTuple):
         guard = self.guard()
         if guard is None:
             return
-        for entry in [*named, *(others if os.geteuid() == 0 else ())]:
-            if _files.kind(entry or ".") is not None:
-                _files.walk(os.path.join(entry or ".", "."), guard).parent.close()
+        me = os.geteuid()
+        for entry in [*named, *(others if me == 0 else ())]:
+            kind = _files.kind(entry or ".")
+            if kind is None:
+                continue
+            way = _files.walk(os.path.join(entry or ".", ".") if kind == "directory" else entry, guard)
+            way.parent.close()
+            if kind != "directory" and (way.info.st_uid not in (0, me) or _others_may_write(way.info, way.path)):
+                raise _refused(way.path, way.info, me)
 
 
 KERNEL = Trust()  # the kernel alone decides

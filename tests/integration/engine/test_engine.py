@@ -586,9 +586,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, *others: Callable[[], Any]) -> li
                 other()
         return commit(*arguments)
 
-    def note(imports: list[str], *rest: Any) -> Any:
+    def note(imports: list[str], *rest: Any, **more: Any) -> Any:
         tried.append(imports)
-        return prove(imports, *rest)
+        return prove(imports, *rest, **more)
 
     monkeypatch.setattr(_commit, "commit", late)
     monkeypatch.setattr(_imports, "prove", note)
