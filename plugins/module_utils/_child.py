@@ -13,18 +13,14 @@ from . import _payload
 
 _payload.compile_once(os.path.dirname(__file__))
 
-from . import (
-    _boot,  # noqa: F401 (Ansible ships what is imported; its text is sent to the child)
-    _interpreter,
-    _trust,
-)
+from . import _boot, _interpreter, _trust
 from ._errors import NoEnvironment, SitePatchError
 from ._trust import Trust, User
 
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
     from ._processes import Answer, Limits
 
-_LOADER: Any = __spec__.loader  # (reads files, also out of the archive that Ansible sends)
+_LOADER: Any = _boot.__spec__.loader  # (reads files, also out of the archive that Ansible sends)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys

@@ -237,7 +237,7 @@ def test_what_is_handed_on_of_a_node_is_bounded_and_troubles_come_first() -> Non
     several = [result(patch(), environment={"path": f"/{number}"}) for number in range(5000)]
     several.append({"failed": True, "msg": "no room", "environment": {"path": "/odd"}})
     filters = FilterModule().filters()
-    (records,) = filters["fleet_records"]({"n": {"found": {"environments": several}}}, ["n"], ["found"]).values()
+    records = filters["fleet_records"]({"n": {"found": {"environments": several}}}, ["n"], ["found"])["n"]
     assert (len(records), records[0]["reason"], records[-1]["reason"]) == (1000, "no room", "4,002 more, not handed on")
     wrong = {"environments": [result(patch("conflict"), environment={"path": f"/{number}"}) for number in range(5000)]}
     problems = filters["audit_problems"](wrong, ["conflict"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from module_utils import _child
-from module_utils._errors import SitePatchError  # noqa: F401 (for the tests)
 
 from lab import packages
 

@@ -9,13 +9,13 @@ file, listing for an import). Needs libseccomp 2.5, which Debian's ``apt`` and s
 
 from __future__ import annotations
 
-import array  # noqa: F401 (socket.send_fds() would import it, under the filter, before anybody answers)
 import contextlib
 import ctypes
 import ctypes.util
 import errno
 import fcntl
 import functools
+import importlib
 import os
 import pickle
 import select
@@ -114,6 +114,7 @@ def supervise(work: Callable[[], Any], decide: Callable[[int, str], int], done_f
 
 def _serve(library: ctypes.CDLL, work: Callable[[], Any], answer: socket.socket) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # (who waits for an answer of nobody's waits for ever)
+    importlib.import_module("array")  # (send_fds() would do so under the filter, before anybody answers)
     socket.send_fds(answer, [b"."], [_filter(library)])
     try:
         said = pickle.dumps((work(), None))

@@ -20,6 +20,7 @@ import pytest
 from lab import engine, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
 from module_utils import _child
+from module_utils._errors import SitePatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ def refusal(python: Path | None = None, **parameters: Any) -> str:
     for check in (True, False):
         try:
             result = patch(python, check_mode=check, **parameters)
-        except engine.SitePatchError as error:
+        except SitePatchError as error:
             result = {"failed": True, "changed": False, "msg": str(error)}
         assert result.get("failed"), result
         assert not result["changed"]
@@ -337,7 +338,7 @@ def test_a_link_in_roots_own_tree_through_a_users_directory_is_not_followed(home
         give(home)
         try:
             result = patch(path=Path(top) / "site", check_mode=True, diff=True)
-        except engine.SitePatchError as error:
+        except SitePatchError as error:
             result = {"failed": True, "msg": str(error)}
         assert result["failed"]
         assert "hush-hush" not in json.dumps(result)
@@ -401,7 +402,7 @@ def answering(home: Path, answer: bytes) -> Path:
 )
 def test_an_interpreter_of_a_users_has_no_say_in_who_is_next(home: Path, answer: bytes) -> None:
     python = answering(home, answer)
-    with contextlib.suppress(engine.SitePatchError):
+    with contextlib.suppress(SitePatchError):
         patch(python, check_mode=True)
     assert set((home / "users").read_text().split()) == {str(USER)}
 
@@ -453,7 +454,7 @@ def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, top:
     (home / "sitecustomize.py").write_text(noting(home))
     (home / "usercustomize.py").write_text(noting(home))
     give(home)
-    with contextlib.suppress(engine.SitePatchError):
+    with contextlib.suppress(SitePatchError):
         patch(python)
     assert not as_root(home)
 
@@ -498,7 +499,7 @@ def test_root_imports_nothing_of_a_users_however_it_is_found(home: Path, top: Pa
     os.chmod(home, 0o755 if where != "path" else 0o777)
     try:
         result = engine.ask("check", python, imports=["evil"], **more)
-    except engine.SitePatchError as error:
+    except SitePatchError as error:
         result = {"failed": True, "msg": str(error)}
     assert not as_root(home)
     if result.get("failed"):
