@@ -44,7 +44,7 @@ def ended(function: Any, *arguments: Any) -> Any:
 
 @needs_root
 def test_who_may_not_install_is_told_all_packages_in_one_line_which_bare_understands() -> None:
-    told = ended(dev.install, {"none-1": "second", "none-2": "first", "none-3": "first", "sh": "dash"})
+    told = ended(dev.install_debian_packages, {"none-1": "second", "none-2": "first", "none-3": "first", "sh": "dash"})
     # (Debian's own Python has what makes a .venv in one more package; a Python in root's home cannot be looked into.)
     line = (
         r"sudo apt-get update && sudo apt-get install --yes --no-install-recommends first second( python3\.\d+-venv)?"

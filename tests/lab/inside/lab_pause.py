@@ -19,13 +19,11 @@ def at(moment: str) -> None:
 
 def install() -> None:
     """Pause around what a commit does: created, written, rename, renamed, bytecode, compiled."""
-    import tempfile  # noqa: PLC0415 (every start of the interpreter would pay)
+    make, sync, move = os.open, os.fsync, os.rename
 
-    make, sync, move = tempfile.mkstemp, os.fsync, os.rename
-
-    def mkstemp(*arguments: Any, **options: Any) -> Any:
-        made = make(*arguments, **options)
-        if made[1].endswith("primus-tmp"):
+    def create(path: Any, flags: int, *arguments: Any, **where: Any) -> int:
+        made = make(path, flags, *arguments, **where)
+        if flags & os.O_CREAT and str(path).endswith("primus-tmp"):
             at("created")
         return made
 
@@ -33,13 +31,13 @@ def install() -> None:
         at("written")
         sync(descriptor)
 
-    def rename(source: Any, target: Any) -> None:
+    def rename(source: Any, target: Any, **where: Any) -> None:
         before, after = ("bytecode", "compiled") if str(target).endswith(".pyc") else ("rename", "renamed")
         at(before)
-        move(source, target)
+        move(source, target, **where)
         at(after)
 
-    tempfile.mkstemp, os.fsync, os.rename = mkstemp, fsync, rename
+    os.open, os.fsync, os.rename = create, fsync, rename
 
 
 if any(name.startswith("pause-") for name in os.listdir("/run")):
