@@ -38,7 +38,7 @@ options:
       - Root does the work as the owner, where the directory on C(sys.path), the package and the file belong to one
         user who is not root, and refuses where owners differ or others may write.
       - V(true) gives that refusal up. Whoever may write there can then decide what root, or the owner, edits and runs,
-        and where the interpreter is root's and owners differ, root works as root. A user who is not root is asked nothing.
+        and where the interpreter is root's and owners differ, root works as root. Other users are asked nothing.
     type: bool
     default: false
     version_added: 0.1.0
