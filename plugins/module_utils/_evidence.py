@@ -240,27 +240,29 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     if not blocks and (not proofs or not known):
         return None
     layers = {layer.name: layer for _patch, layer in known}
+    names = dict.fromkeys(owner.partition("/")[0] for owner, _revision, _source, _names in blocks)
+    marked = {name: _of_blocks(name, [each for each in blocks if each[0].partition("/")[0] == name]) for name in names}
     for candidate, undone in _candidates(bare.text, list(layers.values()), tree):
         if candidate.data is not None and any(proof(candidate.data) for proof in proofs):
             how = "pristine" if recorded and _records.matches(candidate.data, recorded) else "index"
-            return _by_proof(bare, candidate, undone, how, tree)
-    if not blocks:
+            told = [marked.get(layer.name, layer) for layer in undone]
+            return _by_proof(bare, candidate, undone, told, how, tree)
+    if not marked:
         return None
-    text = Text(_reexport.without_blocks(bare.text.data), bare.text.executable)
-    names = dict.fromkeys(owner.partition("/")[0] for owner, _revision, _source, _names in blocks)
-    found = [_of_blocks(name, [block for block in blocks if block[0].partition("/")[0] == name]) for name in names]
-    return _by_proof(bare, text, [layers.get(layer.name, layer) for layer in found], bare.proven, tree, found)
+    text = bare.text._replace(data=_reexport.without_blocks(bare.text.data))
+    if any(proof(text.data or b"") for proof in proofs):
+        bare = bare._replace(proven="pristine" if recorded else "index")
+    mine = [layers.get(name, layer) for name, layer in marked.items()]
+    return _by_proof(bare, text, mine, list(marked.values()), bare.proven, tree)
 
 
-def _by_proof(
-    bare: Look, base: Text, undone: Sequence[Layer], how: str, tree: Tree, told: Sequence[Layer] = ()
-) -> Look:
-    """The look at an adopted file: the layers count as ours where folding them gives what is there."""
+def _by_proof(bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[Layer], how: str, tree: Tree) -> Look:
+    """The look at an adopted file: the known layers are in it where folding them gives what is there, else as told."""
     try:
         exact = _fold.fold(bare.place.relative, base, undone, tree) == bare.text
     except (Conflict, Unsupported):
         exact = False
-    layers = undone if exact or not told else told
+    layers = undone if exact else told
     listed = tuple(
         Listed(
             layer.name,
