@@ -1,8 +1,9 @@
 # What a file is: its original, and the patches that a fact or a proof shows to be in it. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing is inferred from what a text looks like. In this order, each by the hash of what is there: what the installer
-or git recorded (pristine); a fact of ours; bytes that known edits undone turn into what was recorded (adopted). Without
-any of these the file as it is *is* the original.
+"""Nothing is inferred from what a text looks like.
+
+In this order, each by the hash of what is there: what the installer or git recorded (pristine); a fact of ours; bytes
+that known edits undone turn into what was recorded (adopted). Without any of these the file as it is *is* the original.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def look(
             return bare._replace(original=None, problem=_damaged(fact))
     for fact in here:
         if isinstance(fact, Fact):
-            told = _told(bare, fact, facts, recorded, store)
+            told = _told(bare, fact, facts, recorded)
             if told is not None:
                 return told
     adopted = _adopted(bare, list(known), recorded, tree)
@@ -179,7 +180,7 @@ def _is_mode(fact: Fact | Damaged, found: Text) -> bool:
     return fact.original_executable != fact.written_executable == found.executable
 
 
-def _told(bare: Look, fact: Fact, facts: Sequence[Fact | Damaged], recorded: str | None, store: Store) -> Look | None:
+def _told(bare: Look, fact: Fact, facts: Sequence[Fact | Damaged], recorded: str | None) -> Look | None:
     """What a fact about these very bytes says; None where it is about another distribution's."""
     if not _same(fact, bare.distribution):
         if bare.distribution is None and fact.original == _store.sha(None):
@@ -338,7 +339,7 @@ def _edited(fact: Fact) -> str:
 def difference(expected: bytes, found: bytes) -> str:
     """The first line in which two texts differ, and how many do; short enough for a message."""
     before, after = expected.splitlines(), found.splitlines()
-    for number, (left, right) in enumerate(zip(before + [b""], after + [b""]), 1):
+    for number, (left, right) in enumerate(zip([*before, b""], [*after, b""]), 1):
         if left != right:
             texts = [each.decode("utf-8", "replace").strip()[:_SHOWN] for each in (left, right)]
             return "line %d: expected %r, found %r" % (number, texts[0], texts[1])
