@@ -147,6 +147,8 @@ def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore:
         state = _State("conflict", str(error))
     except Unsupported as error:
         state = _State("unsupported", str(error))
+    if state.revision is None:
+        state = state._replace(revision=max((each.revision for each in _entries(patch, looks)), default=None))
     listed = [look for look in looks if look.entry(patch.name)]
     if present:
         action = "revert" if state.name == "unneeded" and listed else PRESENT[state.name]
@@ -171,6 +173,10 @@ def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore:
     return Step(patch, state.name, action, told, home.version, tuple(looks), state.revision)
 
 
+def _entries(patch: Patch, looks: Sequence[Look]) -> list[Listed]:
+    return [entry for look in looks for entry in [look.entry(patch.name)] if entry]
+
+
 def _state(patch: Patch, home: Home, looks: Sequence[Look], site: Site) -> _State:
     """The first state that fits, as DESIGN has them. Raises Conflict and Unsupported, which are states as well."""
     listed = {look.place.relative: entry for look in looks for entry in [look.entry(patch.name)] if entry}
@@ -183,17 +189,21 @@ def _state(patch: Patch, home: Home, looks: Sequence[Look], site: Site) -> _Stat
     unmet = next((reason for name, spec in patch.when for reason in [_lacking(home, name, spec)] if reason), None)
     if unmet:
         return _State("unneeded", "needed only where %s; %s" % (_wanted(patch.when), unmet), revision)
-    wanted = site.wanted(patch)
+    outside = _outside(patch.versions, home.version) or next(
+        (reason for name, spec in patch.requires for reason in [_lacking(home, name, spec)] if reason), None
+    )
     if listed:
-        return _listed(patch, listed, wanted, looks)
+        state = _listed(patch, listed, site.wanted(patch), looks)
+        if state.name == "outdated":
+            if outside:
+                raise Unsupported("%s; what is left of revision %d goes with state absent" % (outside, state.revision))
+            site.try_fold(patch, looks)
+        return state
     if patch.applied_upstream and home.version and _versions.contains(patch.applied_upstream, home.version):
         return _State("native", "upstream made the change (%s)" % patch.upstream)
     by_code = _native(patch, looks, site)
     if by_code:
         return _State("native", by_code)
-    outside = _outside(patch.versions, home.version) or next(
-        (reason for name, spec in patch.requires for reason in [_lacking(home, name, spec)] if reason), None
-    )
     if outside:
         raise Unsupported(outside)
     site.check_counts(patch)
@@ -274,7 +284,7 @@ def _changes(site: Site) -> list[Change]:
     for wish in site.wishes():
         if wish.after == wish.look.text:
             continue
-        fact = _fact(site, wish) if wish.layers else None
+        fact = _fact(site, wish) if wish.layers and wish.after != wish.base else None
         made = wish.look.fact.directories if wish.look.fact is not None else ()
         changes.append(
             Change(wish.look.place, wish.look.text, wish.after, wish.base.data if fact else None, fact, made)
