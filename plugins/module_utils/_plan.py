@@ -161,7 +161,7 @@ def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore:
         if look.edited is not None and any(each.name == patch.name for each in look.edited.patches)
     ]
     if restore and not present and edited:
-        action, state = _restore(patch, edited, site)
+        action, state = _restore(edited, site)
     if action in ("apply", "migrate"):
         site.put(patch, looks)
     if action == "revert":
@@ -263,13 +263,13 @@ def _evident(patch: Patch, look: Look, site: Site) -> None:
         where = edit.held(look.text)
         if where:
             raise Conflict(
-                "%s: %s already holds what the edit would make, and nothing proves the original (no fact, RECORD, git): "
-                "it is not made twice. Reinstall the distribution, or take the edit out by hand"
+                "%s: %s already holds what the edit would make, and nothing proves the original (no fact, RECORD, "
+                "git): it is not made twice. Reinstall the distribution, or take the edit out by hand"
                 % (look.place.path, where)
             )
 
 
-def _restore(patch: Patch, edited: Sequence[Look], site: Site) -> tuple[str, _State]:
+def _restore(edited: Sequence[Look], site: Site) -> tuple[str, _State]:
     try:
         for look in edited:
             site.restore(look)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _patch
 from ansible_collections.primus.patches.tests.unit.plugins.module_utils.test_plan import (
     SEVEN,
     carry_out,
@@ -19,6 +18,8 @@ from lab.old_script import NAMES, old_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ansible_collections.primus.patches.plugins.module_utils import _patch
 
     Tree = Callable[[str], Path]
 
