@@ -200,7 +200,7 @@ def test_names_that_are_not_ascii(venv: Venv, tmp_path: Path) -> None:
     for version in ("3.8", "3.11"):
         directory = engine.thing(tmp_path / "Ünï-ç✓")
         patch = engine.look(environments.python_of(venv(version)), path=tmp_path / "Ünï-ç✓")
-        assert (patch["state"], patch["path"]) == ("pending", str(directory / "api.py"))
+        assert (patch["state"], patch["files"][0]["path"]) == ("pending", str(directory / "api.py"))
 
 
 def test_the_childs_working_directory_is_no_place_for_packages(interpreter: Path) -> None:

@@ -225,9 +225,9 @@ def test_check_mode_proves_the_import_as_the_run_does(site: Path) -> None:
     before = snapshot.take(site)
     predicted = run(site, check=True, imports=["thing.api:one,two", "thing"])
     assert snapshot.take(site) == before
-    assert [(done["name"], done["ok"], done["proven"]) for done in predicted["imports"]] == [
-        ("thing.api:one,two", True, True),
-        ("thing", True, True),
+    assert [(done["name"], done["ok"], done["proof"]) for done in predicted["imports"]] == [
+        ("thing.api:one,two", True, "before"),
+        ("thing", True, "before"),
     ]
     assert told(run(site, imports=["thing.api:one,two", "thing"])) == told(predicted)
 
@@ -239,9 +239,9 @@ def test_backups_are_made_of_what_is_changed_and_not_in_check_mode(site: Path, s
     text = (site / "thing" / "api.py").read_bytes()
     predicted = run(site, check=True, state=state, backup=True)
     assert "backup_file" not in predicted
-    assert "backup_file" not in predicted["patches"][0]
+    assert "backup_file" not in predicted["patches"][0]["files"][0]
     done = run(site, state=state, backup=True)
-    assert done["backup_file"] == done["patches"][0]["backup_file"]
+    assert done["backup_file"] == done["patches"][0]["files"][0]["backup_file"]
     assert Path(done["backup_file"]).read_bytes() == text
     assert Path(done["backup_file"]).parent == site / "thing"
     names = os.listdir(site / "thing")
@@ -382,7 +382,7 @@ def test_a_failing_import_keeps_a_change_from_being_written(site: Path) -> None:
     for check in (True, False):
         result = run(site, check=check, imports=["thing.api:one", "thing.api:three"])
         assert (result["failed"], result["changed"], found(result)) == (True, False, [("pending", "apply")])
-        assert [(done["ok"], done["proven"]) for done in result["imports"]] == [(True, True), (False, True)]
+        assert [(done["ok"], done["proof"]) for done in result["imports"]] == [(True, "before"), (False, "before")]
         assert result["msg"].startswith(
             "import failed, with the change served from memory; nothing was written: thing.api:three ("
         )
@@ -405,7 +405,7 @@ def test_a_change_that_breaks_an_import_is_not_made(site: Path) -> None:
 def test_without_a_change_only_always_tries_what_is_there(site: Path, verify: str, tried: bool) -> None:  # noqa: FBT001
     applied(site)
     result = run(site, imports=["thing.api:one"], verify=verify)
-    assert [(done["ok"], done["proven"]) for done in result["imports"]] == ([(True, False)] if tried else [])
+    assert [(done["ok"], done["proof"]) for done in result["imports"]] == ([(True, "none")] if tried else [])
     broken = run(site, imports=["thing.api:three"], verify=verify)
     assert bool(broken.get("failed")) == tried
     if tried:
@@ -416,14 +416,14 @@ def test_without_a_change_only_always_tries_what_is_there(site: Path, verify: st
 def test_a_change_is_proven_once_unless_never(site: Path, verify: str, tried: bool) -> None:  # noqa: FBT001
     result = run(site, imports=["thing.api:one"], verify=verify)
     assert result["changed"]
-    assert [done["proven"] for done in result["imports"]] == ([True] if tried else [])
+    assert [done["proof"] for done in result["imports"]] == (["before"] if tried else [])
 
 
 def test_taking_a_patch_out_is_proven_as_well(site: Path) -> None:
     applied(site)
     before = snapshot.take(site)
     result = run(site, state="absent", imports=["thing.api:one"])
-    assert (result["failed"], result["imports"][0]["proven"]) == (True, True)
+    assert (result["failed"], result["imports"][0]["proof"]) == (True, "before")
     assert snapshot.take(site) == before
     assert run(site, state="absent", imports=["thing.api:ANSWER"])["changed"]
 
@@ -535,7 +535,7 @@ def test_patches_of_one_file_are_one_change_and_come_out_again_in_any_way(site: 
     text = (site / "thing" / "api.py").read_bytes()
     result = run(site, definitions=[definition(), other], backup=True, imports=["thing.api:one,three"])
     assert found(result) == [("pending", "apply")] * 2
-    assert result["patches"][0]["backup_file"] == result["patches"][1]["backup_file"] == result["backup_file"]
+    assert [patch["files"][0]["backup_file"] for patch in result["patches"]] == [result["backup_file"]] * 2
     assert Path(result["backup_file"]).read_bytes() == text
     for first, second in ((definition(), other), (other, definition())):
         assert run(site, state="absent", definitions=[first])["changed"]
@@ -599,7 +599,7 @@ def test_what_another_node_did_meanwhile_is_not_done_again(site: Path, monkeypat
     tried = meanwhile(monkeypatch, lambda: run(site))
     result = run(site, imports=["thing.api:one"], diff=True, backup=True)
     assert (result["changed"], found(result)) == (False, [("applied", "none")])
-    assert [(done["ok"], done["proven"]) for done in result["imports"]] == [(True, True)]
+    assert [(done["ok"], done["proof"]) for done in result["imports"]] == [(True, "before")]
     assert tried == [["thing.api:one"]], "proven for these very bytes: not tried again"
     assert (result["diff"], "backup_file" in result) == ({"prepared": ""}, False)
     assert sorted(os.listdir(site / "thing")) == ["__init__.py", "api.py", "core.py"]
