@@ -10,8 +10,9 @@ from ._environment import Place
 from ._errors import Conflict, Unsupported
 from ._evidence import Look
 from ._fold import Layer
+from ._home import Home
 from ._patch import Patch
-from ._site import Home, Site
+from ._site import Site
 from ._store import Fact, Listed
 from ._trust import KERNEL, Trust
 

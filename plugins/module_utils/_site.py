@@ -1,48 +1,23 @@
-# One environment during one call: where the patches' files are, what was found in them, what is wanted in them. Reads only.
+# One environment during one call: what was found in the files of patches, and what is wanted in them. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import os
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
-from . import _edits, _environment, _evidence, _files, _fold, _patch, _records, _store
+from . import _edits, _evidence, _files, _fold, _home, _patch, _records
 from ._edits import ABSENT, Text
-from ._environment import Package, Place
+from ._environment import Place
 from ._errors import Conflict, Unsupported
 from ._evidence import Look
 from ._fold import Edit, Layer, Tree
+from ._home import Home
 from ._patch import Patch
 from ._records import Distribution
 from ._reexport import Reexport
 from ._replace import Replace
 from ._store import Store
 from ._trust import Trust
-
-_MOST_FILES = 100_000  # that a pattern is held against
-
-
-class Home(NamedTuple):
-    """Where a patch's package, or distribution, is."""
-
-    title: str
-    package: Package | None
-    root: str | None
-    """The directory on ``sys.path``; None where there is none."""
-    directory: str
-    version: str | None
-    missing: str | None
-    """Why it does not count as installed; None where it does."""
-
-    def told(self) -> str:
-        """How messages about it begin."""
-        if self.missing:
-            return ""
-        return "%s %s in %s: " % (self.title, self.version or "(unknown version)", self.directory)
-
-    def installed(self, name: str) -> str | None:
-        """The version of a distribution beside it; None where there is none."""
-        local = self.package is None or self.package.local
-        return _records.installed(name, self.root, local) if self.root else None
 
 
 class Wish(NamedTuple):
@@ -55,7 +30,7 @@ class Wish(NamedTuple):
 
 
 class Site:
-    """What one call knows of its environment. ``put``, ``take`` and ``restore`` note what is wanted; nothing is written."""
+    """What one call knows of its environment; ``put``, ``take`` and ``restore`` note what is wanted."""
 
     def __init__(self, path: str | None, patches: Sequence[Patch], trust: Trust) -> None:
         self.path = path
@@ -74,42 +49,8 @@ class Site:
     def home(self, patch: Patch) -> Home:
         """Where a patch is at home. Raises NoEnvironment where ``path`` is no directory."""
         if patch.name not in self._homes:
-            self._homes[patch.name] = self._package(patch) if patch.package else self._distribution(patch)
+            self._homes[patch.name] = _home.find(patch, self.path)
         return self._homes[patch.name]
-
-    def _package(self, patch: Patch) -> Home:
-        where = self.path or "this environment"
-        title = str(patch.package)
-        package = _environment.find(title, self.path)
-        if package is None:
-            message = "package %s: expected it in %s, found none" % (title, where)
-            return Home(title, None, None, "", None, message)
-        place = _environment.place(package, "__init__.py")
-        directory = os.path.dirname(place.path)
-        home = Home(title, package, place.root, directory, None, None)
-        if not _records.installed_package(package):
-            message = "package %s: expected it in %s, found only %s, which no distribution has" % (
-                title,
-                where,
-                directory,
-            )
-            return home._replace(missing=message)
-        names = self._names(patch)
-        first = _environment.place(package, next(iter(patch.files()), "__init__.py"))
-        return home._replace(version=_records.version(first, directory, names))
-
-    def _distribution(self, patch: Patch) -> Home:
-        title = str(patch.distribution)
-        place = _environment.site_place(title, patch.files()[0], self.path)
-        if place is None:
-            message = "distribution %s: expected it in %s, found none" % (title, self.path or "this environment")
-            return Home(title, None, None, "", None, message)
-        version = _records.installed(title, place.root, self.path is not None)
-        return Home(title, None, place.root, place.root, version, None)
-
-    def _names(self, patch: Patch) -> list[str]:
-        package = patch.package or ""
-        return list(dict.fromkeys(filter(None, (patch.distribution, package, package.split(".")[0]))))
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:
@@ -146,7 +87,7 @@ class Site:
             self.trust.check(*[each for each in parents if _files.look(each, follow=False)])
             known = list(self._known(place))
             look = _evidence.look(
-                place, self._names(patch), known, self.tree(place), self._store(place.root), self.trust
+                place, self.home(patch).names, known, self.tree(place), self._store(place.root), self.trust
             )
             self._looks[key] = look
         return self._looks[key]
@@ -154,47 +95,23 @@ class Site:
     def _places(self, patch: Patch, home: Home) -> Iterator[tuple[Place, str]]:
         for file in patch.files():
             if not _edits.is_pattern(file):
-                place = self._place(patch, home, file)
+                place = home.place(file)
                 if place is not None:
                     yield place, file
         for edit in patch.edits:
             if _edits.is_pattern(edit.file) and isinstance(edit, Replace):
                 yield from self._matching(patch, home, edit)
 
-    def _place(self, patch: Patch, home: Home, file: str) -> Place | None:
-        if home.package is not None:
-            return _environment.place(home.package, file)
-        return _environment.site_place(str(patch.distribution), file, self.path)
-
     def _matching(self, patch: Patch, home: Home, edit: Replace) -> Iterator[tuple[Place, str]]:
         """The files of a pattern that have something to be replaced, or something of ours."""
-        for file in self._all(patch, home):
+        for file in home.files():
             if _edits.matches(edit.file, file):
-                place = self._place(patch, home, file)
+                place = home.place(file)
                 if place is not None:
                     text = _evidence.read(place.path, self.trust)
                     here = text.data is not None and edit._replace(file=file).count(text)
                     if here or self._store(place.root).facts(place.relative):
                         yield place, file
-
-    def _all(self, patch: Patch, home: Home) -> list[str]:
-        """All files of a distribution or package, as definitions name them: by RECORD, else by what is there."""
-        first = self._place(patch, home, "__init__.py" if home.package is not None else patch.files()[0])
-        owner = _records.owner(first, self._names(patch)) if first is not None else None
-        listed = _records.files(owner) if owner is not None else None
-        if home.package is None:
-            return listed or []
-        if listed is not None and first is not None:
-            prefix = first.relative[: -len("__init__.py")]
-            return [file[len(prefix) :] for file in listed if file.startswith(prefix)]
-        found: list[str] = []
-        for directory in home.package.directories:
-            for where, below, names in os.walk(directory):
-                below[:] = sorted(name for name in below if name not in ("__pycache__", ".git"))
-                found += [os.path.relpath(os.path.join(where, name), directory) for name in sorted(names)]
-                if len(found) > _MOST_FILES:
-                    raise Conflict("%s: expected at most %d files for a pattern, found more" % (directory, _MOST_FILES))
-        return found
 
     def _known(self, place: Place) -> Iterator[tuple[Patch, Layer]]:
         """All patches that the caller knows of, each with what it would do to a file."""
