@@ -87,10 +87,9 @@ def _algorithm(directory: str) -> str | None:
     common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
     if common is not None:
         directory = os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
+    text = _files.read(os.path.join(directory, "config"), _MAX_TEXT) or b""
     section, algorithm = "", "sha1"
-    for line in (
-        (_files.read(os.path.join(directory, "config"), _MAX_TEXT) or b"").decode("utf-8", "replace").split("\n")
-    ):
+    for line in text.decode("utf-8", "replace").split("\n"):
         head = _SECTION.match(line)
         section = head[1].lower() if head else section
         value = _FORMAT.match(line)

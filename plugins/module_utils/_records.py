@@ -1,8 +1,10 @@
 # What installers recorded: which distribution a file is of, its version, and the file's hash. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a wheel was installed, RECORD lists each file with its hash (PEP 376, PEP 627); pip's old installed-files.txt
-lists names alone. Elsewhere (Debian, eggs, source checkouts) only metadata tell that a distribution is there: then it
-is told by its name, or by the packages that its top_level.txt has.
+"""Where there is a list of files, it tells; elsewhere a distribution is known by its name alone.
+
+Of a wheel, RECORD lists each file with its hash (PEP 376, PEP 627); pip's old installed-files.txt lists names. What
+Debian, eggs and source trees have are metadata, with the names of the packages in top_level.txt where setuptools made
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import hashlib
 import json
 import os
 import posixpath
-import urllib.parse
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from . import _environment, _files
@@ -53,9 +54,13 @@ def version(place: Place, package_directory: str, names: Sequence[str]) -> str |
     """The version of the package that a file belongs to; None where only running code could tell.
 
     That of the distribution which brought the file or the package; else what the source says; else what a distribution
-    of one of these ``names`` says, also one that was installed in place (editable) from here. Raises as ``owner``.
+    of one of these ``names`` says, also one that was installed in place (editable) from here. None as well where
+    several list the file and nothing tells which is there; raises OSError where that cannot be read.
     """
-    claimant = _claimant(place, names) or _claimant(_init(place, package_directory), names)
+    try:
+        claimant = _claimant(place, names)
+    except Conflict:  # (which ``owner`` has to say)
+        return None
     if claimant is not None:
         return claimant.version
     literal = _literal_version([package_directory])
@@ -79,7 +84,7 @@ def installed(name: str, root: str, local: bool) -> str | None:
 def installed_package(package: Package) -> bool:
     """Whether what was found is a package that is installed, and not a directory that an uninstall has left behind.
 
-    A regular package is; a namespace package where a distribution has files in it, or where it is part of a source tree.
+    A regular package is; a namespace package where a distribution has files in it, or as part of a source tree.
     """
     if package.regular:
         return True
@@ -135,25 +140,30 @@ def _distribution(info: str) -> Distribution:
 
 def _claimant(place: Place, names: Sequence[str]) -> Distribution | None:
     """The distribution that lists a file, or the ``__init__.py`` of the package around it. Raises as ``owner``."""
-    around = _environment.above(os.path.dirname(place.path))
-    top = os.path.relpath(os.path.dirname(place.path), around).split(os.sep)[0]
-    directories = [os.path.join(around, top)] if top != os.curdir else []
-    for each in [place, *(_init(place, directory) for directory in directories)]:
+    package = _package_around(place)
+    init = place._replace(relative=package + "/__init__.py")
+    for each in [place, init] if package else [place]:
         claims = _claims(each, names)
         if len(claims) > 1:
-            sources = directories or [place.path, *(os.path.join(place.root, *name.split(".")) for name in names)]
-            literal = _literal_version(sources)
-            same = [claim for claim in claims if claim.version == literal]
-            if len(same) != 1:
-                told = ", ".join("%s %s" % (claim.name, claim.version or "(unknown version)") for claim in claims)
+            sources = [package] if package else [place.relative, *(name.replace(".", "/") for name in names)]
+            literal = _literal_version(os.path.join(place.root, source) for source in sources)
+            told = ", ".join("%s %s" % (claim.name, claim.version or "(unknown version)") for claim in claims)
+            claims = [claim for claim in claims if claim.version == literal]
+            if len(claims) != 1:
                 raise Conflict(
                     "%s is claimed by several installed distributions (%s): an upgrade was interrupted; "
-                    "reinstall one of them" % (each.path, told)
+                    "reinstall one of them" % (place.path, told)
                 )
-            return same[0]
         if claims:
             return claims[0]
     return None
+
+
+def _package_around(place: Place) -> str:
+    """The outermost regular package around a file, from the root as in ``Place.relative``; empty without one."""
+    parts = place.relative.split("/")
+    around = ("/".join(parts[:count]) for count in range(1, len(parts)) if parts[0] != "..")
+    return next((each for each in around if _files.kind(os.path.join(place.root, each, "__init__.py"))), "")
 
 
 def _claims(place: Place, names: Sequence[str]) -> list[Distribution]:
@@ -167,22 +177,15 @@ def _claims(place: Place, names: Sequence[str]) -> list[Distribution]:
 
 
 def _named(place: Place, names: Sequence[str]) -> Iterator[Distribution]:
-    """The distributions of these names, in the order of the names; then those that list nothing but have the package."""
+    """The distributions of these names, in their order; then those without a list of files that have the package."""
     for name in names:
         found = distributions(place.root, [name])
         literal = _literal_version([os.path.join(place.root, *name.split("."))]) if len(found) > 1 else None
         yield from sorted(found, key=lambda each: (each.version != literal, each.version is None))
-    top = place.relative.split("/")[0]
+    top = place.relative.split("/", 1)[0]
     for info in _environment.infos(place.root):
-        if top in _top_level(info) and _listing(info) is None:
+        if (top[:-3] if top.endswith(".py") else top) in _top_level(info) and _listing(info) is None:
             yield _distribution(info)
-
-
-def _init(place: Place, directory: str) -> Place:
-    """The ``__init__.py`` of a package's directory that a file lies in."""
-    path = os.path.join(directory, "__init__.py")
-    real = os.path.join(os.path.realpath(directory), "__init__.py")
-    return Place(path, place.root, os.path.relpath(real, place.root).replace(os.sep, "/"))
 
 
 def _recorded(info: str, relative: str) -> str | None:
@@ -219,7 +222,7 @@ def _lists_below(info: str, below: str) -> bool:
     """Whether a distribution has files below a directory (``below``: as in ``Place.relative``, with a slash)."""
     text = _listing(info)
     if text is None:
-        return below.split("/")[0] in _top_level(info)
+        return below.split("/", 1)[0] in _top_level(info)
     starts = (below, '"' + below, "../" + below)  # (the last: in installed-files.txt)
     return any(b"\n" + os.fsencode(start) in b"\n" + text for start in starts)
 
@@ -234,7 +237,7 @@ def _is_source(directory: str, root: str) -> bool:
     tops = (root, os.path.dirname(root))
     if not any(_files.look(os.path.join(top, name), follow=False) for top in tops for name in _PROJECT):
         return False
-    return any(name != "__pycache__" for name in os.listdir(directory))
+    return _files.kind(directory) == "directory" and any(name != "__pycache__" for name in os.listdir(directory))
 
 
 def _literal_version(sources: Iterable[str]) -> str | None:
@@ -258,7 +261,7 @@ def _literal_version(sources: Iterable[str]) -> str | None:
 
 
 def _editable_version(root: str, names: Sequence[str]) -> str | None:
-    """The version of a distribution on ``sys.path`` that was installed in place from here (direct_url.json: PEP 610)."""
+    """The version of a distribution on ``sys.path`` that was installed in place from here (PEP 610)."""
     for name in names:
         for entry in _environment.path_entries():
             for info in _environment.infos(entry, [name]):
@@ -270,6 +273,8 @@ def _editable_version(root: str, names: Sequence[str]) -> str | None:
 
 def _source_of(info: str) -> str | None:
     """The real path of the source tree that an editable distribution was installed from; None for others."""
+    import urllib.parse  # (hardly ever needed, and slow to be imported)
+
     try:
         told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
         if not told["dir_info"]["editable"]:
