@@ -159,8 +159,8 @@ def _nothing(request: Mapping[str, Any], python: str | None, path: str | None, o
     definitions = request.get("definitions") or []
     names = request.get("name") or [patch.get("name") for patch in definitions or request.get("catalogue") or []]
     unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "copy_id"))
-    told = {**unknown, "state": "missing", "action": "none", "files": [], "message": message}
-    patches = [{**told, "name": name} for name in names]
+    patch: dict[str, Any] = {**unknown, "state": "missing", "action": "none", "files": [], "message": message}
+    patches = [{**patch, "name": name} for name in names]
     return _told(python, path, message, patches=patches, imports=[])
 
 

@@ -14,28 +14,33 @@ import struct
 import sys
 import sysconfig
 import time
-from typing import Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
-from . import _environment, _files, _interpreter, _plan, _records, _storage
+from . import _environment, _files, _interpreter, _records, _storage
+
+if TYPE_CHECKING:
+    from ._plan import Step
 
 _MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
 _COMMAND = 200  # characters
 
 
-def copy_id(step: _plan.Step) -> str | None:
+def copy_id(step: Step) -> str | None:
     """``_storage.copy_id`` of the directory of a patch's first file; None where it has none."""
     return _storage.copy_id(os.path.dirname(step.files[0].place.path)) if step.files else None
 
 
-def details(step: _plan.Step, path: str | None) -> dict[str, Any]:
+def details(step: Step, path: str | None) -> dict[str, Any]:
     """What site_patch_info tells besides of a patch that was looked for at ``path``, as for ``_environment.find``."""
     patch = step.patch
-    package = _environment.find(patch.package, path) if patch.package and step.files else None
-    names = [name for name in (patch.distribution or (patch.package or "").split(".")[0],) if name]
+    package = _environment.find(patch.package, path) if patch.package else None
+    # (of a package whose files cannot be told apart, as two distributions claim them, the step has none)
+    places = [_environment.place(package, "__init__.py")] if package else [look.place for look in step.files]
+    names = [patch.distribution or str(patch.package).split(".", 1)[0]]
     return {
-        "others": others(package, names) if package is not None else [],
-        "distributions": distributions(step.files[0].place.root, names) if step.files else [],
+        "others": others(package, patch.distribution) if package else [],
+        "distributions": distributions(places[0].root, names) if places else [],
     }
 
 
@@ -44,7 +49,7 @@ def file_details(path: str) -> dict[str, Any]:
     return {"file": file(path), "bytecode": bytecode(path)}
 
 
-def old_processes(steps: Sequence[_plan.Step]) -> dict[str, Any]:
+def old_processes(steps: Sequence[Step]) -> dict[str, Any]:
     """Processes that started before the last file of one of these patches came; see ``processes``."""
     changed: dict[str, float] = {}
     for step in steps:
@@ -106,16 +111,17 @@ def bytecode(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def others(package: _environment.Package, names: Sequence[str]) -> list[dict[str, Any]]:
+def others(package: _environment.Package, distribution: str | None) -> list[dict[str, Any]]:
     """Further copies of the package on this interpreter's ``sys.path``, in its order: they shadow, or are shadowed.
 
-    Each: ``path`` (the package's directory there), ``version`` (None where nothing tells; ``names``: of distributions
-    that it may be of) and ``where`` (user site or sys.path). Of a package that was looked for in a directory, or whose parts may lie in several (a namespace package,
+    Each: ``path`` (the package's directory there), ``version`` (None where nothing tells) and ``where`` (user site or
+    sys.path). Of a package that was looked for in a directory, or whose parts may lie in several (a namespace package,
     PEP 420), there are none.
     """
     if package.local or not package.regular:
         return []
     seen = {os.path.realpath(package.directories[0])}
+    names = list(filter(None, (distribution, package.name, package.name.split(".", 1)[0])))
     user_site = os.path.realpath(site.getusersitepackages())
     found: list[dict[str, Any]] = []
     for entry in map(os.path.abspath, sys.path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, environments, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _environment, _storage, _survey
+from module_utils import _environment, _patch, _plan, _storage, _survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -391,10 +391,12 @@ def test_a_package_in_a_directory_that_was_named_has_no_copies(tmp_path: Path, m
 # --- distributions
 
 
-def claims(site: Path, name: str = "thing", distribution: str | None = None) -> list[str]:
-    package = _environment.find(name, str(site))
-    assert package is not None
-    return _survey.distributions(package, os.path.join(package.directories[0], "api.py"), distribution)
+def claims(site: Path, package: str = "thing", distribution: str | None = None) -> list[str]:
+    """Return what details tell of a patch without any file, as where two distributions claim them."""
+    patch = _patch.load(engine.definition(package=package, **{"distribution": distribution} if distribution else {}))
+    told = _survey.details(_plan.Step(patch, "conflict", "refuse", ""), str(site))
+    assert told["others"] == []
+    return told["distributions"]
 
 
 def test_one_distribution_is_what_is_expected_and_two_tell_of_an_interrupted_upgrade(tmp_path: Path) -> None:
@@ -728,11 +730,11 @@ def test_nothing_is_created_or_touched(running: Processes, venv: Venv, version: 
     expression = (
         "[_survey.file(arguments[0]), _survey.bytecode(arguments[0]), "
         "_survey.others(_environment.find('thing'), None), "
-        "_survey.distributions(_environment.find('thing'), arguments[0], None), "
-        "_survey.processes(*arguments[1:])]"
+        "_survey.distributions(arguments[1], ['thing']), "
+        "_survey.processes(*arguments[2:])]"
     )
     before = snapshot.take(environment, PLUGINS)
-    found = within(interpreter, expression, str(api), {"patch": time.time() + 1}, str(running.proc))
+    found = within(interpreter, expression, str(api), str(site), {"patch": time.time() + 1}, str(running.proc))
     assert snapshot.take(environment, PLUGINS) == before
     assert found[0]["links"] == 1
     assert [entry["fresh"] for entry in found[1]] == [True]
