@@ -34,9 +34,10 @@ def indexed(path: str) -> str | None:
         top, directory = found
         index = _files.read(os.path.join(directory, "index"), _MAX_INDEX)
         algorithm = _algorithm(directory)
-        if index is None or algorithm is None or not _is_whole(index, algorithm):
+        if index is None or algorithm is None:
             return None
-        return _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
+        oid = _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
+        return oid if oid is not None and _is_whole(index, algorithm) else None
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
