@@ -19,7 +19,7 @@ from ._errors import Conflict, SitePatchError, Unsupported
 from ._fold import Layer, Tree
 from ._patch import Patch
 from ._records import Distribution
-from ._reexport import Reexport
+from ._reexport import Block, Reexport
 from ._store import Damaged, Fact, Listed, Store
 from ._trust import KERNEL, Trust
 
@@ -241,8 +241,7 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     if not blocks and (not proofs or not known):
         return None
     layers = {layer.name: layer for _patch, layer in known}
-    names = dict.fromkeys(owner.partition("/")[0] for owner, _revision, _source, _names in blocks)
-    marked = {name: _of_blocks(name, [each for each in blocks if each[0].partition("/")[0] == name]) for name in names}
+    marked = _of_blocks(blocks)
     for candidate, undone in _candidates(bare.text, list(layers.values()), tree):
         if candidate.data is not None and any(proof(candidate.data) for proof in proofs):
             how = "pristine" if recorded and _records.matches(candidate.data, recorded) else "index"
@@ -314,10 +313,14 @@ def _old(found: Text, layer: Layer, undone: Sequence[Layer]) -> Iterable[tuple[T
         yield found._replace(data=unmarked[1]), [*undone, layer]
 
 
-def _of_blocks(name: str, blocks: Sequence[tuple[str, int, str, tuple[str, ...]]]) -> Layer:
-    """A layer that holds what the marked blocks of one patch say."""
-    edits = tuple(Reexport("", source, names) for _owner, _revision, source, names in blocks)
-    return Layer(name, max(revision for _owner, revision, _source, _names in blocks), (), edits)
+def _of_blocks(blocks: Sequence[Block]) -> dict[str, Layer]:
+    """What the marked blocks say, as one layer for each patch, by its name."""
+    found: dict[str, Layer] = {}
+    for block in blocks:
+        name = block.owner.partition("/")[0]
+        layer = found.get(name, Layer(name, block.revision, (), ()))
+        found[name] = layer._replace(edits=(*layer.edits, Reexport("", block.source, block.names)))
+    return found
 
 
 def _damaged(fact: Damaged) -> str:
