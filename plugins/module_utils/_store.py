@@ -271,7 +271,7 @@ def unpack(data: bytes, digest: str) -> bytes | None:
     """Kept bytes; None where they are not those of the hash, or more than a file may have."""
     unpacker = zlib.decompressobj(31)
     try:
-        found = unpacker.decompress(data, _files.MAX_BYTES)
+        found = unpacker.decompress(data, _files.MAX_BYTES + 1)
     except zlib.error:
         return None
     return found if unpacker.eof and sha(found) == digest else None
