@@ -141,6 +141,8 @@ def make_missing(spot: Spot, stack: ExitStack, made: list[tuple[Directory, str]]
 
     Each has the mode of the one above it. Raises OSError.
     """
+    if not spot.missing:
+        return spot
     directory = spot.directory
     for name in spot.missing:
         mode = stat.S_IMODE(os.fstat(directory.descriptor).st_mode) & 0o2777
