@@ -1,4 +1,4 @@
-# The edit `diff`: diffs as real tools write them, zero fuzz, of one or several files, and candidates for what was before.
+# The edit `diff`: diffs as real tools write them, zero fuzz, of one or several files.
 from __future__ import annotations
 
 import difflib
@@ -190,7 +190,7 @@ def test_a_hunk_that_matches_within_what_it_would_make_is_held() -> None:
     ],
 )
 def test_made_is_what_stands_there_as_whole_lines_and_not_what_is_looked_for(
-    diff: str, text: str | None, made: bool
+    diff: str, text: str | None, *, made: bool
 ) -> None:
     assert load(diff).made(Text(None if text is None else text.encode())) is made
 
@@ -238,8 +238,7 @@ RENAME = "diff --git a/acme/x.py b/acme/y.py\nsimilarity index 90%\nrename from 
     [
         ("--- /dev/null\n+++ b/acme/x.py\n@@ -0,0 +1 @@\n+a\n", {"x.py": (ABSENT, Text(b"a\n"))}),
         (
-            "--- old/acme/x.py\t1970-01-01 01:00:00.000000000 +0100\n+++ new/acme/x.py\t2024-01-01 00:00:00 +0000\n"
-            "@@ -0,0 +1 @@\n+a\n",
+            "--- o/acme/x.py\t1970-01-01 01:00:00.0 +0100\n+++ n/acme/x.py\t2024-01-01 00:00:00\n@@ -0,0 +1 @@\n+a\n",
             {"x.py": (ABSENT, Text(b"a\n"))},
         ),
         (
@@ -355,7 +354,8 @@ def test_hunks_without_a_name_are_an_error_where_no_file_is_given() -> None:
 
 
 def test_mails_with_patches_are_read() -> None:
-    mail = f"From 1 Mon Sep 17\nSubject: x\n---\n f | 2 +-\n\ndiff --git a/f b/f\n--- a/f\n+++ b/f\n{CHANGE}-- \n2.39.2\n\n"
+    head = "From 1 Mon Sep 17\nSubject: x\n---\n f | 2 +-\n\ndiff --git a/f b/f\n--- a/f\n+++ b/f\n"
+    mail = f"{head}{CHANGE}-- \n2.39.2\n\n"
     assert [edit.file for edit in _unified.load(mail + mail.replace("/f", "/g"))] == ["f", "g"]
 
 

@@ -1,4 +1,4 @@
-# The edit `replace`: the exact number of occurrences, words, newlines and encodings, and candidates for what was before.
+# The edit `replace`: the exact number of occurrences, words, newlines and encodings.
 from __future__ import annotations
 
 import re
@@ -78,8 +78,10 @@ def test_an_edit_need_not_be_one_that_can_be_undone(edit: Replace, before: bytes
         (
             b"older\n",
             1,
-            "expected one occurrence of 'old', found 0, and 1 that begins or ends inside of a word or number "
-            "(partial: true takes those, too)",
+            (
+                "expected one occurrence of 'old', found 0, and 1 that begins or ends inside of a word or number "
+                "(partial: true takes those, too)"
+            ),
         ),
     ],
 )
@@ -208,7 +210,7 @@ def test_bytes_that_are_no_text_stay(name: str, cookie: bytes) -> None:
     ("name", "is_python"),
     [("a.py", True), ("bin/tool", True), ("tool.sh", False), ("tool.txt", False), ("a.pyx", False)],
 )
-def test_what_is_python_goes_by_suffix_or_by_its_first_line(name: str, is_python: bool) -> None:
+def test_what_is_python_goes_by_suffix_or_by_its_first_line(name: str, *, is_python: bool) -> None:
     text = b"#!/usr/bin/env python3\n# coding: latin-1\nx = 7\n"
     after = do(replace("7", "'é'", file=name), text)
     assert after == text.replace(b"7", "'é'".encode("latin-1" if is_python else "utf-8"))
@@ -267,7 +269,7 @@ def test_a_match_within_what_would_be_put_in_is_held() -> None:
     ],
 )
 def test_made_is_what_stands_there_as_whole_lines_and_not_what_is_looked_for(
-    edit: Replace, text: bytes | None, made: bool
+    edit: Replace, text: bytes | None, *, made: bool
 ) -> None:
     assert edit.made(Text(text)) is made
 

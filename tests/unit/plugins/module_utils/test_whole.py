@@ -82,7 +82,7 @@ def test_what_is_not_what_the_edit_expects_is_a_conflict(edit: Write | Delete, t
     ],
 )
 def test_only_an_edit_that_does_not_say_what_it_replaces_needs_a_proven_file(
-    edit: Write | Delete, needed: bool
+    edit: Write | Delete, *, needed: bool
 ) -> None:
     assert edit.needs_pristine is needed
 
