@@ -368,8 +368,8 @@ def test_a_group_that_the_user_is_not_in_is_refused(package: Path, api: Path) ->
     os.chown(api, USER, GROUP + 1)
     changes = [change(api)]
     expected = (
-        rf"^{api}: expected a file of a group that user {USER} is in, found group {GROUP + 1}, which could not be kept: "
-        r"change its group \(chgrp\)$"
+        rf"^{api}: expected a file of a group that user {USER} is in, found group {GROUP + 1}, which could not be "
+        r"kept: change its group \(chgrp\)$"
     )
     with pytest.raises(CommitError, match=expected):
         sandbox.child(lambda: _commit.preflight(changes, backup=False), user=USER)
@@ -515,7 +515,9 @@ def test_who_cannot_write_to_site_packages_imports_the_patched_transformers_from
         file = site / "transformers" / "modeling_utils.py"
         compile_as(file)
         request = {
-            **{"operation": "patch", "name": ["transformers_modeling_utils"], "path": str(site)},
+            "operation": "patch",
+            "name": ["transformers_modeling_utils"],
+            "path": str(site),
             "catalogue": list(CATALOGUE),
         }
         assert _engine.run(request)["changed"]
