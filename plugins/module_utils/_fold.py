@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Iterable, NamedTuple, Sequence, Tuple, Union
+from typing import Callable, Iterable, NamedTuple, Sequence, Union
 
 from . import _edits
 from ._diff import Diff
@@ -31,7 +31,7 @@ class Tree(NamedTuple):
 
     package: str
     """The dotted package that the file's module lives in; empty where there is none."""
-    module: Callable[[str], Union[Tuple[str, bytes], None]]
+    module: Callable[[str], tuple[str, bytes] | None]
     other: Callable[[str, str], Text]
     """Of a patch's name and a file's path: that file as it is before that patch."""
 
