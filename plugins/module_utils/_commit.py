@@ -66,7 +66,7 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
     with ExitStack() as stack:
         made: list[str] = []
         staged: list[tuple[Held, str]] = []
-        kept: dict[Held, str] = {}
+        kept: list[tuple[Held, str]] = []
         done: list[_Done] = []
         try:
             places = [
@@ -85,16 +85,17 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
             for held in places if backup else ():
                 if held.change.before.data is not None:
                     when = time.strftime("%Y-%m-%d@%H:%M:%S")
-                    kept[held] = "%s.%d.%s~" % (held.name, os.getpid(), when)  # (as Ansible names backups)
-                    _copy(held, kept[held])
+                    name = "%s.%d.%s~" % (held.name, os.getpid(), when)  # (as Ansible names backups)
+                    kept.append((held, name))
+                    _copy(held, name)
             _keeping.keep(places, trust)
             if not all(held.holds(held.change.before) for held in places):  # (again: what was made took its time)
                 _put_back(staged, kept, done, made)
                 return None
-            names = dict(staged)
+            names = {held.path: name for held, name in staged}
             for held in places:
                 done.append(_Done(held, _bytecode.read(held.cache, held.name), None))
-                if not _switch(held, names.get(held), done):
+                if not _switch(held, names.get(held.path), done):
                     _put_back(staged, kept, done[:-1], made)
                     return None
         except BaseException as error:
@@ -108,7 +109,7 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
         for each in done:
             _finish(each)
         _keeping.collect(places, trust)
-        return {held.path: held.directory.join(name) for held, name in kept.items()}
+        return {held.path: held.directory.join(name) for held, name in kept}
 
 
 def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
@@ -172,7 +173,7 @@ def _remove_bytecode(directory: str) -> None:
 
 
 def _put_back(
-    staged: Sequence[tuple[Held, str]], kept: dict[Held, str], done: Sequence[_Done], made: Sequence[str]
+    staged: Sequence[tuple[Held, str]], kept: Sequence[tuple[Held, str]], done: Sequence[_Done], made: Sequence[str]
 ) -> list[str]:
     """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
     lost: list[str] = []
@@ -190,7 +191,7 @@ def _put_back(
                 _bytecode.put(held.cache, old.name, old.data, held.entry(), HOST)
         if replaced and before.data is not None and each.aside is None:  # (the source has another mtime now)
             _bytecode.remake(held.cache, held.path, before.data, held.entry(), each.bytecode, HOST)
-    for held, name in [*staged, *kept.items()]:
+    for held, name in [*staged, *kept]:
         with suppress(OSError):
             held.directory.unlink(name)
     for path in reversed(made):

@@ -84,7 +84,11 @@ def look(
     ``names``: of the distributions that it may belong to. ``known``: patches, each with what it would do to this file
     (for adoption). Raises OSError where something cannot be read that may be there.
     """
-    found = read(place.path, trust)
+    try:
+        found = read(place.path, trust)
+    except OSError as error:
+        reason = "expected a readable file, found: %s" % (error.strerror or error)
+        return Look(place, ABSENT, None, problem=reason)
     owner = _records.owner(place, names)
     bare = Look(place, found, found, distribution=owner)
     facts = store.facts(place.relative)

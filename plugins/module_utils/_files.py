@@ -184,7 +184,7 @@ class Directory:
     def link(self, name: str, to: str) -> bool:
         """Give a file a second name that is free; False where it is not.
 
-        Where the file system has no links, the first name goes instead, and only a look shows whether the other is free.
+        Where the file system has no links, the first name goes instead, and only a look shows that the other is free.
         """
         try:
             os.link(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
@@ -317,6 +317,14 @@ def kind(path: str) -> str | None:
     if found is None:
         return None
     return "directory" if stat.S_ISDIR(found.st_mode) else "file" if stat.S_ISREG(found.st_mode) else "other"
+
+
+def links(path: str) -> int:
+    """How many hard links what a path leads to has; 1 where that cannot be told."""
+    try:
+        return os.stat(path).st_nlink
+    except OSError:
+        return 1
 
 
 def unfinished(path: str) -> bool:

@@ -83,6 +83,9 @@ def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:
 def _over(text: Text, layer: Layer, tree: Tree) -> Text:
     for number, edit in enumerate(layer.edits):
         text = edit.do(text, _target(layer, number, tree))
+    for edit in layer.edits if len(layer.edits) > 1 else ():
+        if isinstance(edit, Reexport) and text.data is not None:  # (another edit may have taken a name away)
+            edit.prove(text.data, tree.package)
     return text
 
 

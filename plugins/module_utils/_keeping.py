@@ -42,19 +42,18 @@ def keep(places: Sequence[Held], trust: Trust) -> None:
         fact = held.change.fact
         if fact is None:
             continue
-        with _files.open_directory(held.change.place.root, trust.guard()) as root:
-            with _store_of(root) as store:
-                mode = held.mode() & 0o666
-                if held.change.original is not None:
-                    with _within(store, ORIGINALS) as originals:
-                        if Store(root.path, trust.guard()).original(fact.original) is None:
-                            packed = gzip.compress(held.change.original, mtime=0)
-                            _write(originals, fact.original + ".gz", packed, mode)
-                with _within(store, FACTS) as facts:
-                    name, text = _store.fact_name(fact.path, fact.written), _store.dump(fact)
-                    there = facts.read(name) if facts.stat(name) is not None else None
-                    if there is None or not _same(there.data, text):
-                        _write(facts, name, text, mode)
+        with _files.open_directory(held.change.place.root, trust.guard()) as root, _store_of(root) as store:
+            mode = held.mode() & 0o666
+            if held.change.original is not None:
+                with _within(store, ORIGINALS) as originals:
+                    if Store(root.path, trust.guard()).original(fact.original) is None:
+                        packed = gzip.compress(held.change.original, mtime=0)
+                        _write(originals, fact.original + ".gz", packed, mode)
+            with _within(store, FACTS) as facts:
+                name, text = _store.fact_name(fact.path, fact.written), _store.dump(fact)
+                there = facts.read(name) if facts.stat(name) is not None else None
+                if there is None or not _same(there.data, text):
+                    _write(facts, name, text, mode)
 
 
 def collect(places: Sequence[Held], trust: Trust) -> None:
