@@ -1,41 +1,30 @@
-# Commit: the one place that writes. Files by rename, what belongs to them, their bytecode; facts and originals before.
+# Commit: the order in which files change, each step safe to die after. Nothing else writes, nor do other parts call
+# what writes for it.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each step is safe to die after, in this order.
+"""Lock, and read again; stage the new bytes; original and fact into the store; the target still as read? Then switch.
 
-Lock (a courtesy) and read again; stage the new files beside the old ones; the originals and the facts into the store;
-read again; bytecode away, rename (a new file: link; one that goes: away); bytecode; collect what leads nowhere.
+So there is never a file without its fact. What a run that dies leaves is a fact about bytes that are nowhere, a hidden
+file, or an empty directory.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
 from contextlib import ExitStack, suppress
-from typing import NamedTuple, Sequence
+from typing import Sequence
 
-from . import _bytecode, _files, _held, _keeping, _locks
+from . import _files, _keeping, _locks, _preflight, _staging, _store, _temporary
 from ._bytecode import Bytecode
-from ._edits import Text
+from ._edits import ABSENT
 from ._environment import Place
-from ._errors import CommitError
+from ._errors import CommitError, Conflict
 from ._files import Directory
-from ._held import HOST, Held
+from ._keeping import Kept
 from ._plan import Change
+from ._staging import Spot
 from ._store import Fact
 from ._trust import KERNEL, Trust
-
-_DEAD_SECONDS = 3600.0  # no commit takes as long: a new file of that age was left by a run that was killed
-
-
-class _Done(NamedTuple):
-    """What was done to one file, and what it takes to undo that."""
-
-    held: Held
-    bytecode: list[Bytecode]
-    aside: str | None
-    """The name that a file which went has until all is done."""
 
 
 def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str]:
@@ -45,229 +34,275 @@ def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) ->
     files, by path.
     """
     with ExitStack() as stack:
-        places = [_held.open_held(change, trust, stack) for change in changes]
-        try:
-            for held in places:
-                _held.replaceable(held)
-            _keeping.check(places, trust)
-            _room(places, backup)
-        except OSError as error:
-            raise CommitError("%s: cannot be told whether it can be replaced: %s" % (places[0].path, error)) from error
-        return {held.path: held.note for held in places if held.note}
+        spots = [_staging.open_spot(change, trust, stack) for change in changes]
+        _preflight.check(spots, backup, trust)
+        return {spot.path: spot.cache.note for spot in spots if spot.cache.note}
 
 
 def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str] | None:
-    """Write the files, all or none, and return the copies that were kept, by path.
+    """Change the files, all or none, and return the copies that were kept, by path.
 
-    Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
-    CommitError when a file could not be written; those written before it have been put back then.
+    Returns None, with no file changed, when one is no longer the one that was planned: plan again. Raises CommitError
+    when one could not be changed; those changed before it have been put back then.
     """
     deadline = time.monotonic() + _locks.SECONDS
     with ExitStack() as stack:
-        made: list[str] = []
-        staged: list[tuple[Held, str]] = []
-        kept: list[tuple[Held, str]] = []
-        done: list[_Done] = []
+        spots = [_staging.open_spot(change, trust, stack) for change in sorted(changes, key=lambda each: each.place)]
+        _lock(spots, stack, deadline)
+        if not all(spot.unchanged() for spot in spots):
+            return None
+        work = _Work(spots, trust, stack, deadline)
         try:
-            places = [
-                _held.open_held(change, trust, stack, made) for change in sorted(changes, key=lambda each: each.place)
-            ]
-            for held in places:
-                _sweep(held, stack.enter_context(_locks.hold(held.directory, held.name, deadline)))
-            if not all(held.holds(held.change.before) for held in places):
-                _put_back(staged, kept, done, made)
+            work.stage()
+            copies = work.copy() if backup else {}
+            work.keep()
+            # (read again: what was made so far took its time)
+            if not all(step.spot.unchanged() for step in work.steps) or not all(map(work.switch, work.steps)):
+                lost = work.put_back()
+                if lost:
+                    raise CommitError("%s: could not be put back: %s" % (spots[0].path, "; ".join(lost)))
                 return None
-            for held in places:
-                if held.change.after.data is not None:
-                    staged.append((held, _held.stage(held, held.change.after)))
-                    # (the next one to come finds this file)
-                    stack.enter_context(_locks.hold(held.directory, staged[-1][1], deadline))
-            for held in places if backup else ():
-                if held.change.before.data is not None:
-                    when = time.strftime("%Y-%m-%d@%H:%M:%S")
-                    name = "%s.%d.%s~" % (held.name, os.getpid(), when)  # (as Ansible names backups)
-                    kept.append((held, name))
-                    _copy(held, name)
-            _keeping.keep(places, trust)
-            if not all(held.holds(held.change.before) for held in places):  # (again: what was made took its time)
-                _put_back(staged, kept, done, made)
-                return None
-            names = {held.path: name for held, name in staged}
-            for held in places:
-                done.append(_Done(held, _bytecode.read(held.cache, held.name), None))
-                if not _switch(held, names.get(held.path), done):
-                    _put_back(staged, kept, done[:-1], made)
-                    return None
+            work.keep_again()
         except BaseException as error:
-            lost = _put_back(staged, kept, done, made)
-            if isinstance(error, OSError) or lost:
-                where = getattr(error, "filename2", None) or getattr(error, "filename", None)
+            lost = work.put_back()
+            if isinstance(error, (OSError, CommitError)) and not lost and any(step.overtaken() for step in work.steps):
+                return None
+            if isinstance(error, (OSError, Conflict)) or lost:
+                where = getattr(error, "filename2", None) or getattr(error, "filename", None) or spots[0].path
                 outcome = "could not be put back: %s" % "; ".join(lost) if lost else "nothing was changed"
-                told = getattr(error, "strerror", None) or error
-                raise CommitError("%s: %s; %s" % (where or changes[0].place.path, told, outcome)) from error
+                raise CommitError("%s: %s; %s" % (where, getattr(error, "strerror", None) or error, outcome)) from error
             raise
-        for each in done:
-            _finish(each)
-        _keeping.collect(places, trust)
-        return {held.path: held.directory.join(name) for held, name in kept}
+        work.finish()
+    work.collect()
+    return copies
 
 
 def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
-    """Write facts about files as they are, in place of those of the same name: a proof that is settled."""
-    for place, fact in facts:
-        text = Text(b"")
+    """Write facts anew, about files that stay as they are: a proof that is settled. Raises CommitError."""
+    deadline = time.monotonic() + _locks.SECONDS
+    for root in sorted({place.root for place, _fact in facts}):
         with ExitStack() as stack:
-            held = _held.open_held(Change(place, text, text, None, fact), trust, stack)
-            _keeping.keep([held], trust)
+            kept = []
+            try:
+                for place, fact in facts:
+                    if place.root == root:
+                        directory = stack.enter_context(
+                            _files.open_directory(os.path.dirname(place.path), trust.guard())
+                        )
+                        kept.append(Kept(fact, None, _keeping.like(directory, os.path.basename(place.path))))
+                _keeping.keep(root, kept, trust, stack, deadline)
+            except OSError as error:
+                message = "%s: the facts about its files could not be written: %s; the files are as they are to be"
+                raise CommitError(message % (os.path.join(root, _store.DIRECTORY), error)) from error
 
 
 def sweep(path: str, trust: Trust = KERNEL) -> None:
-    """Remove what runs which were killed have left beside a file that needs no change."""
+    """Remove what runs which were killed have left beside a file that needs no change, and in the store above it."""
     with ExitStack() as stack:
-        root, name = os.path.split(path)
-        text = Text(b"")
-        held = _held.open_held(Change(Place(path, root, name), text, text, None, None), trust, stack)
-        _sweep(held, stack.enter_context(_locks.hold(held.directory, held.name, time.monotonic())))
+        change = Change(Place(path, "", ""), ABSENT, ABSENT, None, None)
+        _lock([_staging.open_spot(change, trust, stack)], stack, time.monotonic())
+    above = os.path.dirname(os.path.realpath(path))
+    while above != "/":
+        above = os.path.dirname(above)
+        with suppress(OSError, Conflict):
+            _keeping.sweep(above, trust)
 
 
-def _switch(held: Held, staged: str | None, done: list[_Done]) -> bool:
-    """Put the new file in its place, or the old one away; False where somebody else's is there by now."""
-    for old in done[-1].bytecode:  # before the source: an unchecked .pyc must not outlive what it was made of
-        held.cache.unlink(old.name)  # type: ignore[union-attr]  # (without one there is no bytecode)
-    if staged is None:
-        aside = ".%s.%s.%s%s" % (held.name, HOST, os.urandom(4).hex(), _files.SUFFIX)
-        done[-1] = done[-1]._replace(aside=aside)
-        held.directory.rename(held.name, aside)
-    elif held.change.before.data is None:
-        if not held.directory.link(staged, held.name):
-            return False
-        held.directory.unlink(staged)
-    else:
-        held.directory.rename(staged, held.name)
-    held.directory.sync()
-    return True
+def _lock(spots: Sequence[Spot], stack: ExitStack, deadline: float) -> None:
+    """Lock the files, or the directory of one that comes, until the stack ends; then nobody's leftovers are in use.
 
-
-def _finish(done: _Done) -> None:
-    """What may be done once every file is in its place: nothing of it can fail the commit."""
-    held = done.held
-    if done.aside is not None:
-        with suppress(OSError):
-            held.directory.unlink(done.aside)
-        for relative in held.change.directories:
-            with suppress(OSError):  # (somebody else's files are in it)
-                _remove_bytecode(os.path.join(held.change.place.root, relative))
-                os.rmdir(os.path.join(held.change.place.root, relative))
-    elif held.change.after.data is not None and held.change.before.data is not None:
-        _bytecode.remake(held.cache, held.path, held.change.after.data, held.entry(), done.bytecode, HOST)
-
-
-def _remove_bytecode(directory: str) -> None:
-    """Remove a directory's ``__pycache__`` where nothing but that is left in it."""
-    if os.listdir(directory) == ["__pycache__"]:
-        with _files.open_directory(os.path.join(directory, "__pycache__")) as cache:
-            for name in cache.names():
-                if name.endswith(".pyc"):
-                    cache.unlink(name)
-        os.rmdir(os.path.join(directory, "__pycache__"))
-
-
-def _put_back(
-    staged: Sequence[tuple[Held, str]], kept: Sequence[tuple[Held, str]], done: Sequence[_Done], made: Sequence[str]
-) -> list[str]:
-    """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
-    lost: list[str] = []
-    for each in reversed(done):
-        held, before = each.held, each.held.change.before
-        replaced = not held.holds(before)
-        try:
-            if replaced:
-                _replace_back(each)
-        except (OSError, CommitError) as error:
-            lost.append("%s (%s)" % (held.path, error))
-            continue
-        for old in each.bytecode:
-            if old.data and held.cache is not None and held.cache.stat(old.name) is None:
-                _bytecode.put(held.cache, old.name, old.data, held.entry(), HOST)
-        if replaced and before.data is not None and each.aside is None:  # (the source has another mtime now)
-            _bytecode.remake(held.cache, held.path, before.data, held.entry(), each.bytecode, HOST)
-    for held, name in [*staged, *kept]:
-        with suppress(OSError):
-            held.directory.unlink(name)
-    for path in reversed(made):
-        with suppress(OSError):
-            os.rmdir(path)
-    return lost
-
-
-def _replace_back(done: _Done) -> None:
-    held = done.held
-    if held.change.before.data is None:
-        held.directory.unlink(held.name)
-    elif done.aside is not None:
-        held.directory.rename(done.aside, held.name)
-    else:
-        _rename(held.directory, _held.stage(held, held.change.before), held.name)
-
-
-def _sweep(place: Held, locked: bool) -> None:
-    """Remove the new files of a place and of its bytecode that runs which were killed have left.
-
-    Under the lock of the file itself (``locked``), one that this host made is dead when nobody has locked it. Of other
-    hosts, which a lock may not reach (NFS with nolock, Lustre with localflock), and without locks, only age tells.
+    Directories first and each once, in the order of paths: so runs that wait for each other both come to their end.
     """
-    name = place.name
-    stem = name[: -len(".py")] if name.endswith(".py") else name
-    names = (re.escape(name), re.escape(stem), re.escape(_files.SUFFIX))
-    pattern = re.compile(r"\.(?:%s|%s\..*\.pyc)\.([\w-]+)\.\w+%s" % names)
-    for directory in filter(None, (place.directory, place.cache)):
-        for entry in directory.names():
-            match = pattern.fullmatch(entry)
-            info = directory.stat(entry) if match is not None else None
-            if match is None or info is None or not stat.S_ISREG(info.st_mode):
+    held: dict[tuple[int, int], bool] = {}
+    coming = [spot for spot in spots if spot.missing or spot.directory.stat(spot.name) is None]
+    for spot in coming:
+        info = os.fstat(spot.directory.descriptor)
+        key = (info.st_dev, info.st_ino)
+        if key not in held:
+            held[key] = stack.enter_context(_locks.hold(spot.directory, ".", deadline))
+        spot.sweep(held[key])
+    for spot in spots:
+        if spot not in coming:
+            spot.sweep(stack.enter_context(_locks.hold(spot.directory, spot.name, deadline)))
+
+
+class _Step:
+    """What is done for one file, as far as it has come."""
+
+    def __init__(self, spot: Spot) -> None:
+        self.spot = spot
+        self.mode: int | None = None
+        """Of the file that was there."""
+        self.temporary: str | None = None
+        """The staged file."""
+        self.begun = False
+        self.bytecode: list[Bytecode] = []
+        self.away: str | None = None
+        """The hidden name of a file that goes, until all is done."""
+
+    def overtaken(self) -> bool:
+        """Whether somebody else has changed the file since it was planned for."""
+        return self.spot.now() not in (None, self.spot.change.before)
+
+
+class _Work:
+    """The steps of one commit."""
+
+    def __init__(self, spots: Sequence[Spot], trust: Trust, stack: ExitStack, deadline: float) -> None:
+        self.steps = [_Step(spot) for spot in spots]
+        self.trust = trust
+        self.stack = stack
+        self.deadline = deadline
+        self.made: list[tuple[Directory, str]] = []
+        self.copies: list[tuple[Spot, str]] = []
+        self.kept: dict[str, list[Kept]] = {}
+
+    def stage(self) -> None:
+        """Make all new files, and the directories that they need. Raises CommitError and OSError."""
+        for step in self.steps:
+            step.mode = _staging.mode_of(step.spot)
+            if step.spot.goes():
                 continue
-            with suppress(OSError), _locks.hold(directory, entry, 0.0) as free:
-                dead = locked and free and match.group(1) == HOST
-                if dead or time.time() - info.st_mtime > _DEAD_SECONDS:
-                    directory.unlink(entry)
+            step.spot = _staging.make_missing(step.spot, self.stack, self.made)
+            step.temporary = _staging.stage(step.spot, step.spot.change.after)
+            # (the next one to come finds this file)
+            self.stack.enter_context(_locks.hold(step.spot.directory, step.temporary, self.deadline))
 
+    def copy(self) -> dict[str, str]:
+        """Keep copies of the files as they were, named as Ansible names backups; their paths."""
+        found = {}
+        for step in self.steps:
+            spot = step.spot
+            if not spot.comes():
+                name = "%s.%d.%s~" % (spot.name, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S"))
+                self.copies.append((spot, name))
+                _staging.keep_copy(spot, name)
+                found[spot.path] = spot.directory.join(name)
+        return found
 
-def _copy(held: Held, name: str) -> None:
-    """A copy of the file beside it, of that name."""
-    with held.directory.file(held.name) as original:
-        made = os.fstat(original)
-    temporary = _held.stage(held, held.change.before)
-    os.utime(temporary, ns=(made.st_atime_ns, made.st_mtime_ns), dir_fd=held.directory.descriptor)
-    _rename(held.directory, temporary, name)
+    def keep(self) -> None:
+        """Have all originals and facts in their stores. Raises CommitError and OSError."""
+        for step in self.steps:
+            change = step.spot.change
+            # (a fact about other bytes than those that are written is none of this commit's)
+            if change.fact is not None and change.fact.written == _store.sha(change.after.data):
+                like = _keeping.like(step.spot.directory, step.temporary or step.spot.name)
+                self.kept.setdefault(change.place.root, []).append(Kept(change.fact, change.original, like))
+        for root, kept in sorted(self.kept.items()):
+            _keeping.keep(root, kept, self.trust, self.stack, self.deadline)
 
+    def keep_again(self) -> None:
+        """See that nobody has collected meanwhile what is now needed. Raises CommitError and OSError."""
+        for root, kept in sorted(self.kept.items()):
+            if _keeping.missing(root, kept, self.trust):
+                _keeping.keep(root, kept, self.trust, self.stack, self.deadline)
 
-def _rename(directory: Directory, temporary: str, name: str) -> None:
-    """Put a finished file in its place; it is gone where that fails."""
-    try:
-        directory.rename(temporary, name)
-    except OSError:
-        directory.unlink(temporary)
-        raise
+    def switch(self, step: _Step) -> bool:
+        """Put one file in its place, or take it away; False where there is somebody else's now. Raises OSError."""
+        spot = step.spot
+        step.bytecode = list(spot.cache.read())
+        step.begun = True
+        spot.cache.remove(step.bytecode)  # (before the source: an unchecked .pyc must not outlive what it was made of)
+        if step.temporary is None:
+            switched = self._take_away(step)
+        elif spot.comes():
+            switched = _temporary.add(spot.directory, step.temporary, spot.name)
+        else:
+            spot.directory.rename(step.temporary, spot.name)
+            switched = True
+        spot.directory.sync()
+        return switched
 
+    def _take_away(self, step: _Step) -> bool:
+        spot = step.spot
+        if spot.comes():
+            return True
+        step.away = _temporary.hidden(spot.name)
+        spot.directory.rename(spot.name, step.away)
+        found = spot.directory.read(step.away)
+        return found is not None and found.data == spot.change.before.data
 
-def _room(places: Sequence[Held], backup: bool) -> None:
-    """Raise CommitError where a file system has no room for the new files (their originals, and copies of them)."""
-    sizes: dict[int, list[int]] = {}
-    directories: dict[int, Directory] = {}
-    for held in places:
-        device = os.fstat(held.directory.descriptor).st_dev
-        directories.setdefault(device, held.directory)
-        change = held.change
-        texts = [change.after.data, change.original, *([change.before.data] if backup else [])]
-        sizes.setdefault(device, []).extend(len(text) for text in texts if text is not None)
-    for device, directory in directories.items():
-        system = os.fstatvfs(directory.descriptor)
-        block = system.f_frsize or 1
-        needed = sum(-(-size // block) for size in sizes[device]) * block
-        free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * block
-        if system.f_blocks and free < needed:  # (one that tells no size at all has no limit that it tells)
-            raise CommitError("%s: expected room for %d bytes, found %d" % (directory.path, needed, free))
-        if system.f_files and system.f_ffree < len(sizes[device]):
-            raise CommitError(
-                "%s: expected %d free inodes, found %d" % (directory.path, len(sizes[device]), system.f_ffree)
-            )
+    def put_back(self) -> list[str]:
+        """Undo what was done so far; the files that still are not as they were, each with the reason."""
+        lost: list[str] = []
+        for step in reversed(self.steps):
+            if step.begun:
+                try:
+                    reason = self._put_back(step)
+                except (OSError, CommitError) as error:
+                    reason = str(error)
+                if reason:
+                    lost.append("%s (%s)" % (step.spot.path, reason))
+        for step in self.steps:
+            if step.temporary is not None:
+                with suppress(OSError):
+                    step.spot.directory.unlink(step.temporary)
+        for spot, name in self.copies:
+            with suppress(OSError):
+                spot.directory.unlink(name)
+        for directory, name in reversed(self.made):
+            with suppress(OSError):  # (somebody has put something there)
+                directory.remove(name)
+        return lost
+
+    def _put_back(self, step: _Step) -> str | None:
+        """Put one file back; why it is not as it was, None where it is."""
+        spot = step.spot
+        replaced = False
+        if step.away is not None and spot.directory.stat(step.away) is not None:
+            if not _temporary.add(spot.directory, step.away, spot.name):
+                return "another file is there now; what was there is %s" % spot.directory.join(step.away)
+        elif step.temporary is not None and self._is_switched(step):
+            if spot.now() != spot.change.after:
+                return "changed by somebody else meanwhile"
+            if spot.comes():
+                spot.directory.unlink(spot.name)
+            else:
+                back = _staging.stage(spot, spot.change.before, step.mode)
+                _temporary.put(spot.directory, back, spot.name)
+                replaced = True
+        if spot.unchanged():
+            spot.cache.restore(step.bytecode)
+            if replaced:  # (the source has another mtime now)
+                spot.cache.remake(spot.change.before.data or b"", step.bytecode)
+        return None
+
+    def _is_switched(self, step: _Step) -> bool:
+        """Whether the staged file has come to its place, whatever the system said of that."""
+        directory, temporary = step.spot.directory, str(step.temporary)
+        return directory.stat(temporary) is None or _temporary.same(directory, temporary, step.spot.name)
+
+    def finish(self) -> None:
+        """Make bytecode anew and remove what is no longer needed. All is done by now: nothing of it is a failure."""
+        for step in self.steps:
+            spot = step.spot
+            if step.away is not None:
+                with suppress(OSError):
+                    spot.directory.unlink(step.away)
+            if spot.goes():
+                self._remove_directories(spot)
+            elif not spot.comes():
+                spot.cache.remake(spot.change.after.data or b"", step.bytecode)
+
+    def _remove_directories(self, spot: Spot) -> None:
+        """Remove the directories that were made for a file, from the lowest up, as long as they are empty."""
+        path, relative = os.path.dirname(spot.path), os.path.dirname(spot.change.place.relative)
+        with suppress(OSError):
+            while relative in spot.change.directories:
+                where, name = os.path.split(path)
+                with _files.open_directory(where, self.trust.guard()) as above, ExitStack() as stack:
+                    below = above.open(name)
+                    if below is not None:
+                        with suppress(OSError):
+                            stack.enter_context(below).remove("__pycache__")
+                    above.remove(name)
+                path, relative = where, os.path.dirname(relative)
+
+    def collect(self) -> None:
+        """Remove from the stores what no file leads to any more."""
+        files: dict[str, dict[str, str]] = {}
+        for step in self.steps:
+            place = step.spot.change.place
+            files.setdefault(place.root, {})[place.relative] = _store.sha(step.spot.change.after.data)
+        for root, written in files.items():
+            _keeping.collect(root, written, self.trust)

@@ -1,71 +1,71 @@
-# The store: what we know of files that we wrote, and their originals. Its form, and reading it; _commit writes it.
+# The store beside the packages: the form of facts and kept originals, and reading them. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fact is one true sentence about bytes: those with this hash, at this path, are these patches over that original.
+"""``<root>/primus-patches/`` with ``facts/<path hash>-<written>.json`` and ``originals/<sha256>.gz``.
 
-It is found by its name, which is made of the path and the hash. It is never edited to mean other bytes, so a run that
-was killed, or another host, may leave a fact about bytes that are nowhere: that does no harm.
+A fact is one true sentence about bytes: those with this hash, at this path, are these patches over the original with
+that hash. What lies there may have been made by anybody who may write there: what is read is bounded, links are not
+followed, and what is no fact of ours is told as such.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import pwd
 import re
-import socket
+import stat
 import time
 import zlib
-from typing import Any, Mapping, NamedTuple, Tuple, Union
+from contextlib import ExitStack
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 from . import _files
-from ._files import Directory, Guard
+from ._errors import Conflict
+from ._files import Directory, Guard, Step
 
 DIRECTORY = "primus-patches"
 FACTS, ORIGINALS = "facts", "originals"
 SCHEMA = 1
-TOOL = "0.1.0"  # the version of this collection
-GONE = "absent"  # in place of a hash: there is no file
-README = (
-    "The originals of files that primus.patches edited, and what it knows about them. Other programs need none of it.\n"
-    "To give the originals back: site_patch with state absent, or a patch's script with --revert.\n"
-    "Once this directory is removed, edits here are told only by RECORD or git, and cannot be taken out otherwise.\n"
-)
-_FACT_BYTES = 4 * 1024 * 1024
-_MOST_FACTS = 10_000
-_HASH = re.compile(r"[0-9a-f]{64}\Z")
-_NAME = re.compile(r"([0-9a-f]{32})-([0-9a-f]{64}|absent)\.json\Z")
-_PROOFS = ("before", "after", "owed", "none")
-_PROVEN = ("pristine", "index", "foreign", "unknown")
+TOOL = "0.1.0"  # version of this collection, as in galaxy.yml
+NOTHING = "absent"  # in the place of a hash: there is no file
 
-Dist = Tuple[str, Union[str, None], str, Union[str, None]]
+_HASH = re.compile("[0-9a-f]{64}|" + NOTHING)
+_NAME = re.compile(r"[0-9a-f]{32}-(?:[0-9a-f]{64}|%s)\.json" % NOTHING)
+_MOST_NAMES = 100_000  # entries that a directory of facts may have
+_MOST_BYTES = 256 * 1024 * 1024  # of all facts that one call reads
+_ODD = (errno.EINVAL, errno.EFBIG, errno.ELOOP)  # no regular file, too large, a link
+_MOST_UP = 3  # directories that a path may lead up, to the prefix of an environment: "../../../bin/x"
 
 
 class Listed(NamedTuple):
-    """One patch in one file."""
+    """One patch in a file."""
 
     name: str
     revision: int
     digest: str
-    """Of its edits of this file; empty where only marks tell of it."""
+    """Of its normalised edits of this file; empty where only marks tell of it."""
     after: tuple[str, ...]
-    edits: list[dict[str, Any]]
-    """As ``_patch.stored`` has them."""
+    edits: list[Any]
+    """In the form that ``_patch.stored`` gives them."""
     files: tuple[str, ...]
     """All files that the patch is in, below the root."""
 
 
 class Fact(NamedTuple):
-    """What some bytes at a path are."""
+    """What is true of certain bytes at a certain path."""
 
     path: str
-    """Below the root, as RECORD has it."""
+    """Below the root, as RECORD would have it."""
     original: str
-    """SHA-256 in hex, or ``absent``."""
+    """SHA-256 in hexadecimal, or ``absent``."""
     written: str
+    """The same of what was written."""
     original_executable: bool
     written_executable: bool
-    dist: Dist | None
-    """Name, version, name of the info directory and SHA-256 of RECORD."""
+    dist: tuple[str, str | None, str, str | None] | None
+    """Name, version, basename of its dist-info and SHA-256 of its RECORD; None where no distribution has the file."""
     proven: str
     """How the original was known: pristine, index, foreign or unknown."""
     patches: tuple[Listed, ...]
@@ -73,200 +73,308 @@ class Fact(NamedTuple):
     directories: tuple[str, ...]
     """Below the root: those that were made for the file."""
     proof: str
-    """When its imports were tried: before, after, none; owed where they are still to be."""
+    """Of its imports: before, after, owed (a run was killed before it tried them) or none."""
     who: str
+    """user@host."""
     when: str
     """ISO 8601, UTC."""
     tool: str
+    """Version of this collection."""
 
 
 class Damaged(NamedTuple):
-    """What lies under a fact's name and is none that can be used."""
+    """What has the name of a fact, and is none that can be used."""
 
     path: str
-    """Of the fact's file."""
+    """Of the fact's own file."""
     written: str
-    """The hash in its name."""
+    """By its name."""
     reason: str
 
 
 class Store:
-    """The store of one directory on ``sys.path``, as it can be read. There may be none."""
+    """What was kept below one root. A store that is not there has no facts; one that is no good is refused."""
 
     def __init__(self, root: str, guard: Guard | None = None) -> None:
-        self.path = os.path.join(root, DIRECTORY)
-        self._root = root
-        self._guard = guard
+        self.root = root
+        self.guard = guard
         self._names: list[str] | None = None
+        self._read: dict[str, Fact | Damaged] = {}
+        self._bytes = 0
 
     def facts(self, relative: str) -> list[Fact | Damaged]:
-        """What is known of the file at a path below the root. Raises OSError where that cannot be told."""
-        key = fact_name(relative, GONE).partition("-")[0]
-        found = [self._fact(name, relative) for name in self._listing() if name.startswith(key)]
-        return [each for each in found if each is not None]
+        """All facts of one path. Raises Conflict and OSError as ``open_store``."""
+        prefix = path_hash(relative) + "-"
+        return self._load([name for name in self._listed() if name.startswith(prefix)])
+
+    def all(self) -> list[Fact | Damaged]:
+        """All facts. Raises Conflict and OSError as ``open_store``."""
+        return self._load(self._listed())
 
     def naming(self, patch: str) -> list[str]:
-        """The paths below the root of all files that a fact names a patch for."""
-        found = [self._fact(name, None) for name in self._listing()]
-        facts = [each for each in found if isinstance(each, Fact)]
-        return sorted({fact.path for fact in facts if any(listed.name == patch for listed in fact.patches)})
-
-    def needed(self) -> set[str]:
-        """The hashes of all originals that a fact names."""
-        found = [self._fact(name, None) for name in self._listing()]
-        return {fact.original for fact in found if isinstance(fact, Fact)}
+        """The paths of all facts that list a patch, below the root. Raises Conflict and OSError as ``open_store``."""
+        found = [fact for fact in self.all() if isinstance(fact, Fact)]
+        return sorted({fact.path for fact in found if any(listed.name == patch for listed in fact.patches)})
 
     def original(self, digest: str) -> bytes | None:
-        """The bytes with this hash; None where they are not there, or not whole."""
-        if not _HASH.match(digest):
-            return None
-        packed = self._read(ORIGINALS, digest + ".gz", _files.MAX_BYTES)
-        if packed is None:
-            return None
-        try:
-            unpacking = zlib.decompressobj(wbits=31)  # (gzip)
-            data = unpacking.decompress(packed, _files.MAX_BYTES + 1)
-        except zlib.error:
-            return None
-        return data if sha(data) == digest else None
+        """Kept bytes by their hash; None where they are gone or damaged. Raises Conflict and OSError."""
+        with ExitStack() as stack:
+            directory = self._open(ORIGINALS, stack)
+            if directory is None:
+                return None
+            try:
+                data = read_plain(directory, original_name(digest))
+            except OSError as error:
+                if error.errno not in _ODD:
+                    raise
+                return None
+            return unpack(data, digest) if data is not None else None
 
-    def _listing(self) -> list[str]:
+    def _open(self, name: str, stack: ExitStack) -> Directory | None:
+        held = open_store(self.root, self.guard, stack)
+        return None if held is None else open_part(held, name, stack)
+
+    def _listed(self) -> list[str]:
         if self._names is None:
-            with_facts = _within(self._root, self._guard, FACTS)
-            self._names = []
-            if with_facts is not None:
-                with with_facts:
-                    self._names = [name for name in with_facts.names() if _NAME.match(name)][:_MOST_FACTS]
+            with ExitStack() as stack:
+                directory = self._open(FACTS, stack)
+                self._names = [] if directory is None else sorted(filter(_NAME.fullmatch, names(directory)))
         return self._names
 
-    def _fact(self, name: str, relative: str | None) -> Fact | Damaged | None:
-        match = _NAME.match(name)
-        where = os.path.join(self.path, FACTS, name)
+    def _load(self, wanted: Sequence[str]) -> list[Fact | Damaged]:
+        missing = [name for name in wanted if name not in self._read]
+        if missing:
+            with ExitStack() as stack:
+                directory = self._open(FACTS, stack)
+                for name in missing if directory is not None else ():
+                    self._read_one(directory, name)  # type: ignore[arg-type]  # (not None: by the line above)
+        return [self._read[name] for name in wanted if name in self._read]
+
+    def _read_one(self, directory: Directory, name: str) -> None:
+        path, written = directory.join(name), name[33 : -len(".json")]
         try:
-            text = self._read(FACTS, name, _FACT_BYTES)
+            text = read_plain(directory, name)
         except OSError as error:
-            return Damaged(where, match[2] if match else "", error.strerror or str(error))
-        if match is None or text is None:
-            return None
+            if error.errno not in _ODD:
+                raise
+            self._read[name] = Damaged(path, written, "expected a regular file, found: %s" % error.strerror)
+            return
+        if text is None:  # (collected since it was listed)
+            return
+        self._bytes += len(text)
+        if self._bytes > _MOST_BYTES:
+            raise OSError(errno.EFBIG, "expected at most %d bytes of facts, found more" % _MOST_BYTES, directory.path)
         try:
-            fact = load(parse(text))
-        except ValueError as error:
-            return Damaged(where, match[2], str(error))
-        if fact_name(fact.path, fact.written) != name or (relative is not None and fact.path != relative):
-            return Damaged(where, match[2], "it is about %s, and its name is about another file" % fact.path)
-        return fact
-
-    def _read(self, below: str, name: str, most: int) -> bytes | None:
-        directory = _within(self._root, self._guard, below)
-        if directory is None:
-            return None
-        with directory:
-            content = directory.read(name, most)
-        return None if content is None or content.link is not None else content.data
+            fact = parse(text)
+        except (ValueError, RecursionError, MemoryError) as error:
+            self._read[name] = Damaged(path, written, str(error) or "too complex")
+            return
+        right = fact_name(fact.path, fact.written) == name
+        self._read[name] = fact if right else Damaged(path, written, "it is about another file, %s" % fact.path)
 
 
-def _within(root: str, guard: Guard | None, below: str) -> Directory | None:
-    """One of the store's directories, links not followed; None without one."""
+# --- directories and files of a store
+
+
+def open_store(root: str, guard: Guard | None, stack: ExitStack) -> Directory | None:
+    """Hold a root's store open until the stack ends; None where there is none.
+
+    Raises Conflict where it is a link, no directory, or somebody else's; OSError where it cannot be read; and what the
+    guard raises.
+    """
     try:
-        with _files.open_directory(root, guard) as directory:
-            store = directory.open(DIRECTORY)
-            if store is None:
-                return None
-            with store:
-                return store.open(below)
+        above = stack.enter_context(_files.open_directory(root, guard))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    found = above.stat(DIRECTORY)
+    if found is None:
+        return None
+    path = above.join(DIRECTORY)
+    owner = os.fstat(above.descriptor).st_uid
+    if not stat.S_ISDIR(found.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "something else"
+        raise Conflict("%s: expected a directory, found %s: remove it, and see who made it" % (path, what))
+    if found.st_uid not in (owner, 0):
+        raise Conflict(
+            "%s: expected a directory of user %d, as %s is, found one of user %d: remove it, and see who made it"
+            % (path, owner, above.path, found.st_uid)
+        )
+    return open_part(above, DIRECTORY, stack)
+
+
+def open_part(above: Directory, name: str, stack: ExitStack) -> Directory | None:
+    """Hold a directory in another one open, not following a link; None where there is none. Raises as open_store."""
+    try:
+        directory = above.open(name)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise OSError(error.errno, error.strerror, above.join(name)) from None
+        message = "%s: expected a directory, found a symbolic link: remove it, and see who made it"
+        raise Conflict(message % above.join(name)) from None
+    if directory is not None:
+        stack.enter_context(directory)
+        if above.guard is not None:
+            above.guard(Step(directory.path, directory.descriptor, os.fstat(directory.descriptor), None))
+    return directory
+
+
+def names(directory: Directory) -> Iterator[str]:
+    """The names in a directory of a store. Raises OSError where they are too many."""
+    descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.descriptor)
+    with Directory(descriptor, directory.path), os.scandir(descriptor) as entries:
+        for number, entry in enumerate(entries):
+            if number >= _MOST_NAMES:
+                message = "expected at most %d files, found more" % _MOST_NAMES
+                raise OSError(errno.EFBIG, message, directory.path)
+            yield entry.name
+
+
+def read_plain(directory: Directory, name: str) -> bytes | None:
+    """A file of a store; None where there is none. Raises OSError, ELOOP for a link."""
+    found = directory.stat(name)
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, "a symbolic link", directory.join(name))
+    content = directory.read(name)
+    return None if content is None else content.data
+
+
+# --- form
 
 
 def sha(data: bytes | None) -> str:
-    """SHA-256 in hex; ``absent`` where there is no file."""
-    return GONE if data is None else hashlib.sha256(data).hexdigest()
+    """SHA-256 in hexadecimal; ``absent`` for None."""
+    return NOTHING if data is None else hashlib.sha256(data).hexdigest()
+
+
+def path_hash(relative: str) -> str:
+    """What stands for a path in the names of its facts: no path is too long for it."""
+    return hashlib.sha256(relative.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def fact_name(relative: str, written: str) -> str:
-    """The name of the fact about bytes at a path below the root."""
-    return "%s-%s.json" % (hashlib.sha256(os.fsencode(relative)).hexdigest()[:32], written)
+    """The name of the fact about what was written at a path."""
+    return "%s-%s.json" % (path_hash(relative), written)
+
+
+def original_name(digest: str) -> str:
+    """The name of kept bytes."""
+    return digest + ".gz"
+
+
+def pack(data: bytes) -> bytes:
+    """Bytes as they are kept: in gzip's format without a date, so that the same bytes give the same file."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return packer.compress(data) + packer.flush()
+
+
+def unpack(data: bytes, digest: str) -> bytes | None:
+    """Kept bytes; None where they are not those of the hash, or more than a file may have."""
+    unpacker = zlib.decompressobj(31)
+    try:
+        found = unpacker.decompress(data, _files.MAX_BYTES + 1)
+    except zlib.error:
+        return None
+    return found if unpacker.eof and sha(found) == digest else None
 
 
 def dump(fact: Fact) -> bytes:
-    """A fact as it is written."""
-    told = {"schema": SCHEMA, **fact._asdict()}
-    told["patches"] = [listed._asdict() for listed in fact.patches]
-    return json.dumps(told, sort_keys=True, indent=1).encode("ascii") + b"\n"
+    """A fact as JSON: ASCII, keys sorted, so that the same fact gives the same bytes."""
+    value = {**fact._asdict(), "schema": SCHEMA, "patches": [listed._asdict() for listed in fact.patches]}
+    return json.dumps(value, sort_keys=True, indent=1).encode("ascii") + b"\n"
 
 
-def parse(text: bytes) -> Any:
-    """The JSON in a fact's file. Raises ValueError."""
+def parse(text: bytes) -> Fact:
+    """A fact from its JSON. Raises ValueError where it is none, or of a newer schema."""
     try:
-        return json.loads(text.decode("utf-8"))
-    except RecursionError:
-        raise ValueError("too deep") from None
+        value = json.loads(text)
+    except ValueError:
+        raise ValueError("expected JSON, found something else") from None
+    schema = value.pop("schema", None) if isinstance(value, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise ValueError("expected a JSON object with a schema, found %.40r" % (value,))
+    if schema > SCHEMA:
+        raise ValueError("a newer primus.patches wrote this: schema %d, this one knows %d" % (schema, SCHEMA))
+    found = _fields(value, _FACT)
+    found["patches"] = tuple(Listed(**_fields(listed, _LISTED)) for listed in found["patches"])
+    fact = Fact(**found)
+    below = [fact.path, *fact.directories, *(file for listed in fact.patches for file in listed.files)]
+    for path in below:
+        if not is_below(path):
+            raise ValueError("expected a path below the root, found %.200r" % path)
+    if any(not fact.path.startswith(directory + "/") for directory in fact.directories):
+        raise ValueError("expected directories above the file, found others")
+    return fact
 
 
-def load(told: Any) -> Fact:
-    """A fact from its JSON. Raises ValueError that says what is wrong with it."""
-    if not isinstance(told, Mapping):
-        raise ValueError("expected a mapping")  # noqa: TRY004 (of a file, not of a caller)
-    if told.get("schema") != SCHEMA:
-        raise ValueError(
-            "expected schema %d, found %r: a newer primus.patches wrote this" % (SCHEMA, told.get("schema"))
-        )
-    values = {key: told.get(key) for key in Fact._fields}
-    texts = [values[key] for key in ("path", "original", "written", "proven", "proof", "who", "when", "tool")]
-    flags = [values[key] for key in ("original_executable", "written_executable")]
-    if not all(isinstance(each, str) for each in texts) or not all(isinstance(each, bool) for each in flags):
-        raise ValueError("expected texts and flags")
-    if values["proven"] not in _PROVEN or values["proof"] not in _PROOFS:
-        raise ValueError("expected words that are known")
-    if not all(each == GONE or _HASH.match(each) for each in (values["original"], values["written"])):
-        raise ValueError("expected hashes")
-    if os.path.isabs(str(values["path"])) or "\0" in str(values["path"]):
-        raise ValueError("expected a path below the root")
-    values["patches"] = tuple(_listed(each) for each in _list(values["patches"]))
-    values["directories"] = _texts(values["directories"])
-    values["dist"] = _dist(values["dist"])
-    return Fact(**values)  # type: ignore[arg-type]
+def is_below(path: str) -> bool:
+    """Whether a path counts from the root as RECORD's do, and leads no further up than to an environment's prefix."""
+    parts = path.split("/")
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    rest = parts[up:]
+    return up <= _MOST_UP and bool(rest) and not any(part in ("", ".", "..") or "\0" in part for part in rest)
 
 
-def _listed(told: Any) -> Listed:
-    values = {key: told.get(key) for key in Listed._fields} if isinstance(told, Mapping) else {}
-    revision = values.get("revision")
-    if not isinstance(values.get("name"), str) or not isinstance(values.get("digest"), str):
-        raise ValueError("expected patches with a name and a digest")  # noqa: TRY004
-    if not isinstance(revision, int) or isinstance(revision, bool):
-        raise ValueError("expected patches with a revision")  # noqa: TRY004
-    edits = _list(values["edits"])
-    return Listed(values["name"], revision, values["digest"], _texts(values["after"]), edits, _texts(values["files"]))
+# What each kind of value is in JSON; lists become tuples where a fact has tuples.
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "truth": lambda value: isinstance(value, bool),
+    "number": lambda value: type(value) is int,
+    "list": lambda value: isinstance(value, list),
+    "texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "hash": lambda value: isinstance(value, str) and _HASH.fullmatch(value) is not None,
+    "dist": lambda value: value is None or _is_dist(value),
+    "proven": lambda value: value in ("pristine", "index", "foreign", "unknown"),
+    "proof": lambda value: value in ("before", "after", "owed", "none"),
+}
+_FACT = {
+    "path": "text",
+    "original": "hash",
+    "written": "hash",
+    "original_executable": "truth",
+    "written_executable": "truth",
+    "dist": "dist",
+    "proven": "proven",
+    "patches": "list",
+    "directories": "texts",
+    "proof": "proof",
+    "who": "text",
+    "when": "text",
+    "tool": "text",
+}
+_LISTED = {"name": "text", "revision": "number", "digest": "text", "after": "texts", "edits": "list", "files": "texts"}
 
 
-def _dist(told: Any) -> Dist | None:
-    if told is None:
-        return None
-    found = _list(told)
-    texts = [isinstance(each, str) or (each is None and number in (1, 3)) for number, each in enumerate(found)]
-    if len(found) != 4 or not all(texts):
-        raise ValueError("expected a distribution")
-    return found[0], found[1], found[2], found[3]
+def _is_dist(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 4 or value[0] is None or value[2] is None:
+        return False
+    return all(each is None or isinstance(each, str) for each in value)
 
 
-def _list(told: Any) -> list[Any]:
-    if not isinstance(told, list):
-        raise ValueError("expected a list")  # noqa: TRY004
-    return told
+def _fields(value: Any, kinds: dict[str, str]) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value) != set(kinds):
+        raise ValueError("expected the keys %s, found others" % ", ".join(kinds))
+    for key, kind in kinds.items():
+        if not _KINDS[kind](value[key]):
+            raise ValueError("expected a valid value of %s, found %.80r" % (key, value[key]))
+    return {
+        key: tuple(value[key]) if kinds[key] in ("texts", "dist") and value[key] is not None else value[key]
+        for key in kinds
+    }
 
 
-def _texts(told: Any) -> tuple[str, ...]:
-    found = _list(told)
-    if not all(isinstance(each, str) for each in found):
-        raise ValueError("expected a list of texts")
-    return tuple(found)
+# --- who writes
 
 
 def who() -> str:
-    """The user and host that a fact names."""
-    return "uid %d on %s" % (os.geteuid(), socket.gethostname())
+    """User and host of this process."""
+    number = os.geteuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    return "%s@%s" % (name, os.uname().nodename)
 
 
 def now() -> str:
-    """This moment, as a fact has it."""
+    """The time, in UTC, by ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
