@@ -173,34 +173,6 @@ class Directory:
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.join(name), None, self.join(to)) from None
 
-    def link(self, name: str, to: str) -> bool:
-        """Give a file a second name that is free; False where it is not.
-
-        Where the file system has no links, the first name goes instead, and only a look shows that the other is free.
-        """
-        try:
-            os.link(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-                raise
-            if self.stat(to) is not None:
-                return False
-            self.rename(name, to)
-        return True
-
-    def make(self, name: str, mode: int) -> Directory:
-        """Make a directory in this one and hold it open; its mode is this one, whatever the umask is."""
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=self.descriptor)
-        made = self.open(name)
-        if made is None:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), self.join(name))
-        if stat.S_IMODE(os.fstat(made.descriptor).st_mode) == 0o700 != mode:
-            os.fchmod(made.descriptor, mode)
-        return made
-
     def unlink(self, name: str) -> None:
         """Remove a file; nothing happens where there is none."""
         _or_none(lambda: os.unlink(name, dir_fd=self.descriptor))
