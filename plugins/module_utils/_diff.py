@@ -57,7 +57,7 @@ class Diff(NamedTuple):
             text = target.other(self.source) if self.source is not None else Text(b"")
             if text.data is None:
                 raise Conflict("expected the file %s, which the diff renames; found none" % self.source)
-        made = self._applied(content(text), _OLD, _NEW)
+        made = self._applied(content(text, self.file), _OLD, _NEW)
         if self.removes:
             if made:
                 raise Conflict(

@@ -56,10 +56,12 @@ class Target(NamedTuple):
     """Another file of the same patch, by the path that edits use, as it was before this patch."""
 
 
-def content(text: Text) -> bytes:
-    """The bytes of a file that must be there. Raises Conflict where it is not."""
+def content(text: Text, file: str) -> bytes:
+    """The bytes of a text file that must be there. Raises Conflict, naming the file, where it is not."""
     if text.data is None:
-        raise Conflict("expected a file to edit, found none")
+        raise Conflict("expected the file %s, found none" % file)
+    if b"\0" in text.data:
+        raise Conflict("expected text in %s, found a binary file" % file)
     return text.data
 
 

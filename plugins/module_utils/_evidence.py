@@ -84,7 +84,11 @@ def look(
     ``names``: of the distributions that it may belong to. ``known``: patches, each with what it would do to this file
     (for adoption). Raises OSError where something cannot be read that may be there.
     """
-    found = read(place.path, trust)
+    try:
+        found = read(place.path, trust)
+    except OSError as error:
+        reason = "expected a readable file, found: %s" % (error.strerror or error)
+        return Look(place, ABSENT, None, problem=reason)
     owner = _records.owner(place, names)
     bare = Look(place, found, found, distribution=owner)
     facts = store.facts(place.relative)
@@ -183,8 +187,8 @@ def _is_mode(fact: Fact | Damaged, found: Text) -> bool:
 def _told(bare: Look, fact: Fact, facts: Sequence[Fact | Damaged], recorded: str | None) -> Look | None:
     """What a fact about these very bytes says; None where it is about another distribution's."""
     if not _same(fact, bare.distribution):
-        if bare.distribution is None and fact.original == _store.sha(None):
-            return bare._replace(original=ABSENT, listed=fact.patches, fact=fact, proven=fact.proven)  # a leftover
+        if recorded is None and fact.original == _store.sha(None):  # (a leftover: no installer knows of it)
+            return bare._replace(original=ABSENT, listed=fact.patches, fact=fact, proven=fact.proven)
         if recorded is None:
             return None
         return bare._replace(original=None, listed=fact.patches, fact=fact, problem=_other_version(fact, bare))
@@ -246,23 +250,24 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
         if candidate.data is not None and any(proof(candidate.data) for proof in proofs):
             how = "pristine" if recorded and _records.matches(candidate.data, recorded) else "index"
             told = [marked.get(layer.name, layer) for layer in undone]
-            return _by_proof(bare, candidate, undone, told, how, tree)
+            return _by_fold(bare, candidate, undone, told, how, tree)
     if not marked:
         return None
     text = bare.text._replace(data=_reexport.without_blocks(bare.text.data))
     if any(proof(text.data or b"") for proof in proofs):
         bare = bare._replace(proven="pristine" if recorded else "index")
     mine = [layers.get(name, layer) for name, layer in marked.items()]
-    return _by_proof(bare, text, mine, list(marked.values()), bare.proven, tree)
+    return _by_fold(bare, text, mine, list(marked.values()), bare.proven, tree)
 
 
-def _by_proof(bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[Layer], how: str, tree: Tree) -> Look:
-    """The look at an adopted file: the known layers are in it where folding them gives what is there, else as told."""
-    try:
-        exact = _fold.fold(bare.place.relative, base, undone, tree) == bare.text
-    except (Conflict, Unsupported):
-        exact = False
-    layers = undone if exact else told
+def _by_fold(bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[Layer], how: str, tree: Tree) -> Look:
+    """The look at an adopted file: the known layers are in it where folding them gives what is there, else as told.
+
+    None where nothing proves the original, and folding what the marks tell does not give what is there either.
+    """
+    exact = _gives(bare, base, undone, tree)
+    if not exact and how not in ("pristine", "index") and not _gives(bare, base, told, tree):
+        return None
     listed = tuple(
         Listed(
             layer.name,
@@ -272,9 +277,16 @@ def _by_proof(bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[La
             _patch.stored(layer.edits),
             (bare.place.relative,),
         )
-        for layer in _fold.order(layers)
+        for layer in _fold.order(undone if exact else told)
     )
     return bare._replace(original=base, listed=listed, proven=how)
+
+
+def _gives(bare: Look, base: Text, layers: Sequence[Layer], tree: Tree) -> bool:
+    try:
+        return _fold.fold(bare.place.relative, base, layers, tree) == bare.text
+    except (Conflict, Unsupported):
+        return False
 
 
 def _proofs(place: Place, recorded: str | None) -> list[Callable[[bytes], bool]]:

@@ -302,6 +302,14 @@ def kind(path: str) -> str | None:
     return "directory" if stat.S_ISDIR(found.st_mode) else "file" if stat.S_ISREG(found.st_mode) else "other"
 
 
+def links(path: str) -> int:
+    """How many hard links what a path leads to has; 1 where that cannot be told."""
+    try:
+        return os.stat(path).st_nlink
+    except OSError:
+        return 1
+
+
 def unfinished(path: str) -> bool:
     """Whether beside a file, or in the directory of its bytecode, lies what a run that was killed may have left."""
     directory = os.path.dirname(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Iterable, NamedTuple, Sequence, Tuple, Union
+from typing import Callable, Iterable, NamedTuple, Sequence, Union
 
 from . import _edits
 from ._diff import Diff
@@ -31,7 +31,7 @@ class Tree(NamedTuple):
 
     package: str
     """The dotted package that the file's module lives in; empty where there is none."""
-    module: Callable[[str], Union[Tuple[str, bytes], None]]
+    module: Callable[[str], tuple[str, bytes] | None]
     other: Callable[[str, str], Text]
     """Of a patch's name and a file's path: that file as it is before that patch."""
 
@@ -83,6 +83,9 @@ def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:
 def _over(text: Text, layer: Layer, tree: Tree) -> Text:
     for number, edit in enumerate(layer.edits):
         text = edit.do(text, _target(layer, number, tree))
+    for edit in layer.edits if len(layer.edits) > 1 else ():
+        if isinstance(edit, Reexport) and text.data is not None:  # (another edit may have taken a name away)
+            edit.prove(text.data, tree.package)
     return text
 
 

@@ -90,7 +90,10 @@ def _package(patch: Patch, path: str | None) -> Home:
     if not _records.installed_package(package):
         message = "package %s: expected it in %s, found only %s, which no distribution has" % (title, where, directory)
         return home._replace(missing=message)
-    return home._replace(version=_records.version(place, directory, names))
+    version = _records.version(place, directory, names)
+    if version is None:  # (a directory inside of the package may be a link to where no distribution is)
+        version = _records.version(_environment.place(package, "__init__.py"), directory, names)
+    return home._replace(version=version)
 
 
 def _distribution(patch: Patch, path: str | None) -> Home:

@@ -18,19 +18,79 @@ import os
 import sys
 import time
 import traceback
-from importlib.machinery import SourceFileLoader
-from typing import Any, Mapping
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from typing import Any, Mapping, Sequence
 
 LONGEST = 1 << 18  # characters of an error, a traceback or a version
 
 
-def serve(previews: Mapping[str, str]) -> None:
+class Finder:
+    """Finds modules that are not there yet, and none that are to go, in the directories that previews concern."""
+
+    def __init__(self, previews: Mapping[str, bytes | None]) -> None:
+        self.new = {path for path, text in previews.items() if text is not None and not os.path.exists(path)}
+        self.gone = {path for path, text in previews.items() if text is None}
+        self.directories = {os.path.dirname(path) for path in self.gone}
+        for path in self.new:
+            above = os.path.dirname(path)
+            self.directories.add(above)
+            while not os.path.isdir(above):
+                above = os.path.dirname(above)
+                self.directories.add(above)
+        for path in [*self.new, *self.gone]:
+            if os.path.basename(path) == "__init__.py":
+                self.directories.add(os.path.dirname(os.path.dirname(path)))
+
+    def find_spec(self, fullname: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
+        """The spec of a module in one of the directories; None for all others, which Python's own finders look for."""
+        entries = [entry or os.getcwd() for entry in (sys.path if path is None else path) if isinstance(entry, str)]
+        if not any(os.path.realpath(entry) in self.directories for entry in entries):
+            return None
+        spaces: list[str] = []
+        for entry in entries:
+            stem = os.path.join(os.path.realpath(entry), fullname.rpartition(".")[2])
+            init, module = os.path.join(stem, "__init__.py"), stem + ".py"
+            if init in self.new:
+                return spec_from_file_location(fullname, init, submodule_search_locations=[stem])
+            found = PathFinder.find_spec(fullname, [entry])
+            origin = os.path.realpath(found.origin) if found is not None and found.origin else None
+            if origin == init and init in self.gone:  # (Python looks for a module of that name then)
+                found = spec_from_file_location(fullname, module) if os.path.exists(module) else None
+                origin = module if found is not None else None
+            if module in self.new and (found is None or origin is None):
+                return spec_from_file_location(fullname, module)
+            if origin is not None and origin not in self.gone:
+                return found
+            if origin is None and (found is not None or any(each.startswith(stem + os.sep) for each in self.new)):
+                spaces.append(os.path.join(entry, fullname.rpartition(".")[2]))
+        if spaces:  # (a namespace package, PEP 420)
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = spaces
+            return spec
+        if any(os.path.realpath(entry) in self.directories for entry in entries) and self._hides(fullname, entries):
+            raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
+        return None
+
+    def _hides(self, fullname: str, entries: Sequence[str]) -> bool:
+        """Whether all that Python's own finders would find is to go."""
+        stems = [os.path.join(os.path.realpath(entry), fullname.rpartition(".")[2]) for entry in entries]
+        return any(stem + ".py" in self.gone or os.path.join(stem, "__init__.py") in self.gone for stem in stems)
+
+
+def serve(previews: Mapping[str, str | None]) -> None:
     """Let imports see the previewed bytes in place of the files', by path, whichever finder leads to them.
 
     Every finder (sys.path, .pth, import hooks of editable installs, namespace packages) ends in a SourceFileLoader.
     Without a stat of the source it neither reads nor writes bytecode: an unchecked .pyc cannot get in between.
     """
-    texts = {os.path.realpath(path): text.encode("latin-1") for path, text in previews.items()}
+    served = {
+        os.path.realpath(path): text if text is None else text.encode("latin-1") for path, text in previews.items()
+    }
+    texts = {path: text for path, text in served.items() if text is not None}
+    finder: Any = Finder(served)
+    if finder.new or finder.gone:
+        sys.meta_path.insert(0, finder)
     get_data, path_stats, update = SourceFileLoader.get_data, SourceFileLoader.path_stats, linecache.updatecache
 
     def text_of(path: Any) -> bytes | None:

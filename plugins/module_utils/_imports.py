@@ -40,21 +40,105 @@ def check(imports: Sequence[str]) -> None:
             raise DefinitionError("import %r: expected package.module or package.module:name,name" % name)
 
 
+def servable(path: str) -> bool:
+    """Whether a change of a file can be shown to imports from memory: only that of Python source can."""
+    return path.endswith(".py")
+
+
 def prove(
     imports: Sequence[str],
-    previews: Mapping[str, bytes],
+    previews: Mapping[str, bytes | None],
+    roots: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+    only_roots: bool = False,
+    proof: str = "none",
+) -> list[dict[str, Any]]:
+    """Try the imports, and those that fail with ``previews`` once more without them, within the time that is left.
+
+    ``previews``: bytes to be served in place of files, by path; None where the file is to be away. ``roots`` come first
+    on ``sys.path``. ``timeout``: seconds for all imports together. ``environment``: variables, which win over the
+    private caches of the process. ``only_roots``: no code is run that anybody but root may write. ``proof``: what the
+    results are to say of when they were tried (before, after, none).
+    Returns one result an import, in order, as documented for the modules' ``imports``; and ``same``: whether a failure
+    is the same without the change.
+    """
+    deadline = time.monotonic() + timeout
+    results = _try(imports, previews, roots, timeout, environment, only_roots)
+    for result in results:
+        result.update(proof=proof, blame=None, same=False)
+    return without(results, roots, deadline - time.monotonic(), environment, only_roots) if previews else results
+
+
+def without(
+    results: Sequence[Mapping[str, Any]],
     roots: Sequence[str],
     timeout: float,
     environment: Mapping[str, str],
     only_roots: bool = False,
 ) -> list[dict[str, Any]]:
-    """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over.
+    """The results, with ``blame`` for each that failed, which is tried once more with the files as they are."""
+    failed = [result["name"] for result in results if not result["ok"] and result["cause"] != "not_tried"]
+    tried = _try(failed, {}, roots, timeout, environment, only_roots) if failed and timeout > 0 else []
+    again = {result["name"]: result for result in tried if result["cause"] != "not_tried"}
+    return [_blamed(result, again[result["name"]]) if result["name"] in again else dict(result) for result in results]
 
-    ``previews``: bytes to be served in place of files, by path. ``roots`` come first on its ``sys.path``. ``timeout``:
-    seconds for all imports together. ``environment``: variables for the process, which win over its private caches.
-    ``only_roots``: no code is run that anybody but root may write.
-    Returns one result an import, in order, as documented for the modules' ``imports``.
-    """
+
+def refusal(results: Sequence[Mapping[str, Any]], accepts_unchanged: bool = False) -> str | None:
+    """Why a change is refused for its imports, or what failed without one; None where nothing stands against it."""
+    failed = [result for result in results if not result["ok"]]
+    if not failed or (accepts_unchanged and all(result["same"] for result in failed)):
+        return None
+    how = {
+        "before": "with the change served from memory; nothing was written",
+        "after": "with the change written",
+        "none": "as the files are",
+    }[failed[0]["proof"]]
+    return "import failed, %s: %s" % (how, "; ".join("%s (%s)" % (each["name"], _told(each)) for each in failed))
+
+
+def accepted(results: Sequence[Mapping[str, Any]]) -> str:
+    """What is to be said of imports that fail in the same way without the change; nothing where none does."""
+    failed = [result for result in results if not result["ok"]]
+    told = "; ".join("%s (%s)" % (each["name"], _told(each)) for each in failed)
+    return "accepted, as validate_failure asks: %s" % told if failed else ""
+
+
+def _blamed(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
+    """A failed result, held against the same import without the change."""
+    if again["ok"]:
+        return {**result, "blame": "patch", "same": False}
+    same = (result["cause"], _plain(result["error"])) == (again["cause"], _plain(again["error"]))
+    return {**result, "blame": "environment", "same": same}
+
+
+def _plain(error: str | None) -> str:
+    """An error without what differs from run to run: addresses, and seconds."""
+    return re.sub(r"0x[0-9a-f]+|[0-9]+(?:\.[0-9]+)? s\b", "", error or "")
+
+
+def _told(result: Mapping[str, Any]) -> str:
+    """What is to be said of one failure, and whose it is."""
+    error = str(result["error"])
+    if result["blame"] != "environment":
+        return error
+    where = re.findall(r'File "([^"]+)", line \d+, in (\w+)', result["traceback"] or "")
+    place = where[-1][0].rpartition("site-packages/")[2] if where else ""
+    hint = ""
+    if where and where[-1] == (where[-1][0], "_get_cuda_arch_flags"):
+        hint = "; a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST in import_environment, to 9.0 for an H100"
+    return "fails without the patch as well: %s%s%s" % (error, " in " + place if place else "", hint)
+
+
+def _try(
+    imports: Sequence[str],
+    previews: Mapping[str, bytes | None],
+    roots: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+    only_roots: bool,
+) -> list[dict[str, Any]]:
+    """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over."""
     results: list[dict[str, Any]] = []
     private = tempfile.mkdtemp(prefix="primus-imports-")
     deadline = time.monotonic() + timeout
@@ -72,7 +156,6 @@ def prove(
         shutil.rmtree(private, ignore_errors=True)
     secrets = _secrets(environment.values())
     for result in results:
-        result["proven"] = bool(previews)
         for key, cut_at_end in (("error", True), ("traceback", False), ("version", True)):
             result[key] = result[key] and _shown(result[key].replace(private, "PRIVATE"), secrets, cut_at_end)
         result["error"] = result["error"] and " ".join(result["error"].split())[:_LONGEST]
@@ -115,7 +198,7 @@ def _variables(private: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def _attempt(
     imports: Sequence[str],
-    previews: Mapping[str, bytes],
+    previews: Mapping[str, bytes | None],
     roots: Sequence[str],
     left: float,
     timeout: float,
@@ -127,7 +210,7 @@ def _attempt(
     results_file = os.path.join(private, "results-%d" % len(imports))
     request = {
         "imports": list(imports),
-        "previews": {path: text.decode("latin-1") for path, text in previews.items()},
+        "previews": {path: text if text is None else text.decode("latin-1") for path, text in previews.items()},
         "roots": list(roots),
         "timeout": left,
         "results": results_file,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Iterable, NamedTuple, Sequence
 
-from . import _fold, _patch, _site, _store, _versions
+from . import _files, _fold, _patch, _site, _store, _versions
 from ._edits import Text
 from ._environment import Place
 from ._errors import Conflict, Unsupported
 from ._evidence import Look
-from ._fold import Layer
 from ._home import Home
 from ._patch import Patch
 from ._site import Site
@@ -129,9 +128,8 @@ def plan(
     """
     site = Site(path, [*patches, *(each for each in known if each not in patches)], trust)
     steps: dict[str, Step] = {}
-    for patch in _fold.order(Layer(patch.name, 0, patch.after, ()) for patch in patches):
-        asked = next(each for each in patches if each.name == patch.name)
-        steps[asked.name] = _step(asked, site, present, skip, restore)
+    for patch in patches:
+        steps[patch.name] = _step(patch, site, present, skip, restore)
     changes = [] if any(step.action == "refuse" for step in steps.values()) else _changes(site)
     owed = _owed(site, [step for step in steps.values() if step.action == "apply"])
     return Plan(tuple(steps[patch.name] for patch in patches), tuple(changes), tuple(owed))
@@ -170,7 +168,9 @@ def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore:
             site.take(patch, listed)
         except Conflict as error:
             action, state = "refuse", _State("conflict", str(error), state.revision)
-    told = "%s%s" % (home.told(), state.message)
+    links = max((_files.links(look.place.path) for look in listed), default=1)
+    more = "; a file has %d hard links: a package cache may hold the patched bytes, clean it" % links
+    told = "%s%s%s" % (home.told(), state.message, more if links > 1 else "")
     return Step(patch, state.name, action, told, home.version, tuple(looks), state.revision)
 
 

@@ -148,7 +148,7 @@ def _claimant(place: Place, names: Sequence[str]) -> Distribution | None:
             sources = [package] if package else [place.relative, *(name.replace(".", "/") for name in names)]
             literal = _literal_version(os.path.join(place.root, source) for source in sources)
             told = ", ".join("%s %s" % (claim.name, claim.version or "(unknown version)") for claim in claims)
-            claims = [claim for claim in claims if claim.version == literal]
+            claims = _true(each, claims) or [claim for claim in claims if claim.version == literal]
             if len(claims) != 1:
                 raise Conflict(
                     "%s is claimed by several installed distributions (%s): an upgrade was interrupted; "
@@ -157,6 +157,15 @@ def _claimant(place: Place, names: Sequence[str]) -> Distribution | None:
         if claims:
             return claims[0]
     return None
+
+
+def _true(place: Place, claims: Sequence[Distribution]) -> list[Distribution]:
+    """Of the distributions that list a file the one whose hash it has; none where that is not one alone."""
+    data = _files.read(place._replace(path=os.path.join(place.root, place.relative)).path)
+    if data is None:
+        return []
+    found = [claim for claim in claims if matches(data, recorded(claim, place.relative) or "")]
+    return found if len(found) == 1 else []
 
 
 def _package_around(place: Place) -> str:

@@ -47,7 +47,7 @@ class Reexport(NamedTuple):
         define a name, Conflict when the file does not parse, has no place for the block, holds one of this owner, or
         would not bind every name with it.
         """
-        data = content(text)
+        data = content(text, self.file)
         if marked(data, target.owner) is not None:
             raise Conflict("expected no block of %s, found one that no fact explains: take it out" % target.owner)
         others = {line(data, block.start()) + 1 for block in _blocks(data)}
@@ -67,12 +67,20 @@ class Reexport(NamedTuple):
             return text
         after = _anchor(statements, source, target.package)
         made = _insert(data, after, target.owner, self._block(wanted, target.owner, target.revision))
-        lost = set(self.names) - set(_bound(parse(made, "the result").body, target.package))
-        if lost:  # (deleted further down; or the codec makes lines of its own, and the block is inside of a string)
+        self.prove(made, target.package)
+        return text._replace(data=made)
+
+    def prove(self, data: bytes, package: str) -> None:
+        """Raise Conflict unless a file binds every name.
+
+        They may be deleted further down, or by another edit; or the codec makes lines of its own, and the block is
+        inside of a string.
+        """
+        lost = set(self.names) - set(_bound(parse(data, "the result").body, package))
+        if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
             )
-        return text._replace(data=made)
 
     def undo(self, text: Text, target: Target) -> Text | None:
         """The text without the owner's block, itself where it has none; None where the marks are not as written."""
@@ -80,7 +88,7 @@ class Reexport(NamedTuple):
             block = None if text.data is None else _find(text.data, target.owner)
         except Conflict:
             return None
-        return text if block is None else text._replace(data=_without(content(text), block))
+        return text if block is None else text._replace(data=_without(content(text, self.file), block))
 
     def held(self, text: Text) -> str | None:
         """None: where the names are bound already, there is nothing to do."""
@@ -89,7 +97,7 @@ class Reexport(NamedTuple):
     def made(self, text: Text) -> bool:
         """Whether the module binds every name."""
         try:
-            return set(self.names) <= set(_bound(parse(content(text), "the file").body, ""))
+            return set(self.names) <= set(_bound(parse(content(text, self.file), "the file").body, ""))
         except Conflict:
             return False
 

@@ -45,7 +45,7 @@ class Replace(NamedTuple):
 
     def do(self, text: Text, target: Target) -> Text:
         """The file with what replaces. Raises Conflict where there are not exactly so many occurrences."""
-        lines = _Lines.of(self.file, content(text))
+        lines = _Lines.of(self.file, content(text, self.file))
         found, partly = self._found(lines.text)
         if self.over and not found:
             return text

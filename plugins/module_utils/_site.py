@@ -250,6 +250,8 @@ class Site:
         package = "" if place.relative.startswith("../") else ".".join(place.relative.split("/")[:-1])
 
         def module(name: str) -> tuple[str, bytes] | None:
+            if name.partition(".")[0] != package.partition(".")[0]:
+                return None
             stem = os.path.join(place.root, *name.split("."))
             for path in (os.path.join(stem, "__init__.py"), stem + ".py"):  # (in the order of Python's own finder)
                 text = self._wanted_text(Place(path, place.root, os.path.relpath(path, place.root)))

@@ -243,13 +243,11 @@ def test_other_edits_of_the_file_do_not_hinder_and_are_called_foreign(applied: P
     assert b"primus.patches" not in file.read_bytes()
 
 
-@pytest.mark.parametrize("fewer", [False, True])
-def test_an_older_revision_is_migrated_and_absent_gives_the_original(tree: Tree, *, fewer: bool) -> None:
+def test_an_older_revision_is_migrated_and_absent_gives_the_original(tree: Tree) -> None:
     site = tree("4.57.6")
     file = site / "transformers" / "modeling_utils.py"
     stock = file.read_bytes()
-    old = _with_names(SEVEN, *NAMES[:3]) if fewer else SEVEN
-    carry_out(look(site, old)[0])
+    carry_out(look(site, _with_names(SEVEN, *NAMES[:3]))[0])
     new = _revised(SEVEN, 4)
     plan, result = look(site, new)
     assert (result["state"], result["action"], result["revision"]) == ("outdated", "migrate", 4)
@@ -280,13 +278,18 @@ def test_a_block_that_is_quoted_in_a_string_is_text_and_stays(tree: Tree, versio
     assert look(site)[1]["state"] in ("conflict", "unsupported")
 
 
-def test_an_older_block_that_upstream_made_needless_is_taken_out_by_a_migration(tree: Tree) -> None:
+def test_a_revision_with_the_same_edits_changes_nothing(applied: Path) -> None:
+    assert states(applied, _revised(SEVEN, 4)) == ["applied"]
+
+
+def test_an_older_block_that_upstream_made_needless_is_taken_out_by_absent(tree: Tree) -> None:
     site = tree("4.55.4")
     file = site / "transformers" / "modeling_utils.py"
     stock = file.read_bytes()
     file.write_bytes(stock.replace(b"import os\n", b"import os\n" + _block(), 1))
-    plan, result = look(site, _revised(SEVEN, 2))
-    assert (result["state"], result["action"]) == ("outdated", "migrate")
+    assert look(site, _revised(SEVEN, 2))[1]["state"] == "unsupported"
+    plan, result = look(site, _revised(SEVEN, 2), present=False)
+    assert (result["state"], result["action"]) == ("unsupported", "revert")
     assert [change.after.data for change in plan.changes] == [stock]
 
 

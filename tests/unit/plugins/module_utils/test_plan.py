@@ -295,12 +295,12 @@ def test_patches_of_one_file_compose_in_one_call_and_go_in_any_order(tmp_path: P
         results.add(file.read_bytes())
         assert states(site, *come) == ["applied"] * 3
         for go in permutations((A, B, C)):
-            file.write_bytes((plan.changes[0].after.data or b""))
+            file.write_bytes(plan.changes[0].after.data or b"")
             for number, patch in enumerate(go):
                 carry_out(look(site, patch, present=False)[0])
                 assert states(site, *go) == ["pending"] * (number + 1) + ["applied"] * (2 - number)
             assert file.read_bytes() == api.encode()
-        file.write_bytes((plan.changes[0].after.data or b""))
+        file.write_bytes(plan.changes[0].after.data or b"")
         carry_out(look(site, *come, present=False)[0])
         assert file.read_bytes() == api.encode()
     assert len(results) == 1
@@ -360,9 +360,8 @@ def test_a_file_further_down_may_re_export_from_its_parents(tmp_path: Path) -> N
     patch = definition(file="sub/api.py", edits=[{"reexport": {"source": "..core", "names": ["Thing"]}}])
     plan, result = look(site, patch)
     assert (result["state"], paths(result)) == ("pending", [f"{site}/pkg/sub/api.py"])
-    assert (
-        b"from .. import core\n# >>> primus.patches: a, revision 1 >>>\nfrom ..core import (  # noqa: F401\n"
-        in (plan.changes[0].after.data or b"")
+    assert b"from .. import core\n# >>> primus.patches: a, revision 1 >>>\nfrom ..core import (  # noqa: F401\n" in (
+        plan.changes[0].after.data or b""
     )
 
 

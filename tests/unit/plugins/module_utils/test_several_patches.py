@@ -122,12 +122,11 @@ def run_states(site: Path) -> list[dict[str, Any]]:
 OVERLAPS = [
     (definition("one", CLIP), definition("two", replace("* clip(radius, a_max=LIMIT) ** 2", "* radius"))),
     (definition("one", replace("LIMIT = 10", "LIMIT = 20")), definition("two", replace("= 10\n", "= 30\n"))),
-    (definition("one", replace("LIMIT = 10", "LIMIT = 10 + 1")), definition("two", replace("10 + 1", "12"))),
     (definition("one", RAISE), definition("two", replace("def area(radius):\n    return", "def area(r):\n    return"))),
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), OVERLAPS + [(b, a) for a, b in OVERLAPS[:2] + OVERLAPS[3:]])
+@pytest.mark.parametrize(("first", "second"), OVERLAPS + [(b, a) for a, b in OVERLAPS])
 @pytest.mark.parametrize("together", [True, False])
 def test_two_patches_that_claim_the_same_text_are_a_conflict_that_names_both(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], *, together: bool
@@ -173,7 +172,7 @@ def test_what_upstream_made_is_native_by_version_or_by_the_pristine_text(tmp_pat
     for number, (version, api, patch) in enumerate(
         [
             ("2.9", API, definition("limit", replace("gone", "new"), versions="<2.5", applied_upstream=">=2.5")),
-            ("2.9", API.replace("a_max", "max"), definition("clip", CLIP)),
+            ("2.9", API.replace("= 10\n", "= 30\n"), definition("limit", replace("LIMIT = 10\n", "LIMIT = 30\n"))),
             ("2.9", API, definition("limit", CLIP, file="gone.py", versions="<2.5", applied_upstream=">=2.5")),
         ]
     ):
@@ -211,7 +210,7 @@ def test_a_patched_file_with_several_links_is_reported_as_a_poisoned_cache(tmp_p
     os.link(file, tmp_path / "cache")
     (result,) = run(tmp_path, definition("clip", CLIP))
     assert result["state"] == "applied"
-    assert "the file has 2 hard links: a package cache may hold the patched bytes" in result["message"]
+    assert "a file has 2 hard links: a package cache may hold the patched bytes" in result["message"]
 
 
 def test_a_file_that_is_not_python_is_patched_and_not_parsed(tmp_path: Path) -> None:
