@@ -110,7 +110,7 @@ def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the
     uninstall(how, python)
     assert ask(python, missing="skip") == ("missing", "skip")
     assert ask(python, "absent") == ("missing", "revert")
-    assert not (site / "idna").exists()
+    assert not (site / "idna" / "extra").exists()
     assert ask(python, "absent") == ("missing", "none")
     assert snapshot.take(cached) == before
 
