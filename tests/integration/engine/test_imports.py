@@ -1,6 +1,7 @@
 # Import checks: what they say of each way to fail, what they leave behind, and previews served from memory.
 from __future__ import annotations
 
+import json
 import os
 import py_compile
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import engine, environments, interpreters, packages, snapshot
+from lab import controller, engine, environments, interpreters, packages, snapshot
 from lab.run import run
 from module_utils import _imports
 
@@ -44,7 +45,8 @@ def prove(
     here: Path, *imports: str, timeout: float = 30.0, previews: dict[str, bytes] | None = None, **environment: str
 ) -> list[dict[str, Any]]:
     """Try imports with this interpreter."""
-    return _imports.prove(imports, previews or {}, [str(here)], timeout, environment)
+    results = _imports.prove(imports, previews or {}, [str(here)], timeout, environment)
+    return [{key: done[key] for key in done if key != "same"} for done in results]
 
 
 def module(here: Path, text: str, name: str = "mod") -> None:
@@ -68,15 +70,15 @@ def test_a_good_import_under_each_python(venv: Venv, version: str) -> None:
     environment = venv(version)
     engine.thing(environments.site_packages(environment), __init__="__version__ = '1.5'\n")
     result = engine.ask("check", environments.python_of(environment), imports=["thing", "thing.core:Thing,Thing.mro"])
-    assert [(done["name"], done["ok"], done["version"], done["proven"]) for done in result["imports"]] == [
-        ("thing", True, "1.5", False),
-        ("thing.core:Thing,Thing.mro", True, "1.5", False),
+    assert [(done["name"], done["ok"], done["version"], done["proof"]) for done in result["imports"]] == [
+        ("thing", True, "1.5", "none"),
+        ("thing.core:Thing,Thing.mro", True, "1.5", "none"),
     ]
     assert all(set(done) == KEYS for done in result["imports"])
     assert result["msg"] == "thing, thing.core:Thing,Thing.mro can be imported"
 
 
-KEYS = {"name", "ok", "proven", "seconds", "version", "cause", "error", "traceback"}
+KEYS = {"name", "ok", "proof", "blame", "seconds", "version", "cause", "error", "traceback"}
 
 
 @pytest.mark.parametrize(
@@ -590,7 +592,7 @@ def test_preview_is_what_import_inspect_and_linecache_see(venv: Venv, version: s
     engine.thing(environments.site_packages(environment))
     result = preview(environment)
     assert passed(result)
-    assert [done["proven"] for done in result["imports"]] == [True, True]
+    assert [done["proof"] for done in result["imports"]] == ["before", "before"]
     assert [(patch["state"], patch["action"]) for patch in result["patches"]] == [("pending", "apply")]
     unpatched = engine.ask("check", environments.python_of(environment), imports=["thing.api:Thing"])
     assert unpatched["imports"][0]["cause"] == "name"
@@ -688,7 +690,7 @@ def test_preview_of_what_is_applied_or_native_is_no_error(environment: Path, sit
     result = preview(environment)
     assert passed(result)
     assert result["patches"][0]["state"] == "applied"
-    assert [done["proven"] for done in result["imports"]] == [False, False]
+    assert [done["proof"] for done in result["imports"]] == ["none", "none"]
     packages.write(directory, {"api.py": "from .core import Thing\n"})
     result = preview(environment, imports=["thing.api:Thing"])
     assert passed(result)
@@ -719,11 +721,11 @@ def test_check_mode_of_a_pending_tree_proves_the_imports_and_says_so(environment
     assert engine.BLOCK in (directory / "api.py").read_bytes()
     for result in (check, run):
         assert (result["changed"], result["patches"][0]["action"]) == (True, "apply")
-        assert [(done["name"], done["ok"], done["proven"]) for done in result["imports"]] == [
-            ("thing.api:Thing", True, True)
+        assert [(done["name"], done["ok"], done["proof"]) for done in result["imports"]] == [
+            ("thing.api:Thing", True, "before")
         ]
     again = engine.ask("patch", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
-    assert [(done["ok"], done["proven"]) for done in again["imports"]] == [(True, False)]
+    assert [(done["ok"], done["proof"]) for done in again["imports"]] == [(True, "none")]
 
 
 def test_a_patch_whose_proof_fails_is_not_written(environment: Path, site: Path) -> None:
@@ -765,3 +767,181 @@ def test_transformers_without_torch_reports_the_missing_dependency(environment: 
         assert module_result["cause"] == "dependency"
         assert module_result["error"].startswith("needs the module torch, which is not installed: ")
     assert file.read_bytes() == stock
+
+
+# --- previews of what comes and goes, and whose failure it is
+
+
+TREE = {
+    "pkg/__init__.py": "",
+    "pkg/old.py": "name = 'old'\n",
+    "pkg/sub/__init__.py": "",
+    "pkg/sub/deep.py": "from ..old import name\n",
+    "plain.py": "name = 'plain'\n",
+}
+COMES_AND_GOES: list[tuple[dict[str, bytes | None], str, bool, str | None]] = [
+    ({"pkg/new.py": b"name = 'new'\n"}, "pkg.new:name", True, None),
+    ({"pkg/more/__init__.py": b"", "pkg/more/deep.py": b"from ..old import name\n"}, "pkg.more.deep:name", True, None),
+    ({"pkg/more/deep.py": b"name = 1\n"}, "pkg.more.deep:name", True, None),
+    ({"top.py": b"import pkg.old\n"}, "top", True, None),
+    ({"plain/__init__.py": b"from .inside import name\n", "plain/inside.py": b"name = 1\n"}, "plain:name", True, None),
+    ({"pkg/old.py": None}, "pkg.old", False, "name"),
+    ({"pkg/old.py": None}, "pkg.sub.deep", False, "dependency"),
+    ({"pkg/old.py": None, "pkg/old/__init__.py": b"name = 'moved'\n"}, "pkg.sub.deep:name", True, None),
+    ({"pkg/__init__.py": None}, "pkg.old:name", True, None),
+    ({"pkg/sub/__init__.py": None}, "pkg.sub.deep:name", True, None),
+    ({"plain.py": None}, "plain", False, "name"),
+    ({"plain.py": None}, "pkg.old", True, None),
+    ({"pkg/new.py": b"("}, "pkg.new", False, "exception"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reference", "ok", "cause"), COMES_AND_GOES)
+@pytest.mark.parametrize("version", ["3.8", ""])
+def test_modules_that_come_and_go_are_previewed_as_they_will_be(
+    venv: Venv,
+    changes: dict[str, bytes | None],
+    reference: str,
+    ok: bool,  # noqa: FBT001
+    cause: str | None,
+    version: str,
+) -> None:
+    """What the preview shows is what the same import does once the files are so."""
+    environment = venv(version)
+    site = environments.site_packages(environment)
+    packages.write(site, TREE)
+    before = snapshot.take(site)
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from module_utils import _imports\n"
+        "asked = json.loads(sys.argv[2])\n"
+        "previews = {path: text if text is None else text.encode() for path, text in asked['previews'].items()}\n"
+        "print(json.dumps(_imports.prove([asked['import']], previews, [], 60.0, {}, proof='before')))\n"
+    )
+
+    def prove(previews: dict[str, str | None]) -> dict[str, Any]:
+        asked = json.dumps({"import": reference, "previews": previews})
+        python = environments.python_of(environment)
+        (done,) = json.loads(run(python, "-B", "-c", code, str(controller.ROOT / "plugins"), asked))
+        return done
+
+    shown = prove({str(site / name): text if text is None else text.decode() for name, text in changes.items()})
+    assert (shown["ok"], shown["cause"], shown["proof"]) == (ok, cause, "before"), shown
+    assert snapshot.take(site) == before
+    for name, text in changes.items():
+        if text is None:
+            (site / name).unlink()
+        else:
+            packages.write(site, {name: text})
+    real = prove({})
+    assert (real["ok"], real["cause"]) == (ok, cause), real
+
+
+FAILS = "raise IndexError('list index out of range')\n"
+
+
+def test_whose_failure_it_is_is_told(tmp_path: Path) -> None:
+    packages.write(tmp_path, {"good.py": "", "bad.py": FAILS, "other.py": "import os\nraise OSError(os.getpid())\n"})
+    previews: dict[str, bytes | None] = {
+        str(tmp_path / "good.py"): FAILS.encode(),
+        str(tmp_path / "new.py"): b"x = 1\n",
+    }
+    results = _imports.prove(["good", "bad", "other", "new"], previews, [str(tmp_path)], 30.0, {}, proof="before")
+    told = [(done["ok"], done["blame"], done["same"]) for done in results]
+    assert told == [
+        (False, "patch", False),
+        (False, "environment", True),
+        (False, "environment", False),
+        (True, None, False),
+    ]
+    message = _imports.refusal(results)
+    assert message is not None
+    assert "good (IndexError: list index out of range)" in message
+    assert "bad (fails without the patch as well: IndexError: list index out of range in " in message
+    assert _imports.refusal(results, True) == message  # noqa: FBT003
+    assert _imports.refusal(results[1:2], True) is None  # noqa: FBT003
+    assert "bad (fails without the patch as well" in _imports.accepted(results[1:2])
+
+
+def test_a_host_with_a_toolkit_and_no_gpu_is_told_the_way_out(tmp_path: Path) -> None:
+    """The same error from a function of the same name: the real one is torch's, on a build host."""
+    text = "def _get_cuda_arch_flags():\n    return [][0]\n_get_cuda_arch_flags()\n"
+    packages.write(tmp_path, {"bad.py": text, "good.py": ""})
+    previews: dict[str, bytes | None] = {str(tmp_path / "good.py"): b"x = 1\n"}
+    message = _imports.refusal(_imports.prove(["bad"], previews, [str(tmp_path)], 30.0, {}, proof="before"))
+    assert message is not None
+    assert "a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST in import_environment" in message
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_change_is_written_where_the_imports_fail_as_before_if_that_is_accepted(
+    environment: Path,
+    site: Path,
+    accepts: bool,  # noqa: FBT001
+) -> None:
+    directory = engine.thing(site)
+    packages.write(site, {"bad.py": FAILS})
+    python = environments.python_of(environment)
+    choice = "accept_unchanged" if accepts else "refuse"
+    result = engine.ask("patch", python, definitions=[engine.PATCH], imports=["bad"], validate_failure=choice)
+    assert [(done["ok"], done["proof"], done["blame"]) for done in result["imports"]] == [
+        (False, "before", "environment")
+    ]
+    assert (engine.BLOCK in (directory / "api.py").read_bytes()) is accepts
+    assert bool(result.get("failed")) is not accepts
+    assert "fails without the patch as well: IndexError" in result["msg"]
+
+
+JSON = {
+    **engine.PATCH,
+    "name": "thing_table",
+    "file": "table.json",
+    "edits": [{"replace": {"before": '"limit": 3', "after": '"limits": 3'}}],
+}
+READS = "import json, os\nLIMIT = json.load(open(os.path.join(os.path.dirname(__file__), 'table.json')))['limit']\n"
+
+
+def table(site: Path) -> Path:
+    files = {"thing/__init__.py": READS, "thing/table.json": '{"limit": 3}\n'}
+    packages.install(site, "thing", "1.5", files)
+    return site / "thing" / "table.json"
+
+
+def test_what_cannot_be_shown_from_memory_is_written_tried_and_put_back(environment: Path, site: Path) -> None:
+    file = table(site)
+    python = environments.python_of(environment)
+    before = snapshot.take(site)
+    check = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"], check_mode=True)
+    assert snapshot.take(site) == before
+    assert [(done["ok"], done["proof"]) for done in check["imports"]] == [(True, "none")]
+    assert "imports are tried once the change is written, as table.json cannot be shown from memory" in check["msg"]
+    result = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"])
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert [(done["ok"], done["proof"], done["blame"]) for done in result["imports"]] == [(False, "after", "patch")]
+    assert "what was written has been put back" in result["msg"]
+    assert file.read_text() == '{"limit": 3}\n'
+    good = {**JSON, "edits": [{"replace": {"before": "3", "after": "4"}}]}
+    result = engine.ask("patch", python, definitions=[good], imports=["thing:LIMIT"])
+    assert [(done["ok"], done["proof"]) for done in result["imports"]] == [(True, "after")]
+    assert result["changed"], result["msg"]
+    assert json.loads(next((site / "primus-patches" / "facts").iterdir()).read_text())["proof"] == "after"
+
+
+def test_a_proof_that_a_killed_run_owes_is_not_applied_and_is_settled_by_the_next(
+    environment: Path, site: Path
+) -> None:
+    file = table(site)
+    python = environments.python_of(environment)
+    assert engine.ask("patch", python, definitions=[JSON])["changed"]
+    (fact,) = (site / "primus-patches" / "facts").iterdir()
+    fact.write_text(json.dumps({**json.loads(fact.read_text()), "proof": "owed"}))
+    assert engine.look(python, definitions=[JSON])["state"] == "pending"
+    result = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"])
+    assert result["failed"]
+    assert file.read_text() == '{"limit": 3}\n'
+    good = {**JSON, "edits": [{"replace": {"before": "3", "after": "4"}}]}
+    assert engine.ask("patch", python, definitions=[good])["changed"]
+    for fact in (site / "primus-patches" / "facts").iterdir():
+        fact.write_text(json.dumps({**json.loads(fact.read_text()), "proof": "owed"}))
+    result = engine.ask("patch", python, definitions=[good], imports=["thing:LIMIT"])
+    assert (result["changed"], result["imports"][0]["proof"]) == (True, "after"), result["msg"]
+    assert engine.look(python, definitions=[good])["state"] == "applied"
