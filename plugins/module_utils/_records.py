@@ -23,6 +23,7 @@ from ._environment import Package, Place
 from ._errors import Conflict
 
 _LONGEST = 200  # characters of a version
+_MOST_COMPARED = 100  # files by which distributions that claim the same ones are told apart
 _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", ".git")  # what the top of a source tree has
 
 
@@ -44,8 +45,8 @@ def owner(place: Place, names: Sequence[str]) -> Distribution | None:
     """The distribution that a file belongs to; None where there is none.
 
     That is the one whose RECORD lists the file or, for a file that no installer wrote, the package around it; else one
-    of these ``names`` (a distribution's, or a package's). Raises Conflict where several list it and the version in the
-    source does not tell which of them is there, and OSError where that cannot be read.
+    of these ``names`` (a distribution's, or a package's). Raises Conflict where several list it, and neither the hashes
+    of their files nor the version in the source tell which is there, and OSError where that cannot be read.
     """
     return _claimant(place, names) or next(_named(place, names), None)
 
@@ -148,7 +149,7 @@ def _claimant(place: Place, names: Sequence[str]) -> Distribution | None:
             sources = [package] if package else [place.relative, *(name.replace(".", "/") for name in names)]
             literal = _literal_version(os.path.join(place.root, source) for source in sources)
             told = ", ".join("%s %s" % (claim.name, claim.version or "(unknown version)") for claim in claims)
-            claims = _true(each, claims) or [claim for claim in claims if claim.version == literal]
+            claims = _true(place, claims) or [claim for claim in claims if claim.version == literal]
             if len(claims) != 1:
                 raise Conflict(
                     "%s is claimed by several installed distributions (%s): an upgrade was interrupted; "
@@ -160,12 +161,28 @@ def _claimant(place: Place, names: Sequence[str]) -> Distribution | None:
 
 
 def _true(place: Place, claims: Sequence[Distribution]) -> list[Distribution]:
-    """Of the distributions that list a file the one whose hash it has; none where that is not one alone."""
-    data = _files.read(place._replace(path=os.path.join(place.root, place.relative)).path)
-    if data is None:
-        return []
-    found = [claim for claim in claims if matches(data, recorded(claim, place.relative) or "")]
-    return found if len(found) == 1 else []
+    """Of several distributions the one whose files are there, by their hashes; none where that is not one alone.
+
+    Not by the one file that is asked about: once that is patched, it would no longer tell.
+    """
+    lists = [_hashes(claim) for claim in claims]
+    shared = sorted(file for file in lists[0] if all(file in each for each in lists))
+    differing = [file for file in shared if len({each[file] for each in lists}) > 1]
+    found: dict[str, Distribution] = {}
+    for file in differing[:_MOST_COMPARED]:
+        data = _files.read(os.path.join(place.root, file))
+        if data is not None:
+            found.update((claim.info, claim) for claim, each in zip(claims, lists) if matches(data, each[file]))
+    return list(found.values()) if len(found) == 1 else []
+
+
+def _hashes(distribution: Distribution) -> dict[str, str]:
+    """The files that a RECORD has a hash of."""
+    text = (_files.read(os.path.join(distribution.info, "RECORD")) or b"").decode("utf-8", "surrogateescape")
+    try:
+        return {row[0]: row[1] for row in csv.reader(text.splitlines()) if len(row) > 1 and row[1]}
+    except csv.Error:
+        return {}
 
 
 def _package_around(place: Place) -> str:

@@ -162,6 +162,20 @@ def test_two_that_list_a_file_are_told_by_the_version_in_the_source(tmp_path: Pa
         owner(tmp_path)
 
 
+def test_two_that_list_a_file_are_told_by_the_hashes_of_all_files_also_once_it_is_patched(tmp_path: Path) -> None:
+    for number in ("1.4", "1.5"):
+        files = dict.fromkeys(("thing/api.py", "thing/b.py", "thing/c.py"), "LIMIT = %r\n" % number)
+        packages.install(tmp_path, "thing", number, {"thing/__init__.py": "", **files})
+    assert owner(tmp_path) == ("thing", "1.5")
+    packages.write(tmp_path, {"thing/api.py": "LIMIT = 20\n"})
+    for name in ("thing/api.py", "thing/b.py", "thing/__init__.py", "thing/new.py"):
+        assert owner(tmp_path, name) == ("thing", "1.5")
+        assert version(tmp_path, relative=name) == "1.5"
+    packages.write(tmp_path, {"thing/b.py": "LIMIT = '1.4'\n"})
+    with pytest.raises(Conflict, match="an upgrade was interrupted"):  # (files of both are there)
+        owner(tmp_path)
+
+
 def test_two_of_which_one_lists_the_file(tmp_path: Path) -> None:
     packages.install(tmp_path, "thing", "1.4", {"thing/gone.py": ""})
     packages.install(tmp_path, "thing", "1.5", THING)
