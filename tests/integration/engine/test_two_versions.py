@@ -1,17 +1,19 @@
-# Edits: what git says of two releases of a real package makes the older one's files the newer one's, byte for byte.
+# What git says of two releases of a real package makes the older one's files the newer one's, byte for byte, and back.
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from lab import wheels
-from module_utils import _edits, _patch
+from module_utils import _edits, _engine, _patch
 from module_utils._edits import ABSENT, Target, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 # Of each pair, what git must find in it, for the test to be about it.
 PAIRS = [
@@ -33,6 +35,23 @@ def test_a_diff_between_two_releases_makes_one_of_the_other(
     assert f"\n{said} " in diff
     assert patched(diff, package, before) == after
     assert patched(git_diff(package, after, before, tmp_path / "back"), package, after) == before
+
+
+@pytest.mark.parametrize(("package", "project", "older", "newer", "said"), PAIRS)
+def test_a_patch_of_all_files_applies_and_gives_the_older_release_back(
+    package: str, project: str, older: str, newer: str, said: str, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(wheels.unpacked(project, older), site)
+    before, after = tree(site / package), tree(wheels.unpacked(project, newer) / package)
+    everything = contents(site)
+    diff = git_diff(package, before, after, tmp_path / "there")
+    assert f"\n{said} " in diff
+    assert call(site, package, diff)["changed"]
+    assert tree(site / package) == after
+    assert [found["state"] for found in call(site, package, diff)["patches"]] == ["applied"]
+    assert call(site, package, diff, state="absent")["changed"]
+    assert contents(site) == everything
 
 
 def test_a_diff_has_the_executable_bit_and_empty_files(tmp_path: Path) -> None:
@@ -75,17 +94,7 @@ def git_diff(package: str, before: Mapping[str, Text], after: Mapping[str, Text]
 
 def patched(diff: str, package: str, before: Mapping[str, Text]) -> dict[str, Text]:
     """Return all files with the diff as the edits of one patch, in memory; each must parse as the file before did."""
-    patch = _patch.load(
-        {
-            "name": "two_versions",
-            "package": package,
-            "versions": "*",
-            "reason": "The other release is wanted.",
-            "upstream": "none",
-            "retire": "never",
-            "edits": [{"diff": diff}],
-        }
-    )
+    patch = _patch.load(definition(package, diff))
     found = dict(before)
     for file in patch.files():
         text = before.get(file, ABSENT)
@@ -98,3 +107,27 @@ def patched(diff: str, package: str, before: Mapping[str, Text]) -> dict[str, Te
         _edits.check(file, before.get(file, ABSENT), text)
         found[file] = text
     return {file: text for file, text in found.items() if text.data is not None}
+
+
+def definition(package: str, diff: str) -> dict[str, Any]:
+    return {
+        "name": "two_versions",
+        "package": package,
+        "versions": "*",
+        "reason": "The other release is wanted.",
+        "upstream": "none",
+        "retire": "never",
+        "edits": [{"diff": diff}],
+    }
+
+
+def call(site: Path, package: str, diff: str, **more: Any) -> dict[str, Any]:
+    result = _engine.run({"operation": "patch", "definitions": [definition(package, diff)], "path": str(site), **more})
+    assert not result.get("failed"), result["msg"]
+    return result
+
+
+def contents(site: Path) -> dict[str, bytes]:
+    """Return the contents of all files but the store's."""
+    found = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
+    return {file: path.read_bytes() for file, path in found.items() if not file.startswith("primus-patches/")}

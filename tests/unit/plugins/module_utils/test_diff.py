@@ -297,7 +297,7 @@ def patched(diff: str, package: str | None, before: dict[str, Text]) -> dict[str
             Text(b"a"),
             "expected a file that is empty without the diff's lines, found 1 bytes more",
         ),
-        (Diff("x", removes=True), ABSENT, "expected a file to edit, found none"),
+        (Diff("x", removes=True), ABSENT, "expected the file x, found none"),
         (Delete("x", moved=True), ABSENT, "expected a file to delete, found none"),
     ],
 )

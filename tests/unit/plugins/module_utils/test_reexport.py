@@ -360,8 +360,6 @@ NESTED = b"".join(b" " * depth + b"if x:\n" for depth in range(150)) + b" " * 15
         (b"# coding: no_such_codec\nimport a\n", "no_such_codec"),
         (b"# coding: rot13\nimport a\n", "rot13"),
         (b"\xef\xbb\xbf# coding: latin-1\nimport a\n", "with BOM"),
-        (b"import a\n\0", "null bytes"),
-        ("import a\n".encode("utf-16"), "."),
         (b"import a\n" + NESTED, "too many levels of indentation"),
         (b"import a\nx = " + b"(" * 5000 + b")" * 5000 + b"\n", "."),
         (b"import a\nx = " + b"-" * 100000 + b"1\n", "."),
@@ -373,6 +371,12 @@ def test_a_file_that_does_not_parse_is_a_conflict_that_says_where(text: bytes, r
     with pytest.raises(Conflict, match=f"^the file does not parse.*(?:{reason})") as caught:
         do(text)
     assert not str(caught.value).endswith(": ")
+
+
+@pytest.mark.parametrize("text", [b"import a\n\0", "import a\n".encode("utf-16")])
+def test_a_file_that_is_no_text_is_a_conflict(text: bytes) -> None:
+    with pytest.raises(Conflict, match=r"expected text in module\.py, found a binary file"):
+        do(text)
 
 
 def test_what_only_some_pythons_can_parse_is_patched_or_a_conflict() -> None:
@@ -511,7 +515,7 @@ def test_made_is_a_module_that_binds_every_name() -> None:
 
 
 def test_a_file_that_is_not_there_is_a_conflict() -> None:
-    with pytest.raises(Conflict, match="expected a file to edit, found none"):
+    with pytest.raises(Conflict, match=r"expected the file module\.py, found none"):
         EDIT.do(_edits.ABSENT, target())
     assert EDIT.undo(_edits.ABSENT, target()) == _edits.ABSENT
 
