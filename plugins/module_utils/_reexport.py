@@ -147,11 +147,6 @@ def blocks(text: bytes) -> list[Block]:
     ]
 
 
-def marks_of(text: bytes) -> list[tuple[str, int, int]]:
-    """Owner, revision and line of each block that ``blocks`` finds."""
-    return [(block["owner"].decode(), int(block["revision"]), line(text, block.start())) for block in _statements(text)]
-
-
 def without_blocks(text: bytes) -> bytes:
     """The text without the blocks of all owners."""
     found = _statements(text)

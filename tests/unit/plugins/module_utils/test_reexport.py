@@ -484,17 +484,16 @@ def test_a_file_is_unpatched_whatever_the_owners() -> None:
     )
 
 
-def test_marks_tell_who_which_revision_and_where() -> None:
+def test_blocks_tell_who_which_revision_and_what() -> None:
     text = done(done("import a\r\nx = 1", owner="b", revision=2), owner="a", revision=3)
-    assert _reexport.marks_of(text) == [("a", 3, 2), ("b", 2, 8)]
     assert _reexport.blocks(text) == [("a", 3, ".core", ("Thing", "other")), ("b", 2, ".core", ("Thing", "other"))]
-    assert _reexport.blocks(b"import a\n") == _reexport.marks_of(b"(") == []
+    assert _reexport.blocks(b"import a\n") == _reexport.blocks(b"(") == []
 
 
 def test_a_block_in_a_string_is_none() -> None:
     quoted = f'x = """\n{block(owner="b")}"""\nimport a\n'
     after = done(quoted)
-    assert _reexport.marks_of(after) == [(OWNER, 1, 10)]
+    assert [found.owner for found in _reexport.blocks(after)] == [OWNER]
     assert _reexport.without_blocks(after) == quoted.encode()
     with pytest.raises(Conflict, match="the file does not parse"):
         _reexport.blocks(f"{block()}(".encode())
