@@ -222,6 +222,8 @@ def _same(fact: Fact, owner: Distribution | None) -> bool:
     """Whether a fact is about the distribution that is there, of that version."""
     if fact.dist is None or owner is None:
         return fact.dist is None and owner is None
+    if fact.dist[3] is None:  # (metadata that a build makes again, of files that no installer wrote)
+        return fact.dist[0] == owner.name
     return tuple(fact.dist[:3]) == (owner.name, owner.version, os.path.basename(owner.info))
 
 

@@ -98,7 +98,10 @@ def _package(patch: Patch, path: str | None) -> Home:
 
 def _distribution(patch: Patch, path: str | None) -> Home:
     title = str(patch.distribution)
-    place = _environment.site_place(title, patch.files()[0], path)
+    try:
+        place = _environment.site_place(title, patch.files()[0], path)
+    except Conflict:  # (which the look at the file will say)
+        place = _environment.site_place(title, "METADATA", path)
     if place is None:
         message = "distribution %s: expected it in %s, found none" % (title, path or "this environment")
         return Home(title, None, None, "", None, message, path)

@@ -29,9 +29,10 @@ VERSION = 1
 SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report.schema.json"
 STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 
-_PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
-_DETAILS = ("copy_id", "file", "bytecode", "others", "distributions")
-_IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
+_PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "message")
+_DETAILS = ("copy_id", "others", "distributions")
+_FILE = ("path", "integrity", "file", "bytecode")
+_IMPORT = ("name", "ok", "proof", "blame", "seconds", "version", "cause", "error")
 _WHERE = ("python", "python_version", "prefix", "path")
 
 # What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
@@ -211,13 +212,14 @@ def _environment(
         "patches": [
             {
                 **{key: patch.get(key) for key in _PATCH},
+                "files": [{key: file.get(key) for key in _FILE} for file in patch.get("files") or ()],
                 "predicted": predicted,
                 **{key: patch.get(key) for key in _DETAILS},
             }
             for patch in patches
         ],
         "imports": [
-            {**{key: entry.get(key) for key in _IMPORT}, "proven": bool(entry.get("proven"))}
+            {**{key: entry.get(key) for key in _IMPORT}, "proof": entry.get("proof") or "none"}
             for entry in result.get("imports") or ()
         ],
         "processes": result.get("processes"),
@@ -335,17 +337,20 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
 
 
 def _notes(patch: Data) -> t.Iterator[tuple[str, str]]:
-    stale = [entry for entry in patch["bytecode"] or () if entry["fresh"] is False]
-    for entry in stale:
-        if entry["mode"] == "unchecked-hash":
-            yield "stale_unchecked", entry["path"]
-    if any(entry["mode"] != "unchecked-hash" and entry["ours"] for entry in stale):
-        yield "stale", patch["path"] or ""
-    if patch["integrity"] == "foreign":
-        yield "foreign", patch["path"] or ""
+    for file in patch["files"]:
+        stale = [entry for entry in file["bytecode"] or () if entry["fresh"] is False]
+        for entry in stale:
+            if entry["mode"] == "unchecked-hash":
+                yield "stale_unchecked", entry["path"]
+        if any(entry["mode"] != "unchecked-hash" and entry["ours"] for entry in stale):
+            yield "stale", file["path"]
+        if file["integrity"] == "foreign":
+            yield "foreign", file["path"]
     if len(patch["distributions"] or ()) > 1:
         yield "distributions", ", ".join(patch["distributions"])
-    if patch["state"] in ("applied", "outdated") and ((patch["file"] or {}).get("links") or 1) > 1:
-        yield "links", f"{patch['path']} has {patch['file']['links']} hard links"
+    for file in patch["files"] if patch["state"] in ("applied", "outdated") else ():
+        links = (file["file"] or {}).get("links") or 1
+        if links > 1:
+            yield "links", f"{file['path']} has {links} hard links"
     for other in patch["others"] or ():
         yield "others", f"{other['path']} ({other['version'] or 'unknown version'}, {other['where']})"

@@ -25,8 +25,8 @@ if t.TYPE_CHECKING:
 
 MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_patch_info", "import_check"))
 
-FAIL_STATES = STATES[2:]
-"""What counts as wrong in an audit unless said otherwise: every state but applied and native."""
+FAIL_STATES = STATES[3:]
+"""What counts as wrong in an audit unless said otherwise: every state but applied, native and unneeded."""
 
 #: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
 _REFUSED = ("unsupported", "conflict", "missing")
@@ -142,7 +142,9 @@ def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[
     action, reason = patch["action"], patch.get("message") or ""
     imports = result.get("imports") or []
     if not failure:
-        proven = "imports proven" if all(entry.get("proven") for entry in imports) else "imports work"
+        proven = (
+            "imports proven" if all(entry.get("proof") in ("before", "after") for entry in imports) else "imports work"
+        )
         return action, _joined(reason, proven if imports else "")
     if _broken(imports):
         return "failed", _joined(reason, failure)
