@@ -23,6 +23,13 @@ SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
 _LONGEST = 4000  # characters of an error or a traceback
 _TEXTS = ("version", "cause", "error", "traceback")
 _MAYBE_CUT = 16000  # characters from which on a text may have been cut before, maybe within a secret
+_HOW = {
+    "before": "with the change served from memory; nothing was written",
+    "after": "with the change written",
+    "none": "as the files are",
+}
+_CALL = re.compile(r'^[ |]*File "([^"]+)", line \d+(?:(,?) in (\S+))?', re.MULTILINE)  # (faulthandler has no comma)
+_NO_GPU = "; a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST (import_environment), e.g. 9.0"
 _PRIVATE = (  # what libraries write below a user's home when they are merely imported
     "HOME",
     "XDG_CACHE_HOME",
@@ -41,8 +48,11 @@ def check(imports: Sequence[str]) -> None:
 
 
 def servable(path: str) -> bool:
-    """Whether a change of a file can be shown to imports from memory: only that of Python source can."""
-    return path.endswith(".py")
+    """Whether a change of a file can be shown to imports from memory: that of Python source that they themselves run.
+
+    What ``site`` imports runs when the interpreter starts, before anything can be shown to it.
+    """
+    return path.endswith(".py") and os.path.basename(path) not in ("sitecustomize.py", "usercustomize.py")
 
 
 def prove(
@@ -54,20 +64,19 @@ def prove(
     only_roots: bool = False,
     proof: str = "none",
 ) -> list[dict[str, Any]]:
-    """Try the imports, and those that fail with ``previews`` once more without them, within the time that is left.
+    """Try the imports; with proof ``before``, those that fail once more ``without`` the change.
 
-    ``previews``: bytes to be served in place of files, by path; None where the file is to be away. ``roots`` come first
-    on ``sys.path``. ``timeout``: seconds for all imports together. ``environment``: variables, which win over the
-    private caches of the process. ``only_roots``: no code is run that anybody but root may write. ``proof``: what the
-    results are to say of when they were tried (before, after, none).
-    Returns one result an import, in order, as documented for the modules' ``imports``; and ``same``: whether a failure
-    is the same without the change.
+    ``previews``: bytes to be served in place of files, by path; None where the file is to be away, or a directory that
+    goes with the last file in it. ``roots`` come first on ``sys.path``. ``timeout``: seconds for all imports together,
+    those without the change included. ``environment``: variables for the process, which win over its private caches.
+    ``only_roots``: no code is run that anybody but root may write. ``proof``: ``before`` the change is written,
+    ``after`` it was, or ``none`` where there is no change.
+    Returns one result an import, in order, as documented for the modules' ``imports``, and ``same``: whether the import
+    fails in the same way without the change. Raises DefinitionError for what cannot be variables.
     """
-    deadline = time.monotonic() + timeout
-    results = _try(imports, previews, roots, timeout, environment, only_roots)
-    for result in results:
-        result.update(proof=proof, blame=None, same=False)
-    return without(results, roots, deadline - time.monotonic(), environment, only_roots) if previews else results
+    found = _try(imports, previews, roots, timeout, environment, only_roots)
+    results = [dict(result, proof=proof, blame=None, same=False) for result in found]
+    return without(results, roots, timeout, environment, only_roots) if proof == "before" else results
 
 
 def without(
@@ -77,57 +86,104 @@ def without(
     environment: Mapping[str, str],
     only_roots: bool = False,
 ) -> list[dict[str, Any]]:
-    """The results, with ``blame`` for each that failed, which is tried once more with the files as they are."""
-    failed = [result["name"] for result in results if not result["ok"] and result["cause"] != "not_tried"]
-    tried = _try(failed, {}, roots, timeout, environment, only_roots) if failed and timeout > 0 else []
-    again = {result["name"]: result for result in tried if result["cause"] != "not_tried"}
-    return [_blamed(result, again[result["name"]]) if result["name"] in again else dict(result) for result in results]
+    """The results of a change, with blame: imports that failed are tried with the files as they are, without it.
+
+    All parameters as they were for ``prove``: of ``timeout`` what the results took is used up.
+    """
+    failed = [result["name"] for result in results if _is_comparable(result)]
+    left = timeout - sum(result["seconds"] for result in results)
+    return blame(results, _try(failed, {}, roots, left, environment, only_roots) if failed and left > 0 else [])
 
 
-def refusal(results: Sequence[Mapping[str, Any]], accepts_unchanged: bool = False) -> str | None:
-    """Why a change is refused for its imports, or what failed without one; None where nothing stands against it."""
+def blame(results: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The results, with whose failure each is.
+
+    ``again``: what became of imports that failed, without the change; in the same order, as an import may be named
+    twice. Where that ended by the time limit, or is not there, nobody is to blame.
+    """
+    found = []
+    others = list(again)
+    for result in results:
+        other = others.pop(0) if others and _is_comparable(result) else None
+        found.append(dict(result) if other is None else {**result, **_blamed(result, other)})
+    return found
+
+
+def refusal(results: Sequence[Mapping[str, Any]], accept_unchanged: bool = False) -> str | None:
+    """What is said of failed imports; None where all passed, or where failures that are no patch's are accepted."""
     failed = [result for result in results if not result["ok"]]
-    if not failed or (accepts_unchanged and all(result["same"] for result in failed)):
+    if not failed or (accept_unchanged and all(map(_is_unchanged, failed))):
         return None
-    how = {
-        "before": "with the change served from memory; nothing was written",
-        "after": "with the change written",
-        "none": "as the files are",
-    }[failed[0]["proof"]]
-    return "import failed, %s: %s" % (how, "; ".join("%s (%s)" % (each["name"], _told(each)) for each in failed))
+    message = "import failed, %s: %s" % (_HOW[failed[0]["proof"]], "; ".join(map(_said, failed)))
+    if all(map(_is_unchanged, failed)):
+        message += ". With validate_failure: accept_unchanged, site_patch writes all the same"
+    return message
 
 
 def accepted(results: Sequence[Mapping[str, Any]]) -> str:
-    """What is to be said of imports that fail in the same way without the change; nothing where none does."""
-    failed = [result for result in results if not result["ok"]]
-    told = "; ".join("%s (%s)" % (each["name"], _told(each)) for each in failed)
-    return "accepted, as validate_failure asks: %s" % told if failed else ""
+    """What is said of imports that fail in the same way without the change; nothing where none does."""
+    failed = [_said(result) for result in results if not result["ok"]]
+    return "failed imports accepted (validate_failure: accept_unchanged): %s" % "; ".join(failed) if failed else ""
 
 
-def _blamed(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
-    """A failed result, held against the same import without the change."""
-    if again["ok"]:
-        return {**result, "blame": "patch", "same": False}
-    same = (result["cause"], _plain(result["error"])) == (again["cause"], _plain(again["error"]))
-    return {**result, "blame": "environment", "same": same}
+def _is_comparable(result: Mapping[str, Any]) -> bool:
+    """Whether a failure can be held against another one; the time limit says nothing of an import."""
+    return not result["ok"] and result["cause"] not in ("timeout", "not_tried")
 
 
-def _plain(error: str | None) -> str:
-    """An error without what differs from run to run: addresses, and seconds."""
-    return re.sub(r"0x[0-9a-f]+|[0-9]+(?:\.[0-9]+)? s\b", "", error or "")
+def _is_unchanged(result: Mapping[str, Any]) -> bool:
+    return bool(result["blame"] == "environment" and result["same"])
 
 
-def _told(result: Mapping[str, Any]) -> str:
-    """What is to be said of one failure, and whose it is."""
-    error = str(result["error"])
-    if result["blame"] != "environment":
-        return error
-    where = re.findall(r'File "([^"]+)", line \d+, in (\w+)', result["traceback"] or "")
-    place = where[-1][0].rpartition("site-packages/")[2] if where else ""
-    hint = ""
-    if where and where[-1] == (where[-1][0], "_get_cuda_arch_flags"):
-        hint = "; a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST in import_environment, to 9.0 for an H100"
-    return "fails without the patch as well: %s%s%s" % (error, " in " + place if place else "", hint)
+def _blamed(result: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What a failed result has to say beyond itself, by the same import without the change."""
+    if other["ok"]:
+        return {"blame": "patch"}
+    if not _is_comparable(other):
+        return {}
+    same = _essence(result) == _essence(other)
+    error = "fails without the patch as well: " + _located(other)
+    if not same:
+        error = "%s; without the patch it fails, too, otherwise: %s" % (result["error"], _located(other))
+    return {"blame": "environment", "same": same, "error": error[:_LONGEST]}
+
+
+def _essence(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What two failures have in common that are the same one: addresses and times differ from run to run."""
+    error = re.sub(r"\b0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds?)\b)", "N", result["error"])
+    return result["cause"], error, _innermost(result)[0]
+
+
+def _located(result: Mapping[str, Any]) -> str:
+    """The error, where it came from, and what to do where that is known."""
+    file = _innermost(result)[0]
+    for directory in ("/site-packages/", "/dist-packages/"):
+        file = file.rpartition(directory)[2]
+    where = " in %s" % file if file else ""
+    return "%s%s%s" % (result["error"], where, _hint(result))
+
+
+def _hint(result: Mapping[str, Any]) -> str:
+    """What to do about a failure, where that is known."""
+    if result["error"].startswith("IndexError") and _innermost(result)[1] == "_get_cuda_arch_flags":
+        return _NO_GPU
+    return ""
+
+
+def _innermost(result: Mapping[str, Any]) -> tuple[str, str]:
+    """File and function in which an import failed, by its traceback; empty where that has none."""
+    calls = [call for call in _CALL.findall(result["traceback"] or "") if not call[0].startswith("<")]
+    if not calls:
+        return "", ""
+    crashed = not any(comma for _file, comma, _function in calls)  # (then the innermost comes first)
+    file, _comma, function = calls[0 if crashed else -1]
+    return file, function
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """One failed import, and whose failure it is."""
+    whose = {"patch": "; without the patch it can be imported", "environment": ""}.get(result["blame"], _hint(result))
+    return "%s (%s%s)" % (result["name"], result["error"], whose)
 
 
 def _try(
