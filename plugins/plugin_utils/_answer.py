@@ -212,7 +212,7 @@ _PATCH = _keys(
         "revision": _maybe(_COUNT),
         "revision_found": _maybe(_COUNT),
         "integrity": _INTEGRITY,
-        "files": _maybe(_each(_PATCHED)),
+        "files": _each(_PATCHED),
         "message": _maybe(_TEXT),
         "copy_id": _maybe(_name),
         "others": _maybe(_each(_OTHER)),
@@ -222,7 +222,7 @@ _PATCH = _keys(
 _IMPORT = _keys(
     dict(name=_full_name, ok=_flag),
     dict(
-        proof=_maybe(_one_of("before", "after", "none")),
+        proof=_one_of("before", "after", "none"),
         blame=_maybe(_one_of("patch", "environment")),
         seconds=_maybe(_number),
         version=_maybe(_name),

@@ -142,10 +142,8 @@ def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[
     action, reason = patch["action"], patch.get("message") or ""
     imports = result.get("imports") or []
     if not failure:
-        proven = (
-            "imports proven" if all(entry.get("proof") in ("before", "after") for entry in imports) else "imports work"
-        )
-        return action, _joined(reason, proven if imports else "")
+        proven = all(entry.get("proof") in ("before", "after") for entry in imports)
+        return action, _joined(reason, ("imports proven" if proven else "imports work") if imports else "")
     if _broken(imports):
         return "failed", _joined(reason, failure)
     refused = [other for other in result["patches"] if other["state"] in _REFUSED and other["action"] != "skip"]

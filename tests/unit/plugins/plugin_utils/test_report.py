@@ -13,6 +13,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL
 from ansible_collections.primus.patches.tests.lab.observations import (
     PYTHON,
     Observation,
+    file,
     imported,
     looked,
     lost,
@@ -200,12 +201,17 @@ def test_alike_nodes_share_an_entry_and_the_most_urgent_comes_first() -> None:
     assert found[-1][1] == f"2 of {PYTHON}"
 
 
+def of(bytecode: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of two files, the second one with this bytecode."""
+    return {"files": [file("a.py"), {**file("b.py"), "bytecode": [{"path": "b.pyc", **bytecode}]}]}
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("stale_unchecked", {"bytecode": [{"path": "a.pyc", "mode": "unchecked-hash", "fresh": False, "ours": False}]}),
-        ("stale", {"bytecode": [{"path": "a.pyc", "mode": "timestamp", "fresh": False, "ours": True}]}),
-        ("foreign", {"integrity": "foreign"}),
+        ("stale_unchecked", of({"mode": "unchecked-hash", "fresh": False, "ours": False})),
+        ("stale", of({"mode": "timestamp", "fresh": False, "ours": True})),
+        ("foreign", {"files": [file("a.py", "foreign")]}),
         ("distributions", {"distributions": ["transformers 4.49.0", "transformers 4.57.6"]}),
         ("others", {"others": [{"path": "/home/u/transformers", "version": None, "where": "user site"}]}),
     ],
@@ -217,7 +223,7 @@ def test_what_is_worth_knowing_is_told_and_makes_no_node_drift(kind: str, more: 
 
 
 def test_hard_links_count_for_what_is_patched_alone() -> None:
-    linked = {"file": {**patch()["file"], "links": 2}}
+    linked = {"files": [file("a.py"), file("b.py", links=2)]}
     assert [kind for kind, *_rest in todo(looked("gpu1", patch(**linked)))] == ["links"]
     assert todo(looked("gpu1", patch("native", **linked))) == []
 

@@ -32,8 +32,8 @@ def patch(state: str = "pending", action: str = "apply", name: str = "a_patch") 
     return {"name": name, "state": state, "action": action, "message": f"{name} was found {state}"}
 
 
-def imported(*, ok: bool = True, proven: bool = False, name: str = "megatron.bridge") -> dict[str, Any]:
-    return {"name": name, "ok": ok, "proven": proven, "error": None if ok else "No module named 'x'"}
+def imported(*, ok: bool = True, proof: str = "none", name: str = "megatron.bridge") -> dict[str, Any]:
+    return {"name": name, "ok": ok, "proof": proof, "error": None if ok else "No module named 'x'"}
 
 
 def result(*patches: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def test_a_directory_names_the_environment_rather_than_the_interpreter() -> None
     assert environment == "/srv/checkout"
 
 
-@pytest.mark.parametrize(("proven", "word"), [(True, "proven"), (False, "work")])
-def test_imports_that_succeeded_are_told_with_the_patch(proven: bool, word: str) -> None:  # noqa: FBT001
-    ((*_others, reason),) = told(result(patch(), imports=[imported(proven=proven)]))
+@pytest.mark.parametrize(("proof", "word"), [("before", "proven"), ("after", "proven"), ("none", "work")])
+def test_imports_that_succeeded_are_told_with_the_patch(proof: str, word: str) -> None:
+    ((*_others, reason),) = told(result(patch(), imports=[imported(proof=proof)]))
     assert reason == f"a_patch was found pending; imports {word}"
 
 
