@@ -358,7 +358,7 @@ def test_read_only_images_and_full_disks_are_refused_alike(playbook: Playbook, o
 
     def runs() -> tuple[list[Any], list[Any], bool]:
         sandbox.read_only(site)
-        sandbox.mount(full, "-t", "tmpfs", "-o", "size=64k", "tmpfs")
+        sandbox.mount(full, "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs")
         thing(full)
         free = os.statvfs(full)
         (full / "filler").write_bytes(b"-" * free.f_bfree * free.f_frsize)
