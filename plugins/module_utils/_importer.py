@@ -51,7 +51,7 @@ class Tree:
         for path in sorted(self.texts, key=len, reverse=True):  # (what is in a directory comes before it)
             if self.texts[path] is None and os.path.isdir(path) and self.entries(path) - {"__pycache__"}:
                 del self.texts[path]
-            elif (self.texts[path] is not None) != os.path.isfile(path):
+            elif os.path.isfile(path) is not (self.texts[path] is not None) or os.path.isdir(path):
                 self._differs(path)
 
     def _differs(self, path: str) -> None:
