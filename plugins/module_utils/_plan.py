@@ -197,7 +197,7 @@ def _state(patch: Patch, home: Home, looks: Sequence[Look], site: Site) -> _Stat
         state = _listed(patch, listed, site.wanted(patch), looks)
         if state.name == "outdated":
             if outside:
-                raise Unsupported("%s; what is left of revision %d goes with state absent" % (outside, state.revision))
+                raise Unsupported("%s; what is left of revision %s goes with state absent" % (outside, state.revision))
             site.try_fold(patch, looks)
         return state
     if patch.applied_upstream and home.version and _versions.contains(patch.applied_upstream, home.version):
@@ -299,7 +299,7 @@ def _owed(site: Site, steps: Iterable[Step]) -> list[Change]:
     for step in steps:
         for look in step.files:
             if look.owed and look.entry(step.patch.name):
-                layers = [layer for layer in site.layers(look) if layer.name != step.patch.name]
+                layers = tuple(layer for layer in site.layers(look) if layer.name != step.patch.name)
                 after = site.fold(look, layers)
                 changes.append(Change(look.place, look.text, after, None, look.fact))
     return changes
