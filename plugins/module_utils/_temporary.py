@@ -79,7 +79,8 @@ def sweep(directory: Directory, name: str | None, held: bool) -> None:
         if match is None or info is None or not stat.S_ISREG(info.st_mode):
             continue
         with suppress(OSError), _locks.hold(directory, entry, 0.0) as free:
-            dead = held and free and match.group(1) == HOST
+            # (one that was linked, and still has its hidden name as well, is locked with what it is for)
+            dead = held and match.group(1) == HOST and (free or (name is not None and same(directory, entry, name)))
             if dead or time.time() - info.st_mtime > DEAD_SECONDS:
                 directory.unlink(entry)
 
