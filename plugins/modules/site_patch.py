@@ -48,7 +48,7 @@ options:
     default: false
   restore:
     description:
-      - With O(state=absent), gives back the kept original also of a file that somebody edited since it was patched.
+      - With O(state=absent), also gives back the kept original of a file that was edited since it was patched.
       - The edited file is kept as a backup beside it.
     type: bool
     default: false
@@ -58,7 +58,8 @@ options:
       - Where a file is to be changed, they are tried with the change served from memory, and only then is it written.
       - Where something else than Python source is to be changed, such as data or a script, it is written first, and put
         back where they fail. Check mode then tells what the imports do as the files are.
-      - An import that fails is tried once more without the change, and RV(imports[].blame) tells whose failure it is.
+      - An import that fails is tried once more without the change, in the time that is left, and
+        RV(imports[].blame) tells whose failure it is.
       - Needs O(python) when O(path) is given. They are not tried where every patch was passed over.
     type: list
     elements: str
@@ -121,6 +122,16 @@ EXAMPLES = r"""
   primus.patches.site_patch:
     name: transformers_modeling_utils
     path: /workspace/transformers
+
+- name: Patch on a build host with a CUDA toolkit and no GPU
+  primus.patches.site_patch:
+    name: transformers_modeling_utils
+    python: /opt/venv/bin/python
+    validate:
+      - megatron.bridge
+    import_environment:
+      TORCH_CUDA_ARCH_LIST: "9.0"
+    validate_failure: accept_unchanged
 
 - name: Give the wheel's own bytes back
   primus.patches.site_patch:
@@ -234,7 +245,7 @@ imports:
     blame:
       description: >-
         Whose failure it is. V(patch), or V(environment) where it fails without the change as well. Null where it
-        succeeded, or nothing was changed.
+        succeeded, where nothing was to be changed, or where no time was left to try it without the change.
       type: str
     seconds:
       description: How long it took.
@@ -256,7 +267,7 @@ imports:
       type: str
 backup_file:
   description: The copy that was kept, where it is one.
-  returned: changed, and with O(backup)
+  returned: changed, and with O(backup) or O(restore)
   type: str
 """
 
