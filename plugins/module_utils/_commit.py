@@ -96,16 +96,12 @@ def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
                 raise CommitError(message % (os.path.join(root, _store.DIRECTORY), error)) from error
 
 
-def sweep(path: str, trust: Trust = KERNEL) -> None:
-    """Remove what runs which were killed have left beside a file that needs no change, and in the store above it."""
+def sweep(place: Place, trust: Trust = KERNEL) -> None:
+    """Remove what runs which were killed have left beside a file that needs no change, and in its store."""
     with ExitStack() as stack:
-        change = Change(Place(path, "", ""), ABSENT, ABSENT, None, None)
-        _lock([_staging.open_spot(change, trust, stack)], stack, time.monotonic())
-    above = os.path.dirname(os.path.realpath(path))
-    while above != "/":
-        above = os.path.dirname(above)
-        with suppress(OSError, Conflict):
-            _keeping.sweep(above, trust)
+        _lock([_staging.open_spot(Change(place, ABSENT, ABSENT, None, None), trust, stack)], stack, time.monotonic())
+    with suppress(OSError, Conflict):
+        _keeping.sweep(place.root, trust)
 
 
 def _lock(spots: Sequence[Spot], stack: ExitStack, deadline: float) -> None:

@@ -276,10 +276,10 @@ def _settle(changes: Sequence[_plan.Change], proof: str, trust: Trust) -> None:
 
 def _sweep(plan: _plan.Plan, trust: Trust) -> None:
     """Remove what runs that were killed have left beside files that are as they should be."""
-    for path in {look.place.path for step in plan.steps for look in step.files}:
-        if _files.unfinished(path):
+    for place in {look.place for step in plan.steps for look in step.files}:
+        if _files.unfinished(place.path):
             with suppress(CommitError):
-                _committing().sweep(path, trust)
+                _committing().sweep(place, trust)
 
 
 def _committing() -> Any:

@@ -262,7 +262,9 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     return _by_fold(bare, text, mine, list(marked.values()), bare.proven, tree)
 
 
-def _by_fold(bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[Layer], how: str, tree: Tree) -> Look | None:
+def _by_fold(
+    bare: Look, base: Text, undone: Sequence[Layer], told: Sequence[Layer], how: str, tree: Tree
+) -> Look | None:
     """The look at an adopted file: the known layers are in it where folding them gives what is there, else as told.
 
     None where nothing proves the original, and folding what the marks tell does not give what is there either.

@@ -73,7 +73,8 @@ def _health(name: str, request: Mapping[str, Any]) -> int:
     """
     try:
         result = _run(request)
-        found: dict[str, Any] = next(iter(result["patches"]), {"state": "unknown", "message": result.get("msg"), "files": []})
+        unknown: dict[str, Any] = {"state": "unknown", "message": result.get("msg"), "files": []}
+        found = next(iter(result["patches"]), unknown)
         state, message = found["state"], found["message"]
         for file in found["files"] if state == "conflict" else ():
             _files.head(file["path"], 1)

@@ -74,9 +74,9 @@ def run(site: Path, wish: Wish) -> list[str]:
             _commit.preflight(plan.changes, backup=False)
         if not plan.changes or _commit.commit(plan.changes, backup=False) is not None:
             break
-    for path in {look.place.path for step in plan.steps for look in step.files}:
-        if _files.unfinished(path):
-            _commit.sweep(path)
+    for place in {look.place for step in plan.steps for look in step.files}:
+        if _files.unfinished(place.path):
+            _commit.sweep(place)
     return [step.state for step in plan.steps]
 
 

@@ -832,5 +832,5 @@ def test_the_next_run_removes_what_a_killed_one_left_in_the_store(site: Path) ->
     commit(api(site))
     for directory in (store(site), store(site) / "facts", store(site) / "originals"):
         (directory / _temporary.hidden("x")).touch()
-    _commit.sweep(str(site / "acme" / "api.py"))
+    _commit.sweep(api(site).place)
     assert leftovers(site) == []
