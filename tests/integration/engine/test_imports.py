@@ -772,7 +772,9 @@ def test_transformers_without_torch_reports_the_missing_dependency(environment: 
     assert (dummy["ok"], dummy["version"]) == (True, "4.57.6")
     for module_result in modules:
         assert module_result["cause"] == "dependency"
-        assert module_result["error"].startswith("needs the module torch, which is not installed: ")
+        assert module_result["blame"] == "environment"
+        told = "fails without the patch as well: needs the module torch, which is not installed: "
+        assert module_result["error"].startswith(told)
     assert file.read_bytes() == stock
 
 
