@@ -287,7 +287,10 @@ def _committing() -> Any:
 
 
 def _previews(changes: Sequence[_plan.Change]) -> dict[str, bytes | None]:
-    return {change.place.path: change.after.data for change in changes}
+    """What imports are to see, by path; None where a file, or a directory with it, is to go."""
+    going = [change for change in changes if change.after.data is None]
+    gone = {os.path.join(change.place.root, each): None for change in going for each in change.directories}
+    return {**gone, **{change.place.path: change.after.data for change in changes}}
 
 
 def _prove(

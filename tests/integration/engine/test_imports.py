@@ -1224,3 +1224,15 @@ def test_a_proof_that_a_killed_run_owes_is_not_applied_and_is_settled_by_the_nex
     result = engine.ask("patch", python, definitions=[good], imports=["thing:LIMIT"])
     assert (result["changed"], result["imports"][0]["proof"]) == (True, "after"), result["msg"]
     assert engine.look(python, definitions=[good])["state"] == "applied"
+
+
+def test_a_package_that_goes_with_its_directory_is_gone_for_the_preview_as_well(environment: Path, site: Path) -> None:
+    engine.thing(site)
+    python = environments.python_of(environment)
+    written = {"write": {"content": "x = 1\n", "replaces": "absent"}, "file": "new/__init__.py"}
+    patch = {**engine.PATCH, "name": "thing_new", "edits": [written]}
+    done = engine.ask("patch", python, definitions=[patch], imports=["thing.new"])
+    assert [(each["ok"], each["proof"]) for each in done["imports"]] == [(True, "before")]
+    refused = engine.ask("patch", python, definitions=[patch], imports=["thing.new"], state="absent")
+    assert (refused["failed"], refused["imports"][0]["cause"]) == (True, "name")
+    assert (site / "thing" / "new" / "__init__.py").exists()
