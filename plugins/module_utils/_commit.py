@@ -21,6 +21,7 @@ from ._environment import Place
 from ._errors import CommitError, Conflict
 from ._files import Directory
 from ._keeping import Kept
+from ._locks import Locks
 from ._plan import Change
 from ._staging import Spot
 from ._store import Fact
@@ -45,13 +46,13 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
     Returns None, with no file changed, when one is no longer the one that was planned: plan again. Raises CommitError
     when one could not be changed; those changed before it have been put back then.
     """
-    deadline = time.monotonic() + _locks.SECONDS
     with ExitStack() as stack:
+        locks = Locks(stack, time.monotonic() + _locks.SECONDS)
         spots = [_staging.open_spot(change, trust, stack) for change in sorted(changes, key=lambda each: each.place)]
-        _lock(spots, stack, deadline)
+        _lock(spots, locks)
         if not all(spot.unchanged() for spot in spots):
             return None
-        work = _Work(spots, trust, stack, deadline)
+        work = _Work(spots, trust, stack, locks)
         try:
             work.stage()
             copies = work.copy() if backup else {}
@@ -82,6 +83,7 @@ def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
     deadline = time.monotonic() + _locks.SECONDS
     for root in sorted({place.root for place, _fact in facts}):
         with ExitStack() as stack:
+            locks = Locks(stack, deadline)
             kept = []
             try:
                 for place, fact in facts:
@@ -90,7 +92,7 @@ def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
                             _files.open_directory(os.path.dirname(place.path), trust.guard())
                         )
                         kept.append(Kept(fact, None, _keeping.like(directory, os.path.basename(place.path))))
-                _keeping.keep(root, kept, trust, stack, deadline)
+                _keeping.keep(root, kept, trust, stack, locks)
             except OSError as error:
                 message = "%s: the facts about its files could not be written: %s; the files are as they are to be"
                 raise CommitError(message % (os.path.join(root, _store.DIRECTORY), error)) from error
@@ -99,27 +101,23 @@ def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
 def sweep(place: Place, trust: Trust = KERNEL) -> None:
     """Remove what runs which were killed have left beside a file that needs no change, and in its store."""
     with ExitStack() as stack:
-        _lock([_staging.open_spot(Change(place, ABSENT, ABSENT, None, None), trust, stack)], stack, time.monotonic())
-    with suppress(OSError, Conflict):
+        spot = _staging.open_spot(Change(place, ABSENT, ABSENT, None, None), trust, stack)
+        _lock([spot], Locks(stack, time.monotonic()))
+    with suppress(OSError, SitePatchError):
         _keeping.sweep(place.root, trust)
 
 
-def _lock(spots: Sequence[Spot], stack: ExitStack, deadline: float) -> None:
-    """Lock the files, or the directory of one that comes, until the stack ends; then nobody's leftovers are in use.
+def _lock(spots: Sequence[Spot], locks: Locks) -> None:
+    """Lock the files, or the directory of one that comes; then nobody uses what killed runs left, and it is removed.
 
-    Directories first and each once, in the order of paths: so runs that wait for each other both come to their end.
+    Directories first, in the order of paths: so runs that wait for each other both come to their end.
     """
-    held: dict[tuple[int, int], bool] = {}
     coming = [spot for spot in spots if spot.missing or spot.directory.stat(spot.name) is None]
     for spot in coming:
-        info = os.fstat(spot.directory.descriptor)
-        key = (info.st_dev, info.st_ino)
-        if key not in held:
-            held[key] = stack.enter_context(_locks.hold(spot.directory, ".", deadline))
-        spot.sweep(held[key])
+        spot.sweep(locks.directory(spot.directory))
     for spot in spots:
         if spot not in coming:
-            spot.sweep(stack.enter_context(_locks.hold(spot.directory, spot.name, deadline)))
+            spot.sweep(locks.file(spot.directory, spot.name))
 
 
 class _Step:
@@ -144,11 +142,11 @@ class _Step:
 class _Work:
     """The steps of one commit."""
 
-    def __init__(self, spots: Sequence[Spot], trust: Trust, stack: ExitStack, deadline: float) -> None:
+    def __init__(self, spots: Sequence[Spot], trust: Trust, stack: ExitStack, locks: Locks) -> None:
         self.steps = [_Step(spot) for spot in spots]
         self.trust = trust
         self.stack = stack
-        self.deadline = deadline
+        self.locks = locks
         self.made: list[tuple[Directory, str]] = []
         self.copies: list[tuple[Spot, str]] = []
         self.kept: dict[str, list[Kept]] = {}
@@ -162,7 +160,7 @@ class _Work:
             step.spot = _staging.make_missing(step.spot, self.stack, self.made)
             step.temporary = _staging.stage(step.spot, step.spot.change.after)
             # (the next one to come finds this file)
-            self.stack.enter_context(_locks.hold(step.spot.directory, step.temporary, self.deadline))
+            self.locks.file(step.spot.directory, step.temporary)
 
     def copy(self) -> dict[str, str]:
         """Keep copies of the files as they were, named as Ansible names backups; their paths."""
@@ -185,13 +183,13 @@ class _Work:
                 like = _keeping.like(step.spot.directory, step.temporary or step.spot.name)
                 self.kept.setdefault(change.place.root, []).append(Kept(change.fact, change.original, like))
         for root, kept in sorted(self.kept.items()):
-            _keeping.keep(root, kept, self.trust, self.stack, self.deadline)
+            _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
     def keep_again(self) -> None:
         """See that nobody has collected meanwhile what is now needed. Raises CommitError and OSError."""
         for root, kept in sorted(self.kept.items()):
             if _keeping.missing(root, kept, self.trust):
-                _keeping.keep(root, kept, self.trust, self.stack, self.deadline)
+                _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
     def switch(self, step: _Step) -> bool:
         """Put one file in its place, or take it away; False where there is somebody else's now. Raises OSError."""

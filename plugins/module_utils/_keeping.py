@@ -20,6 +20,7 @@ from typing import Iterable, Mapping, NamedTuple, Sequence
 from . import _files, _locks, _staging, _store, _temporary
 from ._errors import CommitError, Conflict
 from ._files import Directory
+from ._locks import Locks
 from ._store import Damaged, Fact, Store
 from ._trust import Trust
 
@@ -107,22 +108,22 @@ def like(directory: Directory, name: str) -> Like:
     return Like(info.st_gid, stat.S_IMODE(info.st_mode), acl)
 
 
-def keep(root: str, kept: Sequence[Kept], trust: Trust, stack: ExitStack, deadline: float) -> None:
-    """Have facts and originals in the store of a root, which is locked until the stack ends; what is there stays.
+def keep(root: str, kept: Sequence[Kept], trust: Trust, stack: ExitStack, locks: Locks) -> None:
+    """Have facts and originals in the store of a root, which is locked from then on; what is there stays.
 
     Raises CommitError where the store is no good, and OSError.
     """
     for tries in range(_TRIES, 0, -1):
         try:
-            _fill(_open(root, trust, stack), kept, stack, deadline)
+            _fill(_open(root, trust, stack), kept, locks)
             break
         except FileNotFoundError:
             if tries == 1:
                 raise
 
 
-def _fill(archive: _Archive, kept: Sequence[Kept], stack: ExitStack, deadline: float) -> None:
-    held = stack.enter_context(_locks.hold(archive.top, ".", deadline))
+def _fill(archive: _Archive, kept: Sequence[Kept], locks: Locks) -> None:
+    held = locks.directory(archive.top)
     for directory in (archive.top, archive.facts, archive.originals):
         _temporary.sweep(directory, None, held)
     for each in kept:

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Iterator
 
 from ._files import Directory
@@ -56,3 +56,24 @@ def _open(directory: Directory, name: str, access: int) -> int:
     if name == ".":
         return os.open(".", access | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory.descriptor)
     return directory.open_file(name, access)
+
+
+class Locks:
+    """The locks of one commit, held until the stack ends. One that is held already is not waited for."""
+
+    def __init__(self, stack: ExitStack, deadline: float) -> None:
+        self._stack = stack
+        self._deadline = deadline
+        self._directories: dict[tuple[int, int], bool] = {}
+
+    def file(self, directory: Directory, name: str) -> bool:
+        """Lock a file; whether it is held."""
+        return self._stack.enter_context(hold(directory, name, self._deadline))
+
+    def directory(self, directory: Directory) -> bool:
+        """Lock a directory itself; whether it is held."""
+        info = os.fstat(directory.descriptor)
+        key = (info.st_dev, info.st_ino)
+        if key not in self._directories:
+            self._directories[key] = self.file(directory, ".")
+        return self._directories[key]

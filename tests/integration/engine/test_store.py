@@ -12,6 +12,7 @@ import stat
 import tempfile
 import time
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab import packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_mounts, needs_root
-from module_utils import _commit, _files, _keeping, _store, _temporary
+from module_utils import _commit, _files, _keeping, _locks, _store, _temporary
 from module_utils._edits import ABSENT, Text
 from module_utils._environment import Place
 from module_utils._errors import CommitError, Conflict, SitePatchError
@@ -501,8 +502,9 @@ def test_where_the_group_cannot_be_kept_the_store_is_not_wider(site: Path) -> No
     kept = [_keeping.Kept(FACT, BEFORE, like)]
 
     def keep() -> None:
-        with _keeping.ExitStack() as stack:
-            _keeping.keep(str(site), kept, _commit.KERNEL, stack, time.monotonic())
+        with ExitStack() as stack:
+            locks = _locks.Locks(stack, time.monotonic())
+            _keeping.keep(str(site), kept, _commit.KERNEL, stack, locks)
 
     sandbox.child(keep, user=USER)
     assert {mode(path) for path in (*facts(site), *originals(site))} == {0o600}
@@ -815,15 +817,24 @@ def test_what_another_fact_tells_of_stays_for_as_long_as_a_proof_is_owed(site: P
     assert FACT.written in {fact.written for fact in Store(str(site)).all()}
 
 
-def test_what_another_run_collects_meanwhile_is_kept_again(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("which", ["store", "facts"])
+def test_what_another_run_collects_meanwhile_is_kept_again(
+    site: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
     switch = _commit._Work.switch
 
     def late(work: Any, step: Any) -> bool:
-        shutil.rmtree(store(site))
+        gone() if which == "facts" else shutil.rmtree(store(site))
         return switch(work, step)
 
+    def gone() -> None:
+        for path in facts(site):
+            path.unlink()
+
     monkeypatch.setattr(_commit._Work, "switch", late)
+    start = time.monotonic()
     assert _commit.commit([api(site)], backup=False) == {}
+    assert time.monotonic() - start < _locks.SECONDS / 2, "its own locks are not waited for"
     assert Store(str(site)).original(FACT.original) == BEFORE
     assert len(facts(site)) == 1
 
