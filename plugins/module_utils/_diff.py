@@ -213,7 +213,7 @@ def _swapped(lines: Sequence[bytes], at: int, hunk: Hunk, side: _Side, old: str)
     )
     fresh = iter(side.new)
     for each in hunk.lines:
-        put = next(fresh) if each[0] == " " or each[0] not in old else b""
+        put = next(fresh, b"") if each[0] == " " or each[0] not in old else b""
         if each[0] in old:
             if each[0] == " ":
                 yield lines[at]

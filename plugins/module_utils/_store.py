@@ -290,7 +290,7 @@ def parse(text: bytes) -> Fact:
     except ValueError:
         raise ValueError("expected JSON, found something else") from None
     schema = value.pop("schema", None) if isinstance(value, dict) else None
-    if type(schema) is not int or schema < 1:
+    if not _is_number(schema) or schema < 1:
         raise ValueError("expected a JSON object with a schema, found %.40r" % (value,))
     if schema > SCHEMA:
         raise ValueError("a newer primus.patches wrote this: schema %d, this one knows %d" % (schema, SCHEMA))
@@ -318,7 +318,7 @@ def is_below(path: str) -> bool:
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: isinstance(value, str),
     "truth": lambda value: isinstance(value, bool),
-    "number": lambda value: type(value) is int,
+    "number": lambda value: _is_number(value),
     "list": lambda value: isinstance(value, list),
     "texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "hash": lambda value: isinstance(value, str) and _HASH.fullmatch(value) is not None,
@@ -342,6 +342,11 @@ _FACT = {
     "tool": "text",
 }
 _LISTED = {"name": "text", "revision": "number", "digest": "text", "after": "texts", "edits": "list", "files": "texts"}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a whole number; a truth value is one for Python alone."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_dist(value: Any) -> bool:

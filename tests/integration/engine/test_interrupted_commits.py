@@ -274,7 +274,10 @@ class Process(NamedTuple):
 def advance(world: World, process: Process, *, fact_first: bool, recheck: bool) -> tuple[World, Process]:
     """Carry out one step of a run, as the commit has them; each is one that nothing else comes into."""
     wanted = process.wanted
-    to = lambda step: process._replace(step=step)  # noqa: E731
+
+    def to(step: str) -> Process:
+        return process._replace(step=step)
+
     if process.step == "plan":
         done = world.file == process._replace(seen=world.file).wanted
         return world, process._replace(seen=world.file, step="end" if done else "fact" if fact_first else "switch")
