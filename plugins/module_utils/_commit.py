@@ -18,7 +18,7 @@ from . import _files, _keeping, _locks, _preflight, _staging, _store, _temporary
 from ._bytecode import Bytecode
 from ._edits import ABSENT
 from ._environment import Place
-from ._errors import CommitError, Conflict
+from ._errors import CommitError, Conflict, SitePatchError
 from ._files import Directory
 from ._keeping import Kept
 from ._locks import Locks

@@ -314,11 +314,16 @@ def is_below(path: str) -> bool:
     return up <= _MOST_UP and bool(rest) and not any(part in ("", ".", "..") or "\0" in part for part in rest)
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is a whole number; a truth value is one for Python alone."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 # What each kind of value is in JSON; lists become tuples where a fact has tuples.
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: isinstance(value, str),
     "truth": lambda value: isinstance(value, bool),
-    "number": lambda value: _is_number(value),
+    "number": _is_number,
     "list": lambda value: isinstance(value, list),
     "texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "hash": lambda value: isinstance(value, str) and _HASH.fullmatch(value) is not None,
@@ -342,11 +347,6 @@ _FACT = {
     "tool": "text",
 }
 _LISTED = {"name": "text", "revision": "number", "digest": "text", "after": "texts", "edits": "list", "files": "texts"}
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a whole number; a truth value is one for Python alone."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_dist(value: Any) -> bool:
