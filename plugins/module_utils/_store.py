@@ -290,7 +290,7 @@ def parse(text: bytes) -> Fact:
     except ValueError:
         raise ValueError("expected JSON, found something else") from None
     schema = value.pop("schema", None) if isinstance(value, dict) else None
-    if not _is_number(schema) or schema < 1:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError("expected a JSON object with a schema, found %.40r" % (value,))
     if schema > SCHEMA:
         raise ValueError("a newer primus.patches wrote this: schema %d, this one knows %d" % (schema, SCHEMA))
@@ -314,16 +314,11 @@ def is_below(path: str) -> bool:
     return up <= _MOST_UP and bool(rest) and not any(part in ("", ".", "..") or "\0" in part for part in rest)
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is a whole number; a truth value is one for Python alone."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 # What each kind of value is in JSON; lists become tuples where a fact has tuples.
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: isinstance(value, str),
     "truth": lambda value: isinstance(value, bool),
-    "number": _is_number,
+    "number": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "list": lambda value: isinstance(value, list),
     "texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "hash": lambda value: isinstance(value, str) and _HASH.fullmatch(value) is not None,
