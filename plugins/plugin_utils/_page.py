@@ -16,13 +16,10 @@ import jinja2
 import markupsafe
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
-    LONGEST_REASON,
     did,
     failures,
-    fold,
-    printable,
-    shorten,
 )
 
 if t.TYPE_CHECKING:
@@ -35,7 +32,7 @@ _TEMPLATE = Path(__file__).with_name("_page.html.j2")
 KINDS = {
     "unreachable": ("X", "could not be reached"),
     "failed": ("F", "could not be looked at, or changed"),
-    "conflict": ("C", "the text does not match"),
+    "conflict": ("C", "the text does not match, or was edited since"),
     "broken": ("I", "an import fails"),
     "unsupported": ("U", "this version does not admit the patch"),
     "missing": ("M", "the package is not installed"),
@@ -44,7 +41,7 @@ KINDS = {
     "skipped": ("S", "the playbook did not get there"),
     "applied": ("A", "in place, byte by byte"),
     "native": ("N", "upstream needs no patch"),
-    "unneeded": ("D", "what the patch is needed for is not installed"),
+    "unneeded": ("D", "what it would be needed for is not there"),
     "imported": ("W", "the imports work; nothing was asked about patches"),
     "empty": ("E", "no package there, or nothing is told"),
 }

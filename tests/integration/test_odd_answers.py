@@ -13,11 +13,10 @@ import pytest
 from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
-    LONGEST_REASON,
     brief,
     counts,
-    fold,
     hint,
     merge,
     records,
@@ -107,6 +106,7 @@ ODD: dict[str, Any] = {
     "integrity: a list": of(integrity=[]),
     "files: a number": of(files=5),
     "files: of texts": of(files=["a.py"]),
+    "files: too many": of(files=[{"path": "a.py"}] * 1001),
     "files: path a number": files(path=5),
     "files: integrity unknown": files(integrity="fine"),
     "message: a number": of(message=5),

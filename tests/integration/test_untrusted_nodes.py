@@ -120,7 +120,7 @@ def test_an_answer_that_leaves_out_what_was_asked_does_not_count_as_right(
     audit: Any, node: Any, healthy: dict[str, Any]
 ) -> None:
     asked = {"megatron_bridge_paths": [], "megatron_bridge_pythons": ["/opt/venv/bin/python"]}
-    imported = {"name": "json", "ok": True, "proven": False}
+    imported = {"name": "json", "ok": True, "proof": "none"}
     hosts = {
         "good": healthy,
         "imports": node(GOOD, megatron_bridge_imports=["json", "csv"], **asked),
