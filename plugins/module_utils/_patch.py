@@ -279,7 +279,7 @@ def restored(file: str, entries: Any) -> tuple[Edit, ...]:
         if not isinstance(entry, Mapping) or len(entry) != 1 or next(iter(entry)) not in KINDS:
             raise _wrong("of a fact", "edits", "expected one edit, found %s" % _kind(entry))
         kind, body = next(iter(entry.items()))
-        said = {} if not isinstance(body, Mapping) else {each: body.get(each) is True for each in ("over", "moved")}
+        said = {each: isinstance(body, Mapping) and body.get(each) is True for each in ("over", "moved")}
         if any(said.values()):
             body = {each: value for each, value in body.items() if each not in said}
         edit = KINDS[kind]("of a fact", "edits." + kind, body, file)

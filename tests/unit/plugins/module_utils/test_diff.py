@@ -11,7 +11,7 @@ from ansible_collections.primus.patches.plugins.module_utils._diff import Diff
 from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT, Text
 from ansible_collections.primus.patches.plugins.module_utils._errors import Conflict
 from ansible_collections.primus.patches.plugins.module_utils._whole import Delete
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
@@ -391,6 +391,8 @@ FILE = st.one_of(st.none(), st.builds(b"".join, BYTES))
 def test_whatever_git_writes_gives_the_new_file(
     tmp_path_factory: pytest.TempPathFactory, old: bytes | None, new: bytes | None, context: int
 ) -> None:
+    # (An insertion without context takes the newline of the lines around it: nothing else tells which one is meant.)
+    assume(context or b"\r" not in (old or b""))
     top = tmp_path_factory.mktemp("git")
     for name, data in (("old", old), ("new", new)):
         (top / name / "acme").mkdir(parents=True)
