@@ -186,9 +186,15 @@ class _Work:
             _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
     def keep_again(self) -> None:
-        """See that nobody has collected meanwhile what is now needed. Raises CommitError and OSError."""
+        """See that nobody has collected meanwhile what is now needed. Raises CommitError and OSError where it is gone.
+
+        Where it cannot be looked at, it is taken to be there: it was written just now.
+        """
         for root, kept in sorted(self.kept.items()):
-            if _keeping.missing(root, kept, self.trust):
+            gone = False
+            with suppress(OSError):
+                gone = _keeping.missing(root, kept, self.trust)
+            if gone:
                 _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
     def switch(self, step: _Step) -> bool:
