@@ -135,10 +135,15 @@ def _replaceable(place: _Place) -> None:
         groups = {os.getegid(), *os.getgroups()}
         if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)
             groups.add(parent.st_gid)
-        if link.st_uid != me or link.st_gid not in groups:
+        if link.st_uid != me:
             raise CommitError(
                 "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner "
                 "(become_user)" % (place.path, me, place.name, link.st_uid, link.st_gid)
+            )
+        if link.st_gid not in groups:
+            raise CommitError(
+                "%s: expected a file of a group that user %d is in (%s), found group %d, which cannot be kept: change "
+                "its group (chgrp)" % (place.path, me, place.name, link.st_gid)
             )
         if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
             raise CommitError("%s: expected to be its owner, as %s is sticky" % (place.path, place.directory.path))

@@ -356,7 +356,7 @@ def test_a_group_that_the_user_is_not_in_is_refused(package: Path, api: Path) ->
     give(package)
     os.chown(api, USER, GROUP + 1)
     changes = [change(api)]
-    with pytest.raises(CommitError, match=rf"found owner {USER}:{GROUP + 1}, which cannot be kept"):
+    with pytest.raises(CommitError, match=rf"found group {GROUP + 1}, which cannot be kept"):
         sandbox.child(lambda: _commit.preflight(changes, backup=False), user=USER)
     sandbox.child(lambda: _commit.preflight(changes, backup=False), user=USER, groups=[GROUP + 1])
 
