@@ -243,7 +243,7 @@ def test_an_environment_that_closes_the_descriptor_gets_no_answer_into_its_file(
     file = tmp_path / "file"
     file.write_bytes(b"untouched")
     text = f"import os\nos.closerange(3, 65536)\nfiles = [open({str(file)!r}, 'r+b', 0) for _ in range(99)]\n"
-    packages.write(site, {"sitecustomize.py": text})
+    packages.at_start(site, text)
     assert refused(interpreter).startswith(
         f"python {interpreter}: {NONE} no answer (exit status 1: what it runs when it starts (sitecustomize, a .pth "
         "file) closes the descriptor that it is to answer on)"
