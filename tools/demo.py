@@ -95,7 +95,7 @@ def before_and_after(node: Path) -> None:
     expect(code == 0 and result["changed"], "a change is predicted", result)
     expect(states(result) == [("pending", "apply")], "the patch is pending and would be applied", result)
     expect(
-        all(one["ok"] and one["proven"] for one in result["imports"]) and bool(result["imports"]),
+        all(one["ok"] and one["proof"] == "before" for one in result["imports"]) and bool(result["imports"]),
         "every import was really tried, with the patch served from memory, and passes",
         result,
     )

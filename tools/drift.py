@@ -106,20 +106,21 @@ def judge(patch: Mapping[str, Any], release: members.Release) -> Verdict:
     claimed = any(_versions.contains(each, release.version) for each in ranges if each)
     with tempfile.TemporaryDirectory(prefix="primus-drift-") as name:
         site = members.tree(patch, release, Path(name, "site"))
-        request = {"operation": "patch", "name": [patch["name"]], "path": str(site)}
+        request = {"operation": "patch", "catalogue": [patch], "name": [patch["name"]], "path": str(site)}
         (found,) = _engine.run({**request, "operation": "info"})["patches"]
         why = re.sub(r"^\S+ (\S+|\(unknown version\)) in \S+: ", "", found["message"]).replace(str(site), "the wheel")
         if found["state"] != "pending":
             return Verdict(release, found["state"], why, claimed)
-        file = Path(found["path"])
-        pristine = file.read_bytes()
+        files = [Path(each["path"]) for each in found["files"]]
+        pristine = [file.read_bytes() for file in files]
         applied = _engine.run(request)
         if applied.get("failed"):
             return Verdict(release, "conflict", applied["msg"], claimed)
-        if file.suffix == ".py":
-            ast.parse(file.read_bytes())
+        for file in files:
+            if file.suffix == ".py":
+                ast.parse(file.read_bytes())
         reverted = _engine.run({**request, "state": "absent"})
-        if reverted.get("failed") or file.read_bytes() != pristine:
+        if reverted.get("failed") or [file.read_bytes() for file in files] != pristine:
             return Verdict(release, "conflict", "revert does not give the original bytes back", claimed)
         return Verdict(release, "applies", "", claimed)
 

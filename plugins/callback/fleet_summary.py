@@ -39,6 +39,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer, answer, build
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import printable
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
     MODULES,
@@ -48,7 +49,6 @@ from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     hint,
     is_trouble,
     merge,
-    printable,
     records,
     table,
 )

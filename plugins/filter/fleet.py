@@ -12,16 +12,14 @@ import typing as t
 
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
-    LONGEST_REASON,
     Record,
     is_trouble,
     merge,
-    printable,
     problems,
     records,
-    shorten,
 )
 
 if t.TYPE_CHECKING:

@@ -9,10 +9,6 @@ import site
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
-from . import _payload
-
-_payload.compile_once(os.path.dirname(__file__))
-
 from . import _boot, _interpreter, _trust
 from ._errors import NoEnvironment, SitePatchError
 from ._trust import Trust, User

@@ -1,90 +1,31 @@
-# Commit: the one place that writes. Replaces files by rename, keeps what belongs to them, refreshes their bytecode.
+# Commit: the order in which files change, each step safe to die after. Nothing else writes, nor do other parts call
+# what writes for it.
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Lock, and read again; stage the new bytes; original and fact into the store; the target still as read? Then switch.
+
+So there is never a file without its fact. What a run that dies leaves is a fact about bytes that are nowhere, a hidden
+file, or an empty directory.
+"""
+
 from __future__ import annotations
 
-import array
-import errno
-import fcntl
-import importlib.util
-import marshal
 import os
-import re
-import stat
-import struct
-import sys
 import time
 from contextlib import ExitStack, suppress
-from typing import Iterator, NamedTuple, Sequence
+from typing import Sequence
 
-from . import _edits, _files, _locks
-from ._errors import CommitError, Conflict
+from . import _files, _keeping, _locks, _preflight, _staging, _store, _temporary
+from ._bytecode import Bytecode
+from ._edits import ABSENT
+from ._environment import Place
+from ._errors import CommitError, Conflict, SitePatchError
 from ._files import Directory
+from ._keeping import Kept
+from ._locks import Locks
 from ._plan import Change
+from ._staging import Spot
+from ._store import Fact
 from ._trust import KERNEL, Trust
-
-_HOST = re.sub(r"[^\w-]", "_", os.uname().nodename)  # (a part of the names of new files, which dots divide)
-_DEAD_SECONDS = 3600.0  # no commit takes as long: a new file of that age was left by a run that was killed
-_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS (linux/fs.h, 64 bit)
-_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
-_UNCOPIED = (  # extended attributes that a file system or the kernel makes for each file (compare /etc/xattr.conf)
-    "security.evm",
-    "security.ima",
-    "lustre.",
-    "trusted.lov",
-    "trusted.lma",
-    "trusted.link",
-    "trusted.som",
-    "trusted.hsm",
-    "trusted.SGI_",
-    "trusted.glusterfs.",
-    "trusted.gfid",
-    "trusted.overlay.",
-    "ceph.",
-    "afs.",
-    "xfsroot.",
-)
-
-
-class _Bytecode(NamedTuple):
-    """One .pyc file as it was."""
-
-    name: str
-    """In the directory of bytecode."""
-    data: bytes
-    """Empty where it cannot be read."""
-    level: int | None
-    """Optimisation level when it is this interpreter's own, None when it is another one's."""
-
-
-class _Place(NamedTuple):
-    """Where one file is to be replaced: all is done by the descriptors of its directory and of its bytecode's."""
-
-    change: Change
-    directory: Directory
-    name: str
-    cache: Directory | None
-    """Its ``__pycache__``; None where there is none, or one that is not ours to touch."""
-    note: str
-    """What is to be said of a ``__pycache__`` that is not touched."""
-
-    @property
-    def path(self) -> str:
-        return self.change.path
-
-    def entry(self) -> os.stat_result:
-        """The file itself, or the link that is in its place. Raises CommitError where there is none any more."""
-        found = self.directory.stat(self.name)
-        if found is None:
-            raise CommitError("%s: expected a file, found none any more" % self.path)
-        return found
-
-    def unchanged(self) -> bool:
-        """Whether the file still is what was planned for."""
-        try:
-            found = self.directory.read(self.name)
-        except OSError:
-            return False
-        return found is not None and found.data == self.change.before
 
 
 def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str]:
@@ -94,436 +35,268 @@ def preflight(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) ->
     files, by path.
     """
     with ExitStack() as stack:
-        places = [_open(change, trust, stack) for change in changes]
-        try:
-            for place in places:
-                _replaceable(place)
-            _room(places, backup)
-        except OSError as error:
-            raise CommitError("%s: cannot be told whether it can be replaced: %s" % (places[0].path, error)) from error
-        return {place.path: place.note for place in places if place.note}
-
-
-def _replaceable(place: _Place) -> None:
-    """Raise CommitError unless this process may replace the file and its bytecode."""
-    held = [(place.directory, "directory")]
-    if place.cache is not None and any(True for _name in _bytecode_names(place.cache, place.name)):
-        held.append((place.cache, "directory of its bytecode"))
-    for directory, what in held:
-        where = directory.path
-        if os.fstatvfs(directory.descriptor).f_flag & os.ST_RDONLY:
-            raise CommitError("%s: expected a writable %s, found a read-only file system" % (where, what))
-        if _flags(directory.descriptor) & (_IMMUTABLE | _APPEND_ONLY):
-            raise CommitError("%s: expected a writable %s, found it immutable (lsattr, chattr)" % (where, what))
-        effective = os.access in os.supports_effective_ids
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory.descriptor, effective_ids=effective):
-            info = os.fstat(directory.descriptor)
-            raise CommitError(
-                "%s: expected a writable %s, found mode %s, owner %d, and this is user %d: run as its owner "
-                "(become_user)" % (where, what, stat.filemode(info.st_mode), info.st_uid, os.geteuid())
-            )
-    files = [(place.directory, place.name, place.path)]
-    if place.cache is not None:
-        names = _bytecode_names(place.cache, place.name)
-        files += [(place.cache, name, place.cache.join(name)) for name, _level in names]
-    for directory, name, path in files:
-        if _file_flags(directory, name) & (_IMMUTABLE | _APPEND_ONLY):
-            raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % path)
-    link, parent = place.entry(), os.fstat(place.directory.descriptor)
-    if not _may_give_away():
-        me = os.geteuid()
-        groups = {os.getegid(), *os.getgroups()}
-        if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)
-            groups.add(parent.st_gid)
-        if link.st_uid != me:
-            raise CommitError(
-                "%s: expected a file of user %d (%s), found owner %d:%d, which cannot be kept: run as its owner "
-                "(become_user)" % (place.path, me, place.name, link.st_uid, link.st_gid)
-            )
-        if link.st_gid not in groups:
-            raise CommitError(
-                "%s: expected a file of a group that user %d is in (%s), found group %d, which cannot be kept: change "
-                "its group (chgrp)" % (place.path, me, place.name, link.st_gid)
-            )
-        if parent.st_mode & stat.S_ISVTX and me not in (link.st_uid, parent.st_uid):
-            raise CommitError("%s: expected to be its owner, as %s is sticky" % (place.path, place.directory.path))
+        spots = [_staging.open_spot(change, trust, stack) for change in changes]
+        _preflight.check(spots, backup, trust)
+        return {spot.path: spot.cache.note for spot in spots if spot.cache.note}
 
 
 def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> dict[str, str] | None:
-    """Replace the files, all or none, and return the copies that were kept, by path.
+    """Change the files, all or none, and return the copies that were kept, by path.
 
-    Returns None, with nothing written, when a file is no longer the one that was planned: plan again. Raises
-    CommitError when a file could not be replaced; those replaced before it have been put back then.
+    Returns None, with no file changed, when one is no longer the one that was planned: plan again. Raises CommitError
+    when one could not be changed; those changed before it have been put back then.
     """
-    deadline = time.monotonic() + _locks.SECONDS
     with ExitStack() as stack:
-        places = [_open(change, trust, stack) for change in sorted(changes)]
-        for place in places:
-            _sweep(place, stack.enter_context(_locks.hold(place.directory, place.name, deadline)))
-        if not all(place.unchanged() for place in places):
+        locks = Locks(stack, time.monotonic() + _locks.SECONDS)
+        spots = [_staging.open_spot(change, trust, stack) for change in sorted(changes, key=lambda each: each.place)]
+        _lock(spots, locks)
+        if not all(spot.unchanged() for spot in spots):
             return None
-        staged: list[tuple[_Place, str]] = []
-        kept: dict[_Place, str] = {}
-        done: list[tuple[_Place, list[_Bytecode]]] = []
+        work = _Work(spots, trust, stack, locks)
         try:
-            for place in places:
-                staged.append((place, _stage(place, place.change.after)))
-                # (the next one to come finds this file)
-                stack.enter_context(_locks.hold(place.directory, staged[-1][1], deadline))
-            for place in places if backup else ():
-                when = time.strftime("%Y-%m-%d@%H:%M:%S")
-                kept[place] = "%s.%d.%s~" % (place.name, os.getpid(), when)  # (as Ansible names backups)
-                _keep(place, kept[place])
-            if not all(place.unchanged() for place in places):  # (again: what was made so far took its time)
-                _put_back(staged, kept, done)
+            work.stage()
+            copies = work.copy() if backup else {}
+            work.keep()
+            # (read again: what was made so far took its time)
+            if not all(step.spot.unchanged() for step in work.steps) or not all(map(work.switch, work.steps)):
+                lost = work.put_back()
+                if lost:
+                    raise CommitError("%s: could not be put back: %s" % (spots[0].path, "; ".join(lost)))
                 return None
-            for place, temporary in staged:
-                bytecode = list(_bytecode(place))
-                done.append((place, bytecode))
-                for old in bytecode:  # before the source: an unchecked .pyc must not outlive what it was made of
-                    place.cache.unlink(old.name)  # type: ignore[union-attr]  # (without one there is no bytecode)
-                place.directory.rename(temporary, place.name)
-                place.directory.sync()
+            work.keep_again()
         except BaseException as error:
-            lost = _put_back(staged, kept, done)
-            if isinstance(error, OSError) or lost:
-                where = getattr(error, "filename2", None) or getattr(error, "filename", None) or changes[0].path
+            lost = work.put_back()
+            if isinstance(error, (OSError, CommitError)) and not lost and any(step.overtaken() for step in work.steps):
+                return None
+            if isinstance(error, (OSError, Conflict)) or lost:
+                where = getattr(error, "filename2", None) or getattr(error, "filename", None) or spots[0].path
                 outcome = "could not be put back: %s" % "; ".join(lost) if lost else "nothing was changed"
                 raise CommitError("%s: %s; %s" % (where, getattr(error, "strerror", None) or error, outcome)) from error
             raise
-        for place, bytecode in done:
-            _recompile(place, place.change.after, bytecode)
-        return {place.path: place.directory.join(name) for place, name in kept.items()}
+        work.finish()
+    work.collect()
+    return copies
 
 
-def sweep(path: str, trust: Trust = KERNEL) -> None:
-    """Remove what runs which were killed have left beside a file that needs no change."""
+def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
+    """Write facts anew, about files that stay as they are: a proof that is settled. Raises CommitError."""
+    deadline = time.monotonic() + _locks.SECONDS
+    for root in sorted({place.root for place, _fact in facts}):
+        with ExitStack() as stack:
+            locks = Locks(stack, deadline)
+            kept = []
+            try:
+                for place, fact in facts:
+                    if place.root == root:
+                        directory = stack.enter_context(
+                            _files.open_directory(os.path.dirname(place.path), trust.guard())
+                        )
+                        kept.append(Kept(fact, None, _keeping.like(directory, os.path.basename(place.path))))
+                _keeping.keep(root, kept, trust, stack, locks)
+            except OSError as error:
+                message = "%s: the facts about its files could not be written: %s; the files are as they are to be"
+                raise CommitError(message % (os.path.join(root, _store.DIRECTORY), error)) from error
+
+
+def sweep(place: Place, trust: Trust = KERNEL) -> None:
+    """Remove what runs which were killed have left beside a file that needs no change, and in its store."""
     with ExitStack() as stack:
-        place = _open(Change(path, b"", b""), trust, stack)
-        _sweep(place, stack.enter_context(_locks.hold(place.directory, place.name, time.monotonic())))
+        spot = _staging.open_spot(Change(place, ABSENT, ABSENT, None, None), trust, stack)
+        _lock([spot], Locks(stack, time.monotonic()))
+    with suppress(OSError, SitePatchError):
+        _keeping.sweep(place.root, trust)
 
 
-def _open(change: Change, trust: Trust, stack: ExitStack) -> _Place:
-    """Hold the directories of a file open until the stack ends. Raises CommitError where they cannot be reached."""
-    where, name = os.path.split(change.path)
-    try:
-        directory = stack.enter_context(_files.open_directory(where, trust.guard()))
-        place = _Place(change, directory, name, None, "")
-        if not name.endswith(".py"):
-            return place
-        found = directory.stat("__pycache__")
-        if found is None or not (stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            return place
-        if stat.S_ISLNK(found.st_mode) or found.st_uid != place.entry().st_uid:
-            return place._replace(note=_untouched(place, found))
-        try:
-            cache = directory.open("__pycache__")
-        except OSError as error:
-            message = "%s: expected a readable directory of bytecode, found: %s"
-            raise CommitError(message % (directory.join("__pycache__"), error.strerror)) from None
-    except OSError as error:
-        raise CommitError("%s: cannot be reached: %s; nothing was written" % (change.path, error)) from error
-    return place if cache is None else place._replace(cache=stack.enter_context(cache))
+def _lock(spots: Sequence[Spot], locks: Locks) -> None:
+    """Lock the files, or the directory of one that comes; then nobody uses what killed runs left, and it is removed.
 
-
-def _untouched(place: _Place, found: os.stat_result) -> str:
-    """What is to be said of a directory of bytecode that is a link or somebody else's, and is left alone.
-
-    Raises CommitError where Python would go on using old bytecode in it without a look at the source.
+    Directories first, in the order of paths: so runs that wait for each other both come to their end.
     """
-    path = place.directory.join("__pycache__")
-    what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "of user %d" % found.st_uid
-    try:
-        with _files.open_directory(path) as cache:
-            names = [name for name, _level in _bytecode_names(cache, place.name)]
-            unchecked = [name for name in names if _is_unchecked(cache, name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return ""  # (a link that leads to nothing)
-    except OSError as error:
-        raise CommitError(
-            "%s: expected a directory of bytecode of the owner of %s, found one that is %s and cannot be read (%s). "
-            "Remove it; nothing was written" % (path, place.name, what, error.strerror)
-        ) from error
-    if unchecked:
-        raise CommitError(
-            "%s: expected a directory of bytecode of the owner of %s, found one that is %s; Python would go on "
-            "using %s in it without a look at the source. Remove it; nothing was written"
-            % (path, place.name, what, unchecked[0])
-        )
-    return "%s is %s: not touched" % (path, what) if names else ""
+    coming = [spot for spot in spots if spot.missing or spot.directory.stat(spot.name) is None]
+    for spot in coming:
+        spot.sweep(locks.directory(spot.directory))
+    for spot in spots:
+        if spot not in coming:
+            spot.sweep(locks.file(spot.directory, spot.name))
 
 
-def _is_unchecked(cache: Directory, name: str) -> bool:
-    """Whether a .pyc is used without a look at its source (PEP 552)."""
-    header = cache.head(name, 8)
-    return header is not None and len(header) == 8 and struct.unpack("<I", header[4:])[0] & 3 == 1
+class _Step:
+    """What is done for one file, as far as it has come."""
+
+    def __init__(self, spot: Spot) -> None:
+        self.spot = spot
+        self.mode: int | None = None
+        """Of the file that was there."""
+        self.temporary: str | None = None
+        """The staged file."""
+        self.begun = False
+        self.bytecode: list[Bytecode] = []
+        self.away: str | None = None
+        """The hidden name of a file that goes, until all is done."""
+
+    def overtaken(self) -> bool:
+        """Whether somebody else has changed the file since it was planned for."""
+        return self.spot.now() not in (None, self.spot.change.before)
 
 
-def _put_back(
-    staged: list[tuple[_Place, str]], kept: dict[_Place, str], done: list[tuple[_Place, list[_Bytecode]]]
-) -> list[str]:
-    """Undo what a commit did so far; the files that still are not as they were, each with the reason."""
-    lost: list[str] = []
-    for place, bytecode in reversed(done):
-        replaced = not place.unchanged()
-        try:
-            if replaced:
-                _rename(place.directory, _stage(place, place.change.before), place.name)
-        except (OSError, CommitError) as error:
-            lost.append("%s (%s)" % (place.path, error))
-            continue
-        for old in bytecode:
-            if old.data and place.cache is not None and place.cache.stat(old.name) is None:
-                _write_bytecode(place, old.name, old.data)
-        if replaced:  # (the source has another mtime now)
-            _recompile(place, place.change.before, bytecode)
-    for place, name in [*staged, *kept.items()]:
-        with suppress(OSError):
-            place.directory.unlink(name)
-    return lost
+class _Work:
+    """The steps of one commit."""
 
+    def __init__(self, spots: Sequence[Spot], trust: Trust, stack: ExitStack, locks: Locks) -> None:
+        self.steps = [_Step(spot) for spot in spots]
+        self.trust = trust
+        self.stack = stack
+        self.locks = locks
+        self.made: list[tuple[Directory, str]] = []
+        self.copies: list[tuple[Spot, str]] = []
+        self.kept: dict[str, list[Kept]] = {}
 
-def _sweep(place: _Place, held: bool) -> None:
-    """Remove the new files of a place and of its bytecode that runs which were killed have left.
-
-    Under the lock of the file itself (``held``), one that this host made is dead when nobody has locked it. Of other
-    hosts, which a lock may not reach (NFS with nolock, Lustre with localflock), and without locks, only age tells.
-    """
-    name = place.name
-    stem = name[: -len(".py")] if name.endswith(".py") else name
-    names = (re.escape(name), re.escape(stem), re.escape(_files.SUFFIX))
-    pattern = re.compile(r"\.(?:%s|%s\..*\.pyc)\.([\w-]+)\.\w+%s" % names)
-    for directory in filter(None, (place.directory, place.cache)):
-        for entry in directory.names():
-            match = pattern.fullmatch(entry)
-            info = directory.stat(entry) if match is not None else None
-            if match is None or info is None or not stat.S_ISREG(info.st_mode):
+    def stage(self) -> None:
+        """Make all new files, and the directories that they need. Raises CommitError and OSError."""
+        for step in self.steps:
+            step.mode = _staging.mode_of(step.spot)
+            if step.spot.goes():
                 continue
-            with suppress(OSError), _locks.hold(directory, entry, 0.0) as free:
-                dead = held and free and match.group(1) == _HOST
-                if dead or time.time() - info.st_mtime > _DEAD_SECONDS:
-                    directory.unlink(entry)
+            step.spot = _staging.make_missing(step.spot, self.stack, self.made)
+            step.temporary = _staging.stage(step.spot, step.spot.change.after)
+            # (the next one to come finds this file)
+            self.locks.file(step.spot.directory, step.temporary)
 
+    def copy(self) -> dict[str, str]:
+        """Keep copies of the files as they were, named as Ansible names backups; their paths."""
+        found = {}
+        for step in self.steps:
+            spot = step.spot
+            if not spot.comes():
+                name = "%s.%d.%s~" % (spot.name, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S"))
+                self.copies.append((spot, name))
+                _staging.keep_copy(spot, name)
+                found[spot.path] = spot.directory.join(name)
+        return found
 
-def _new(directory: Directory, name: str) -> tuple[int, str]:
-    """A hidden file for what is to be put there: its descriptor and its name, which tells the host."""
-    return directory.create("%s.%s" % (name, _HOST))
+    def keep(self) -> None:
+        """Have all originals and facts in their stores. Raises CommitError and OSError."""
+        for step in self.steps:
+            change = step.spot.change
+            # (a fact about other bytes than those that are written is none of this commit's)
+            if change.fact is not None and change.fact.written == _store.sha(change.after.data):
+                like = _keeping.like(step.spot.directory, step.temporary or step.spot.name)
+                self.kept.setdefault(change.place.root, []).append(Kept(change.fact, change.original, like))
+        for root, kept in sorted(self.kept.items()):
+            _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
+    def keep_again(self) -> None:
+        """See that nobody has collected meanwhile what is now needed. Raises CommitError and OSError."""
+        for root, kept in sorted(self.kept.items()):
+            if _keeping.missing(root, kept, self.trust):
+                _keeping.keep(root, kept, self.trust, self.stack, self.locks)
 
-def _stage(place: _Place, data: bytes) -> str:
-    """A complete new file beside a place with everything that belongs to it, safe on the disk; its name.
+    def switch(self, step: _Step) -> bool:
+        """Put one file in its place, or take it away; False where there is somebody else's now. Raises OSError."""
+        spot = step.spot
+        step.bytecode = list(spot.cache.read())
+        step.begun = True
+        spot.cache.remove(step.bytecode)  # (before the source: an unchecked .pyc must not outlive what it was made of)
+        if step.temporary is None:
+            switched = self._take_away(step)
+        elif spot.comes():
+            switched = _temporary.add(spot.directory, step.temporary, spot.name)
+        else:
+            spot.directory.rename(step.temporary, spot.name)
+            switched = True
+        spot.directory.sync()
+        return switched
 
-    The bits setuid and setgid are not among that: what is written anew has not earned them.
-    """
-    owner = place.entry()  # (a link into a cache: the environment's owner, the cached file's mode)
-    with place.directory.file(place.name) as original:
-        like = os.fstat(original)
-        try:
-            descriptor, temporary = _new(place.directory, place.name)
-        except OSError as error:
-            raise CommitError(
-                "%s: the new file cannot be made beside it: %s; nothing was changed" % (place.path, error)
-            ) from error
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                made = os.fstat(descriptor)
-                if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
-                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
-                _copy_attributes(original, descriptor)
-                mode = stat.S_IMODE(like.st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
-                os.fchmod(descriptor, mode)
-                made = os.fstat(descriptor)
-                expected = (owner.st_uid, owner.st_gid, mode)
-                found = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
-                if found != expected:  # (root squash: chown may do nothing and say nothing)
-                    raise CommitError(
-                        "%s: cannot keep owner and mode: expected %d:%d %o, found %d:%d %o"
-                        % (place.path, *expected, *found)
-                    )
-                second = 1_000_000_000
-                if made.st_mtime_ns // second <= like.st_mtime_ns // second:
-                    # (an import that read the old file may write its bytecode yet: dated by the second)
-                    os.utime(descriptor, ns=(made.st_atime_ns, like.st_mtime_ns + second))
-                os.fsync(descriptor)
-        except OSError as error:
-            place.directory.unlink(temporary)
-            raise CommitError(
-                "%s: the new file cannot be made beside it: %s; nothing was changed" % (place.path, error)
-            ) from error
-        except BaseException:
-            place.directory.unlink(temporary)
-            raise
-    return temporary
+    def _take_away(self, step: _Step) -> bool:
+        spot = step.spot
+        if spot.comes():
+            return True
+        step.away = _temporary.hidden(spot.name)
+        spot.directory.rename(spot.name, step.away)
+        found = spot.directory.read(step.away)
+        return found is not None and found.data == spot.change.before.data
 
+    def put_back(self) -> list[str]:
+        """Undo what was done so far; the files that still are not as they were, each with the reason."""
+        lost: list[str] = []
+        for step in reversed(self.steps):
+            if step.begun:
+                try:
+                    reason = self._put_back(step)
+                except (OSError, CommitError) as error:
+                    reason = str(error)
+                if reason:
+                    lost.append("%s (%s)" % (step.spot.path, reason))
+        for step in self.steps:
+            if step.temporary is not None:
+                with suppress(OSError):
+                    step.spot.directory.unlink(step.temporary)
+        for spot, name in self.copies:
+            with suppress(OSError):
+                spot.directory.unlink(name)
+        for directory, name in reversed(self.made):
+            with suppress(OSError):  # (somebody has put something there)
+                directory.remove(name)
+        return lost
 
-def _copy_attributes(original: int, descriptor: int) -> None:
-    """Extended attributes (ACLs, SELinux contexts, user attributes) of the original, and no others."""
-    wanted = {name: os.getxattr(original, name) for name in _attributes(original)}
-    present = {name: os.getxattr(descriptor, name) for name in _attributes(descriptor)}
-    for name in present:
-        if name not in wanted and name != "security.selinux":
-            os.removexattr(descriptor, name)  # (an ACL inherited from the directory)
-    for name, value in wanted.items():
-        if present.get(name) != value:
-            os.setxattr(descriptor, name, value)
-
-
-def _attributes(descriptor: int) -> list[str]:
-    try:
-        return [name for name in os.listxattr(descriptor) if not name.startswith(_UNCOPIED)]
-    except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
-            return []
-        raise
-
-
-def _keep(place: _Place, name: str) -> None:
-    """A copy of the file beside it, of that name."""
-    with place.directory.file(place.name) as original:
-        made = os.fstat(original)
-    temporary = _stage(place, place.change.before)
-    os.utime(temporary, ns=(made.st_atime_ns, made.st_mtime_ns), dir_fd=place.directory.descriptor)
-    _rename(place.directory, temporary, name)
-
-
-def _bytecode_names(cache: Directory, name: str) -> Iterator[tuple[str, int | None]]:
-    """The .pyc files of a module, of all interpreters and optimisation levels, with the level of this interpreter's."""
-    stem = name[: -len(".py")]
-    own = {"": 0, "opt-1": 1, "opt-2": 2}
-    try:
-        names = cache.names()
-    except OSError as error:
-        raise CommitError(
-            "%s: expected a readable directory of bytecode, found: %s" % (cache.path, error.strerror)
-        ) from None
-    for each in names:
-        base, _dot, tag = each[: -len(".pyc")].partition(".")
-        if each.endswith(".pyc") and base == stem:
-            tag, _dot, level = tag.partition(".")
-            yield each, own.get(level) if tag == sys.implementation.cache_tag else None
-
-
-def _bytecode(place: _Place) -> Iterator[_Bytecode]:
-    """The .pyc files beside a module, as they are; links and other oddities among them have no data."""
-    if place.cache is None:
-        return
-    for name, level in _bytecode_names(place.cache, place.name):
-        info = place.cache.stat(name)
-        if info is None or stat.S_ISDIR(info.st_mode):
-            continue
-        data = b""
-        with suppress(OSError):
-            content = place.cache.read(name) if stat.S_ISREG(info.st_mode) else None
-            data = content.data if content is not None else b""
-        yield _Bytecode(name, data, level)
-
-
-def _recompile(place: _Place, text: bytes, bytecode: Sequence[_Bytecode]) -> None:
-    """Make this interpreter's own .pyc files anew, each in the invalidation mode that it had (PEP 552).
-
-    Where one cannot be made, it stays away: the next import compiles the module, as it would have without us.
-    """
-    for old in bytecode:
-        if old.level is None:
-            continue
-        try:
-            mode = struct.unpack("<I", old.data[4:8])[0]
-            if mode & 1:
-                key = importlib.util.source_hash(text)
+    def _put_back(self, step: _Step) -> str | None:
+        """Put one file back; why it is not as it was, None where it is."""
+        spot = step.spot
+        replaced = False
+        if step.away is not None and spot.directory.stat(step.away) is not None:
+            if not _temporary.add(spot.directory, step.away, spot.name):
+                return "another file is there now; what was there is %s" % spot.directory.join(step.away)
+        elif step.temporary is not None and self._is_switched(step):
+            if spot.now() != spot.change.after:
+                return "changed by somebody else meanwhile"
+            if spot.comes():
+                spot.directory.unlink(spot.name)
             else:
-                key = struct.pack("<II", int(place.entry().st_mtime) & 0xFFFFFFFF, len(text) & 0xFFFFFFFF)
-            code = _edits.code(text, place.path, old.level)
-            data = importlib.util.MAGIC_NUMBER + struct.pack("<I", mode) + key + marshal.dumps(code)
-        except (OSError, struct.error, Conflict, CommitError):
-            continue  # (an original need not compile)
-        _write_bytecode(place, old.name, data)
+                back = _staging.stage(spot, spot.change.before, step.mode)
+                _temporary.put(spot.directory, back, spot.name)
+                replaced = True
+        if spot.unchanged():
+            spot.cache.restore(step.bytecode)
+            if replaced:  # (the source has another mtime now)
+                spot.cache.remake(spot.change.before.data or b"", step.bytecode)
+        return None
 
+    def _is_switched(self, step: _Step) -> bool:
+        """Whether the staged file has come to its place, whatever the system said of that."""
+        directory, temporary = step.spot.directory, str(step.temporary)
+        return directory.stat(temporary) is None or _temporary.same(directory, temporary, step.spot.name)
 
-def _write_bytecode(place: _Place, name: str, data: bytes) -> None:
-    with suppress(OSError, CommitError):
-        if place.cache is not None:
-            _rename(place.cache, _stage_bytecode(place.cache, name, data, place.entry()), name)
+    def finish(self) -> None:
+        """Make bytecode anew and remove what is no longer needed. All is done by now: nothing of it is a failure."""
+        for step in self.steps:
+            spot = step.spot
+            if step.away is not None:
+                with suppress(OSError):
+                    spot.directory.unlink(step.away)
+            if spot.goes():
+                self._remove_directories(spot)
+            elif not spot.comes():
+                spot.cache.remake(spot.change.after.data or b"", step.bytecode)
 
+    def _remove_directories(self, spot: Spot) -> None:
+        """Remove the directories that were made for a file, from the lowest up, as long as they are empty."""
+        path, relative = os.path.dirname(spot.path), os.path.dirname(spot.change.place.relative)
+        with suppress(OSError):
+            while relative in spot.change.directories:
+                where, name = os.path.split(path)
+                with _files.open_directory(where, self.trust.guard()) as above, ExitStack() as stack:
+                    below = above.open(name)
+                    if below is not None:
+                        with suppress(OSError):
+                            stack.enter_context(below).remove("__pycache__")
+                    above.remove(name)
+                path, relative = where, os.path.dirname(relative)
 
-def _stage_bytecode(cache: Directory, name: str, data: bytes, like: os.stat_result) -> str:
-    """A new file in the directory of bytecode with the owner of the source and its mode less the execute bits."""
-    descriptor, temporary = _new(cache, name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            made = os.fstat(descriptor)
-            if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
-                os.fchown(descriptor, like.st_uid, like.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & 0o666)
-    except BaseException:
-        cache.unlink(temporary)
-        raise
-    return temporary
-
-
-def _rename(directory: Directory, temporary: str, name: str) -> None:
-    """Put a finished file in its place; it is gone where that fails."""
-    try:
-        directory.rename(temporary, name)
-    except OSError:
-        directory.unlink(temporary)
-        raise
-
-
-def _file_flags(directory: Directory, name: str) -> int:
-    """Inode flags of a regular file itself; 0 for anything else, a link included, and where there are none."""
-    info = directory.stat(name)
-    if info is None or not stat.S_ISREG(info.st_mode):
-        return 0
-    try:
-        with directory.file(name) as descriptor:
-            return _flags(descriptor)
-    except OSError:
-        return 0
-
-
-def _flags(descriptor: int) -> int:
-    """Inode flags of what is open; 0 where the file system has none."""
-    flags = array.array("l", [0])
-    try:
-        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-    except OSError:
-        return 0
-    return flags[0]
-
-
-def _may_give_away() -> bool:
-    """Whether this process may give a file to any owner (CAP_CHOWN, which root mostly has)."""
-    try:
-        with open("/proc/self/status", "rb") as stream:
-            for line in stream:
-                if line.startswith(b"CapEff:"):
-                    return bool(int(line.split()[1], 16) & 1)
-    except OSError:
-        pass
-    return os.geteuid() == 0
-
-
-def _room(places: Sequence[_Place], backup: bool) -> None:
-    """Raise CommitError where a file system has no room for the new files (and their copies)."""
-    sizes: dict[int, list[int]] = {}
-    directories: dict[int, Directory] = {}
-    for place in places:
-        device = os.fstat(place.directory.descriptor).st_dev
-        directories.setdefault(device, place.directory)
-        texts = (place.change.after, place.change.before) if backup else (place.change.after,)
-        sizes.setdefault(device, []).extend(map(len, texts))
-    for device, directory in directories.items():
-        system = os.fstatvfs(directory.descriptor)
-        block = system.f_frsize or 1
-        needed = sum(-(-size // block) for size in sizes[device]) * block
-        free = (system.f_bfree if os.geteuid() == 0 else system.f_bavail) * block
-        if system.f_blocks and free < needed:  # (one that tells no size at all has no limit that it tells)
-            raise CommitError("%s: expected room for %d bytes, found %d" % (directory.path, needed, free))
-        if system.f_files and system.f_ffree < len(sizes[device]):
-            raise CommitError(
-                "%s: expected %d free inodes, found %d" % (directory.path, len(sizes[device]), system.f_ffree)
-            )
+    def collect(self) -> None:
+        """Remove from the stores what no file leads to any more."""
+        files: dict[str, dict[str, str]] = {}
+        for step in self.steps:
+            place = step.spot.change.place
+            files.setdefault(place.root, {})[place.relative] = _store.sha(step.spot.change.after.data)
+        for root, written in files.items():
+            _keeping.collect(root, written, self.trust)

@@ -8,9 +8,9 @@ import json
 import os
 import re
 import time
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Tuple
 
-from . import _catalogue, _child, _patch
+from . import _child, _environment, _patch
 from ._errors import NoEnvironment, SitePatchError
 
 _NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
@@ -73,12 +73,12 @@ class _Looks:
         """
         root = os.path.abspath(os.path.expanduser(root))
         try:
-            packages = _packages(self.request)
+            wanted = _wanted(self.request)
             if not os.path.isdir(root):
                 raise NoEnvironment("roots: expected a directory, found %s" % root)
         except SitePatchError as error:
             return [_told(None, root, str(error), failed=True)]
-        found, why = self.search(lambda: _walk(root, packages))
+        found, why = self.search(lambda: _walk(root, *wanted))
         unread = [each[0] for each in found if isinstance(each, list)]
         if unread:
             why = "; ".join(filter(None, (why, "%d directories cannot be read (%s)" % (len(unread), unread[0]))))
@@ -157,9 +157,10 @@ def _nothing(request: Mapping[str, Any], python: str | None, path: str | None, o
     pattern, what = (python, "interpreter") if option == "python" else (path, "directory")
     message = "%s %s: expected one %s or more that match, found none" % (option, pattern, what)
     definitions = request.get("definitions") or []
-    names = request.get("name") or [patch.get("name") for patch in definitions or _catalogue.CATALOGUE]
-    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "path", "copy_id"))
-    patches = [{**unknown, "name": name, "state": "missing", "action": "none", "message": message} for name in names]
+    names = request.get("name") or [patch.get("name") for patch in definitions or request.get("catalogue") or []]
+    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "copy_id"))
+    patch: dict[str, Any] = {**unknown, "state": "missing", "action": "none", "files": [], "message": message}
+    patches = [{**patch, "name": name} for name in names]
     return _told(python, path, message, patches=patches, imports=[])
 
 
@@ -182,13 +183,16 @@ def _directories(pattern: str) -> list[str]:
     return [path for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path)]
 
 
-def _packages(request: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    patches, _known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
-    return {tuple(patch.package.split(".")) for patch in patches}
+def _wanted(request: Mapping[str, Any]) -> tuple[set[tuple[str, ...]], set[str]]:
+    """The packages that the request's patches are for and, where a patch has none, the distributions."""
+    catalogue = request.get("catalogue") or []
+    patches, _known = _patch.select(request.get("name"), request.get("definitions"), catalogue, look=True)
+    packages = {tuple(patch.package.split(".")) for patch in patches if patch.package}
+    return packages, {_environment.normal(str(patch.distribution)) for patch in patches if not patch.package}
 
 
-def _walk(root: str, packages: Iterable[Sequence[str]]) -> Iterator[Any]:
-    """The directories below ``root`` in which one of the packages lies, and in a list each that cannot be read.
+def _walk(root: str, packages: Iterable[Sequence[str]], distributions: Collection[str]) -> Iterator[Any]:
+    """The directories below ``root`` in which one of these lies, and in a list each that cannot be read.
 
     Links are not followed, and what lies inside of a site-packages or of a package is part of that. What lies deep
     comes last: a tree that was made to keep a search busy does not keep it from the others.
@@ -207,7 +211,8 @@ def _walk(root: str, packages: Iterable[Sequence[str]]) -> Iterator[Any]:
         below = [name for name, is_directory in names.items() if is_directory]
         if names.get("__init__.py") is False:
             continue
-        if any(package[0] in names and _holds(directory, package) for package in packages):
+        holds = any(package[0] in names and _holds(directory, package) for package in packages)
+        if holds or (distributions and any(_environment.info_of(name) in distributions for name in names)):
             yield directory
         if not any(name.endswith(".dist-info") for name in below):
             paths = (os.path.join(directory, name) for name in below if name not in _SKIPPED)

@@ -1,18 +1,22 @@
-# What all kinds of edits share: reversible transformations of one file's bytes. Nothing here reads or writes a file.
+# What all kinds of edits share: the text that they transform, its encoding and newlines, and whether it parses. Pure.
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An edit has two methods.
+"""Every kind of edit is a NamedTuple with ``file`` and these methods.
 
-``do(text, owner, revision, target)`` returns the edited text, or the text itself where there is nothing to do;
-``undo(text, owner)`` the text without the edit, the text itself where it is not there, or
-None where it cannot be there. Both raise Conflict where the text is not what they expect. That an edit *is* there
-is shown by undoing it and doing it again: that must give the same bytes.
+``do(text, target)`` gives the edited text and raises Conflict or Unsupported; ``undo(text, target)`` a candidate for
+what was there before, for evidence to confirm, or None; ``held(text)`` where the text already holds what ``do`` would
+make at the very place that it would change; ``made(text)`` whether it holds that as whole lines, and no longer what the
+edit looks for; ``normal()`` the normalised form without the file; ``needs_pristine`` whether nothing in the edit itself
+says what it may be done to.
 """
 
 from __future__ import annotations
 
 import ast
+import codecs
 import functools
+import io
 import re
+import tokenize
 import warnings
 from types import CodeType
 from typing import Any, Callable, NamedTuple
@@ -20,15 +24,45 @@ from typing import Any, Callable, NamedTuple
 from ._errors import Conflict
 
 NEWLINE = re.compile(rb"\r\n|\r|\n")  # what ends a line for Python's tokenizer, and nothing else does
+ESCAPED = "surrogateescape"  # how bytes that an encoding does not know come through unchanged
+
+_NAMES_PYTHON = re.compile(rb"#![^\r\n]*python")
+_PARSED = 4  # syntax trees that are kept; those of large files take tens of MB
+
+
+class Text(NamedTuple):
+    """A file as an edit sees it."""
+
+    data: bytes | None
+    """None: there is no file."""
+    executable: bool = False
+
+
+ABSENT = Text(None)
 
 
 class Target(NamedTuple):
-    """What an edit may ask about the file that it changes."""
+    """What an edit may ask about the tree around its file."""
 
     package: str
-    """Dotted name of the package that the file's module lives in: what a relative import is relative to."""
-    read: Callable[[str], tuple[str, bytes] | None]
-    """Path and bytes of the source of a module of the same tree, by its absolute dotted name; None without one."""
+    """Dotted package that the file's module lives in: what a relative import is relative to. Empty where none is."""
+    owner: str
+    """Whose edit it is: the patch's name, ``name/2`` for its second edit of this file, ..."""
+    revision: int
+    """That of the patch."""
+    module: Callable[[str], tuple[str, bytes] | None]
+    """Path and bytes of the source of a module by its absolute dotted name; None without one."""
+    other: Callable[[str], Text]
+    """Another file of the same patch, by the path that edits use, as it was before this patch."""
+
+
+def content(text: Text, file: str) -> bytes:
+    """The bytes of a text file that must be there. Raises Conflict, naming the file, where it is not."""
+    if text.data is None:
+        raise Conflict("expected the file %s, found none" % file)
+    if b"\0" in text.data:
+        raise Conflict("expected text in %s, found a binary file" % file)
+    return text.data
 
 
 def line(text: bytes, offset: int) -> int:
@@ -36,8 +70,89 @@ def line(text: bytes, offset: int) -> int:
     return sum(1 for _found in NEWLINE.finditer(text, 0, offset)) + 1
 
 
+# --- which files an edit is for
+
+
+def is_pattern(file: str) -> bool:
+    """Whether the file of an edit stands for several."""
+    return "*" in file or "?" in file
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a pattern stands for a path: ``*`` and ``?`` stay within a directory, ``**/`` is any number of them."""
+    return _expression(pattern).fullmatch(path) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _expression(pattern: str) -> re.Pattern[str]:
+    meaning = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"((?:(?<=/)|(?<![\s\S]))\*\*/|\*+|\?)", pattern)
+    return re.compile("".join(meaning.get(part, ".*" if part.startswith("**") else re.escape(part)) for part in parts))
+
+
+# --- encoding: PEP 263
+
+
+def is_python(file: str, data: bytes) -> bool:
+    """Whether a file holds Python source: by its suffix, or without one by its first line."""
+    name = file.rpartition("/")[2]
+    return name.endswith(".py") or ("." not in name and _NAMES_PYTHON.match(data) is not None)
+
+
+def encoding(file: str, data: bytes) -> str:
+    """The codec of a file: by PEP 263 of Python source, else UTF-8; a byte order mark counts as a part of the text.
+
+    What Python itself would refuse to read is taken for UTF-8 as well: with ESCAPED, that changes no byte.
+    """
+    if not is_python(file, data):
+        return "utf-8"
+    first = b"\n".join(NEWLINE.split(data, maxsplit=2)[:2]) + b"\n"
+    try:
+        name = tokenize.detect_encoding(io.BytesIO(first).readline)[0]
+        codecs.lookup(name)
+        "".encode(name)  # (LookupError for those that do not make bytes of text)
+    except (SyntaxError, LookupError):
+        return "utf-8"
+    return "utf-8" if name == "utf-8-sig" else name
+
+
+def encode(text: str, codec: str) -> bytes:
+    """The text in a codec. Raises Conflict where that cannot say it."""
+    try:
+        return text.encode(codec, ESCAPED)
+    except UnicodeError:
+        wrong = next((each for each in text if not _is_sayable(each, codec)), text[:1])
+        raise Conflict("the file is in %s, which has no %r: write it in another way" % (codec, wrong)) from None
+
+
+def _is_sayable(character: str, codec: str) -> bool:
+    try:
+        character.encode(codec, ESCAPED)
+    except UnicodeError:
+        return False
+    return True
+
+
+# --- syntax
+
+
+def check(file: str, before: Text, after: Text) -> None:
+    """Raise Conflict where an edited file is Python source that does not parse, and did before (or was not there)."""
+    if after.data is None or not is_python(file, after.data):
+        return
+    try:
+        parse(after.data, "the result")
+    except Conflict:
+        try:
+            parse(before.data or b"", "the file")
+        except Conflict:
+            return
+        raise
+
+
+@functools.lru_cache(maxsize=_PARSED)
 def parse(text: bytes, what: str) -> ast.Module:
-    """The syntax tree of a module. Raises Conflict, with ``what`` as its subject, where there is none."""
+    """The syntax tree of a module, not to be changed. Raises Conflict, with ``what`` as its subject, without one."""
     tree: ast.Module = _compile(text, "<unknown>", what, ast.PyCF_ONLY_AST, -1)
     return tree
 

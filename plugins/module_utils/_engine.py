@@ -14,7 +14,7 @@ from typing import Any, Mapping, Sequence
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
 # do, and of a payload everything that is imported is compiled every time. What one module alone needs is imported by
 # name, as Ansible sends to a node what it finds imported in the source; that module names it (see test_payload.py).
-from . import _catalogue, _environment, _files, _patch, _plan
+from . import _environment, _files, _patch, _plan
 from ._errors import CommitError, SitePatchError
 from ._trust import Belongs, Trust
 
@@ -24,9 +24,9 @@ _TRIES, _SECONDS = 5, 30.0  # how often, and how long, files may change under a 
 def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request and return what the module returns; with ``failed`` and ``msg`` where it is refused.
 
-    Keys of the request: ``operation`` (patch, info or check), the parameters of the module of that operation, and
-    ``by_root``: whether root asked. Then the result may have ``belongs``, a path: the caller is to ask again, in a
-    process of its owner's.
+    Keys of the request: ``operation`` (patch, info or check), the parameters of the module of that operation,
+    ``catalogue`` (the definitions that ``name`` selects from) and ``by_root``: whether root asked. Then the result may
+    have ``belongs``, a path: the caller is to ask again, in a process of its owner's.
     """
     result: dict[str, Any] = {
         "changed": False,
@@ -64,14 +64,16 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         from . import _imports
 
         _imports.check(imports)
-    patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE, look=True)
+    patches, known = _select(request, look=True)
     steps = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request)).steps
     found = [{**step.result(), "copy_id": survey.copy_id(step)} for step in steps]
     if request.get("details"):
         for told, step in zip(found, steps):
             told.update(survey.details(step, request.get("path")))
+            for entry in told["files"]:
+                entry.update(survey.file_details(entry["path"]))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
-    result["imports"] = _prove(request, patches, ()) if imports else []
+    result["imports"] = _told(_prove(request, patches, {}, "none")) if imports else []
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
 
@@ -84,59 +86,47 @@ def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     changes: Sequence[_plan.Change] = ()
     patches: Sequence[_patch.Patch] = ()
     if request.get("name") or request.get("definitions"):
-        patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
+        patches, known = _select(request)
         plan = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request))
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         changes = plan.changes
-    result["imports"] = _prove(request, patches, changes)
-    _refuse_imports(result["imports"], changes)
+        unseen = [change.place.path for change in changes if not _imports.servable(change.place.path)]
+        if unseen:
+            message = (
+                "%s: expected Python sources, found a file that no import can be shown from memory; use site_patch"
+            )
+            raise SitePatchError(message % ", ".join(unseen))
+    results = _prove(request, patches, _previews(changes), "before" if changes else "none")
+    result["imports"] = _told(results)
+    _refuse_imports(results, request, bool(changes))
     result["msg"] = "%s can be imported" % ", ".join(request["imports"])
 
 
 def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Bring the environment to the state asked for; with ``check_mode`` all but the writing."""
-    result["imports"] = []
     imports = request.get("imports") or []
-    verify = request.get("verify", "always")
-    present = request.get("state", "present") == "present"
     if imports:
         from . import _imports
 
         _imports.check(imports)
-    patches, known = _patch.select(request.get("name"), request.get("definitions"), _catalogue.CATALOGUE)
-    trust = _trust(request)
-    skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
+    result["imports"] = []
+    work = _Work(request, result)
     deadline = time.monotonic() + _SECONDS
     tries = 0
     while True:
         tries += 1
-        plan = _plan.plan(patches, request.get("path"), present, skip, known, trust)
-        result["patches"] = [step.result() for step in plan.steps]
-        _refuse(plan)
-        if plan.changes:
-            notes = _committing().preflight(plan.changes, bool(request.get("backup")), trust)
-            plan = _noted(plan, notes)
-            result["patches"] = [step.result() for step in plan.steps]
-        wanted = imports and verify != "never" and any(step.action != "skip" for step in plan.steps)
-        proven = any(done["proven"] for done in result["imports"])
-        if wanted and not (proven and not plan.changes) and (plan.changes or verify == "always"):
-            result["imports"] = _prove(request, patches, plan.changes)
-            _refuse_imports(result["imports"], plan.changes)
-        kept: dict[str, str] | None = {}
-        if not request.get("check_mode"):
-            if plan.changes:
-                kept = _committing().commit(plan.changes, bool(request.get("backup")), trust)
-            else:
-                _sweep(plan, trust)
+        plan = work.plan()
+        kept = work.prove_and_write(plan)
         if kept is not None:
             break
         if tries >= _TRIES and time.monotonic() > deadline:
-            files = ", ".join(change.path for change in plan.changes)
+            files = ", ".join(change.place.path for change in plan.changes)
             raise CommitError("%s: changed by somebody else again and again; nothing was written" % files)
-    result["changed"] = bool(plan.changes)
-    result["msg"] = "; ".join(step.told(done=not request.get("check_mode")) for step in plan.steps)
-    for entry in result["patches"]:
+    result["changed"] = bool(plan.changes or plan.owed)
+    steps = [step.told(done=not request.get("check_mode")) for step in plan.steps]
+    result["msg"] = "; ".join([*steps, *work.notes])
+    for entry in [entry for patch in result["patches"] for entry in patch["files"]]:
         if entry["path"] in kept:
             entry["backup_file"] = kept[entry["path"]]
     if len(kept) == 1:
@@ -145,51 +135,188 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
 
 
+class _Work:
+    """One task's way through plan, proof and commit."""
+
+    def __init__(self, request: Mapping[str, Any], result: dict[str, Any]) -> None:
+        self.request = request
+        self.result = result
+        self.check_mode = bool(request.get("check_mode"))
+        self.backup = bool(request.get("backup") or request.get("restore"))
+        self.trust = _trust(request)
+        self.patches, self.known = _select(request)
+        self.proven = False
+        self.notes: list[str] = []
+
+    def plan(self) -> _plan.Plan:
+        """What is to be done. Raises SitePatchError where that is refused, or could not be written."""
+        request = self.request
+        skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
+        present = request.get("state", "present") == "present"
+        restore = bool(request.get("restore"))
+        plan = _plan.plan(self.patches, request.get("path"), present, skip, self.known, self.trust, restore)
+        self.result["patches"] = [step.result() for step in plan.steps]
+        _refuse(plan)
+        if plan.changes:
+            plan = _noted(plan, _committing().preflight(plan.changes, self.backup, self.trust))
+            self.result["patches"] = [step.result() for step in plan.steps]
+        return plan
+
+    def prove_and_write(self, plan: _plan.Plan) -> dict[str, str] | None:
+        """The copies that were kept, by path; None where files changed meanwhile, and all is to be planned again."""
+        self.notes = []
+        verify = self.request.get("verify", "always") if self.request.get("imports") else "never"
+        acting = any(step.action != "skip" for step in plan.steps)
+        if verify == "never" or not acting:
+            return self._write(plan, "none")
+        from . import _imports
+
+        unseen = [change.place.path for change in plan.changes if not _imports.servable(change.place.path)]
+        if unseen or plan.owed:
+            if not self.check_mode:
+                return self._write_and_prove(plan)
+            self._prove({}, "none")
+            what = ", ".join(map(os.path.basename, unseen)) or "what a killed run wrote"
+            self.notes.append("imports are tried once the change is written, as %s cannot be shown from memory" % what)
+        elif plan.changes:
+            self._refuse_imports(self._prove(_previews(plan.changes), "before"), changed=True)
+            self.proven = True
+        elif verify == "always" and not self.proven:
+            self._refuse_imports(self._prove({}, "none"), changed=False)
+        return self._write(plan, "before" if plan.changes else "none")
+
+    def _write(self, plan: _plan.Plan, proof: str) -> dict[str, str] | None:
+        if self.check_mode:
+            return {}
+        if not plan.changes:
+            _settle(plan.owed, proof, self.trust)
+            _sweep(plan, self.trust)
+            return {}
+        kept: dict[str, str] | None = _committing().commit(_with_proof(plan.changes, proof), self.backup, self.trust)
+        return kept
+
+    def _write_and_prove(self, plan: _plan.Plan) -> dict[str, str] | None:
+        """Write first, as not all can be shown to imports from memory; take it back where they fail."""
+        from . import _imports
+
+        kept = self._write(plan, "owed") if plan.changes else {}
+        if kept is None:
+            return None
+        results = self._prove({}, "after")
+        try:
+            self._refusal(results)
+        except SitePatchError:
+            back = [_reversed(change) for change in plan.changes] or plan.owed
+            if _committing().commit(back, False, self.trust) is None:
+                raise CommitError("files were changed meanwhile and are left as they are; the imports failed") from None
+            results = _imports.without(results, **self._how())
+            self.result["imports"] = _told(results)
+            message = _imports.refusal(results, self._accepts())
+            if message is not None:
+                raise SitePatchError("%s; what was written has been put back" % message) from None
+            kept = _committing().commit(_with_proof(plan.changes, "after"), self.backup, self.trust)
+            self.notes.append(_imports.accepted(results))
+            return kept  # type: ignore[no-any-return]
+        _settle([*plan.changes, *plan.owed], "after", self.trust)
+        return kept
+
+    def _prove(self, previews: Mapping[str, bytes | None], proof: str) -> list[dict[str, Any]]:
+        results = _prove(self.request, self.patches, previews, proof)
+        self.result["imports"] = _told(results)
+        return results
+
+    def _refusal(self, results: Sequence[Mapping[str, Any]]) -> None:
+        if not all(done["ok"] for done in results):
+            raise SitePatchError
+
+    def _refuse_imports(self, results: Sequence[Mapping[str, Any]], changed: bool) -> None:
+        accepted = _refuse_imports(results, self.request, changed)
+        if accepted:
+            self.notes.append(accepted)
+
+    def _accepts(self) -> bool:
+        return self.request.get("validate_failure") == "accept_unchanged"
+
+    def _how(self) -> dict[str, Any]:
+        return _how(self.request, self.patches)
+
+
+def _select(request: Mapping[str, Any], look: bool = False) -> tuple[list[_patch.Patch], list[_patch.Patch]]:
+    return _patch.select(request.get("name"), request.get("definitions"), request.get("catalogue") or [], look)
+
+
 def _trust(request: Mapping[str, Any]) -> Trust:
     return Trust(bool(request.get("by_root")), bool(request.get("trust_writers")))
 
 
 def _noted(plan: _plan.Plan, notes: Mapping[str, str]) -> _plan.Plan:
     """The plan, with what is to be said of files (by path) in the messages of its steps."""
-    steps = [
-        step._replace(message="%s; %s" % (step.message, notes[step.path])) if step.path and step.path in notes else step
-        for step in plan.steps
-    ]
+    steps = []
+    for step in plan.steps:
+        more = [notes[look.place.path] for look in step.files if look.place.path in notes]
+        steps.append(step._replace(message="; ".join([step.message, *more])))
     return plan._replace(steps=tuple(steps))
+
+
+def _with_proof(changes: Sequence[_plan.Change], proof: str) -> list[_plan.Change]:
+    return [change._replace(fact=change.fact and change.fact._replace(proof=proof)) for change in changes]
+
+
+def _reversed(change: _plan.Change) -> _plan.Change:
+    made = change.fact.directories if change.fact is not None else ()
+    return change._replace(before=change.after, after=change.before, original=None, fact=None, directories=made)
+
+
+def _settle(changes: Sequence[_plan.Change], proof: str, trust: Trust) -> None:
+    """Note that the imports of what was written were tried."""
+    facts = [(change.place, change.fact._replace(proof=proof)) for change in changes if change.fact is not None]
+    if facts:
+        _committing().record(facts, trust)
 
 
 def _sweep(plan: _plan.Plan, trust: Trust) -> None:
     """Remove what runs that were killed have left beside files that are as they should be."""
-    for path in {step.path for step in plan.steps if step.path}:
-        if _files.unfinished(path):
+    for place in {look.place for step in plan.steps for look in step.files}:
+        if _files.unfinished(place.path):
             with suppress(CommitError):
-                _committing().sweep(path, trust)
+                _committing().sweep(place, trust)
 
 
 def _committing() -> Any:
     return importlib.import_module("._commit", __package__)
 
 
+def _previews(changes: Sequence[_plan.Change]) -> dict[str, bytes | None]:
+    """What imports are to see, by path; None where a file, or a directory with it, is to go."""
+    going = [change for change in changes if change.after.data is None]
+    gone = {os.path.join(change.place.root, each): None for change in going for each in change.directories}
+    return {**gone, **{change.place.path: change.after.data for change in changes}}
+
+
 def _prove(
-    request: Mapping[str, Any], patches: Sequence[_patch.Patch], changes: Sequence[_plan.Change]
+    request: Mapping[str, Any], patches: Sequence[_patch.Patch], previews: Mapping[str, bytes | None], proof: str
 ) -> list[dict[str, Any]]:
     from . import _imports
 
+    return _imports.prove(request["imports"], previews, proof=proof, **_how(request, patches))
+
+
+def _how(request: Mapping[str, Any], patches: Sequence[_patch.Patch]) -> dict[str, Any]:
+    """How imports are to be tried. Raises Untrusted where root would run what others may write."""
     path = request.get("path")
-    names = [patch.package for patch in patches] + [name.partition(":")[0] for name in request["imports"]]
+    names = [patch.package for patch in patches if patch.package]
+    names += [name.partition(":")[0] for name in request["imports"]]
     roots = _environment.roots(path, names) if path else []
     variables = request.get("import_environment") or {}
     named = [entry for entry in variables.get("PYTHONPATH", "").split(os.pathsep) if entry]
     trust = _trust(request)
     trust.check_imports([*roots, *named], sys.path)
-    return _imports.prove(
-        request["imports"],
-        {change.path: change.after for change in changes},
-        roots,
-        request["timeout"],
-        variables,
-        only_roots=os.geteuid() == 0 and trust.guard() is not None,
-    )
+    only_roots = os.geteuid() == 0 and trust.guard() is not None
+    return {"roots": roots, "timeout": request["timeout"], "environment": variables, "only_roots": only_roots}
+
+
+def _told(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: done[key] for key in done if key != "same"} for done in results]
 
 
 def _refuse(plan: _plan.Plan) -> None:
@@ -201,11 +328,15 @@ def _said(steps: Sequence[_plan.Step]) -> str:
     return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
 
 
-def _refuse_imports(imports: Sequence[Mapping[str, Any]], changes: Sequence[_plan.Change]) -> None:
-    failed = ["%s (%s)" % (done["name"], done["error"]) for done in imports if not done["ok"]]
-    if failed:
-        how = "with the change served from memory; nothing was written" if changes else "as the files are"
-        raise SitePatchError("import failed, %s: %s" % (how, "; ".join(failed)))
+def _refuse_imports(results: Sequence[Mapping[str, Any]], request: Mapping[str, Any], changed: bool) -> str:
+    """Raise SitePatchError for failed imports; what is to be said where they are accepted, else nothing."""
+    from . import _imports
+
+    accepts = changed and request.get("validate_failure") == "accept_unchanged"
+    message = _imports.refusal(results, accepts)
+    if message is not None:
+        raise SitePatchError(message)
+    return _imports.accepted(results) if accepts else ""
 
 
 def _diff(change: _plan.Change) -> str:
@@ -213,10 +344,16 @@ def _diff(change: _plan.Change) -> str:
     import difflib
     import io
 
+    texts = (change.before, change.after)
+    names = [change.place.path if text.data is not None else os.devnull for text in texts]
     # (StringIO ends a line at \n alone; splitlines() would at a form feed, too)
-    before, after = (list(io.StringIO(text.decode("utf-8", "replace"))) for text in (change.before, change.after))
-    lines = difflib.unified_diff(before, after, change.path, change.path, "(before)", "(after)")
-    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+    before, after = (list(io.StringIO((text.data or b"").decode("utf-8", "replace"))) for text in texts)
+    lines = difflib.unified_diff(before, after, names[0], names[1], "(before)", "(after)")
+    body = "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+    if None not in (change.before.data, change.after.data) and change.before.executable != change.after.executable:
+        modes = ["100755" if text.executable else "100644" for text in texts]
+        return "old mode %s\nnew mode %s\n%s" % (modes[0], modes[1], body)
+    return body
 
 
 def load_all() -> None:
@@ -224,7 +361,7 @@ def load_all() -> None:
     for name in ("_commit", "_imports", "_survey"):
         with suppress(ImportError):  # (Ansible sends along what the module itself may need)
             importlib.import_module("." + name, __package__)
-    for name in ("difflib", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):
+    for name in ("difflib", "gzip", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):
         importlib.import_module(name)
 
 

@@ -1,23 +1,21 @@
-# Environments: where Python finds a package, which distribution owns it, what its installer recorded. Reads only.
+# Environments: where Python finds a package, a file of it, and a distribution. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import ast
-import base64
-import csv
-import hashlib
 import importlib.util
 import os
 import re
 import sys
 import types
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterable, NamedTuple
 
 from . import _files
 from ._errors import Conflict, NoEnvironment
 
-_HEAD = 64 * 1024  # bytes of METADATA in which name and version stand (its first lines)
+_HEAD = 64 * 1024  # bytes of metadata in which name and version stand (their first lines)
 _LONGEST = 200  # characters of a name or a version; none is as long
+_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._]*)(?:-.*)?\.(?:dist-info|egg-info)\Z")
+_PREFIX = (("pyvenv.cfg", "file"), ("conda-meta", "directory"))  # what only the prefix of an environment has
 
 
 class Package(NamedTuple):
@@ -25,20 +23,22 @@ class Package(NamedTuple):
 
     name: str
     directories: tuple[str, ...]
-    """Its directory; a namespace package may have several, a broken one none."""
+    """Its directory, at least one; a namespace package may have several."""
     regular: bool
     """Whether it has an ``__init__.py`` (else it is a namespace package)."""
     local: bool = False
-    """Whether the caller named the directory, so that the interpreter's own metadata say nothing about it."""
+    """Whether the caller named the directory, so that the interpreter's own path says nothing about it."""
 
 
-class Record(NamedTuple):
-    """What the installer wrote about one file."""
+class Place(NamedTuple):
+    """Where a file is, or would be."""
 
-    distribution: str
-    version: str
-    hash: str
-    """``algorithm=digest`` as in RECORD, or empty."""
+    path: str
+    """Absolute, as it was found: links are not resolved."""
+    root: str
+    """Real path of the directory on ``sys.path`` that leads to it: what RECORD and the store count from."""
+    relative: str
+    """From there, with forward slashes, as RECORD has it (``../../../bin/x`` for a script)."""
 
 
 def find(name: str, path: str | None = None) -> Package | None:
@@ -55,8 +55,7 @@ def roots(path: str, names: Iterable[str]) -> list[str]:
 
     ``names``: what is to be imported, packages or modules (of a namespace package's directory only they tell the root).
     """
-    path = os.path.abspath(path)
-    _directory(path)
+    path = _directory(path)
     found: list[str] = []
     for name in names:
         parts = name.split(".")
@@ -67,31 +66,137 @@ def roots(path: str, names: Iterable[str]) -> list[str]:
                 break
     if found:
         return list(dict.fromkeys(found))
-    path = _above(path)
+    path = above(path)
     return [path, os.path.join(path, "src")]
 
 
-def _above(path: str) -> str:
+def place(package: Package, file: str) -> Place:
+    """Where a file of a package is (``file``: below the package, with forward slashes).
+
+    Of the directories of a namespace package it is the one that has the file, else the first. A package's directory,
+    or one inside of it, may be a link out of the tree (a development layout, a store): version and RECORD are then
+    those of where it leads. (The file itself may be a link into a cache; that changes nothing.)
+    """
+    paths = [os.path.join(directory, *file.split("/")) for directory in package.directories]
+    number = next((number for number, path in enumerate(paths) if _files.look(path, follow=False)), 0)
+    real = _real(paths[number])
+    inside = os.path.realpath(package.directories[number])
+    root = _root(package, inside) if _is_below(real, inside) else above(os.path.dirname(real))
+    return Place(paths[number], root, _relative(real, root))
+
+
+def site_place(distribution: str, file: str, path: str | None) -> Place | None:
+    """Where a file of a distribution is (``file``: as its RECORD lists it); None where there is no such distribution.
+
+    ``path`` as for ``find``. Raises NoEnvironment where it is no directory, and Conflict where the file would lie
+    outside of the environment: of the directory on ``sys.path``, and of the prefix that this one lies in.
+    """
+    entries = path_entries() if path is None else _holders(above(_directory(path)))
+    entry = next((entry for entry in entries if infos(entry, [distribution])), None)
+    if entry is None:
+        return None
+    root = os.path.realpath(entry)
+    # (a file that lies above is where the installer has really put it, and not where a link leads back)
+    found = os.path.normpath(os.path.join(root if file.startswith("../") else entry, file))
+    real = _real(found)
+    prefix = os.path.realpath(sys.prefix) if path is None else _prefix(root)
+    inside = [root, *([prefix] if _is_below(root, prefix) else [])]
+    if not any(_is_below(real, each) for each in inside):
+        raise Conflict(
+            "%s: expected a file of distribution %s inside of %s, found that it leads to %s, out of the environment: "
+            "give file as the distribution's RECORD lists it" % (file, distribution, inside[-1], real)
+        )
+    return Place(found, root, _relative(real, root))
+
+
+def path_entries() -> list[str]:
+    """The directories on this interpreter's ``sys.path``; not those that this user may not list: nor does Python.
+
+    Raises OSError where that cannot be told.
+    """
+    return [entry for entry in map(os.path.abspath, sys.path) if _is_listed(entry)]
+
+
+def infos(root: str, names: Iterable[str] | None = None) -> list[str]:
+    """The paths of what installers and build tools left about distributions in a directory on ``sys.path``.
+
+    ``.dist-info`` first, then ``.egg-info`` (a directory, or a file as distutils wrote it), the EGG-INFO of an egg, the
+    PKG-INFO of an unpacked source distribution. ``names``: only of these distributions, in any spelling (PEP 503); by
+    default of all. Raises OSError where that cannot be read.
+    """
+    wanted = None if names is None else {normal(name) for name in names}
+    found: list[str] = []
+    for name in _names(root):
+        project = info_of(name)
+        if project is not None and (wanted is None or project in wanted):
+            found.append(os.path.join(root, name))
+    found.sort(key=lambda info: (not info.endswith(".dist-info"), info))
+    alone = [os.path.join(root, "EGG-INFO"), os.path.join(root, "PKG-INFO")]
+    if os.path.basename(root) == "src":
+        alone.append(os.path.join(os.path.dirname(root), "PKG-INFO"))
+    there = (info for info in alone if _files.kind(info))
+    return found + [info for info in there if wanted is None or normal(identity(info)[0]) in wanted]
+
+
+def info_of(name: str) -> str | None:
+    """The distribution, as ``normal`` spells it, that a ``.dist-info`` or ``.egg-info`` of this name is about.
+
+    None for everything else, and for what pip puts aside while it uninstalls (``~hing-1.0.dist-info``).
+    """
+    match = _INFO.match(name)
+    return normal(match[1]) if match else None
+
+
+def identity(info: str) -> tuple[str, str | None]:
+    """Name and version as metadata have them, else as the name of their directory has them; no version is None.
+
+    ``info``: a path that ``infos`` returned. Raises OSError for what is there and cannot be read.
+    """
+    base = os.path.basename(info)
+    if base.endswith(".dist-info"):
+        file = os.path.join(info, "METADATA")
+    else:
+        file = os.path.join(info, "PKG-INFO") if _files.kind(info) == "directory" else info
+    found: dict[str, str] = {}
+    for line in (_files.head(file, _HEAD) or b"").decode("utf-8", "replace").splitlines():
+        key, _colon, value = line.partition(":")
+        if key in ("Name", "Version"):
+            found[key] = value.strip()[:_LONGEST]
+        if len(found) == 2 or not line.strip():
+            break
+    named = os.path.basename(os.path.dirname(info)) if base == "EGG-INFO" else base
+    stem = re.match(r"(.*)\.(?:dist-info|egg-info|egg)\Z", named)
+    name, version = [*(stem[1] if stem else "").split("-"), ""][:2]
+    return found.get("Name") or name, found.get("Version") or version or None
+
+
+def normal(name: str) -> str:
+    """A distribution's name in the one spelling by which names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def above(path: str) -> str:
     """The first directory, from ``path`` upwards, that is no regular package."""
     while _files.kind(os.path.join(path, "__init__.py")) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     return path
 
 
-def _directory(path: str) -> None:
+def _directory(path: str) -> str:
+    path = os.path.abspath(path)
     kind = _files.kind(path)
     if kind != "directory":
         found = "a file" if kind else "nothing"
         raise NoEnvironment(
             "path %s: expected a directory (site-packages, a package or a source checkout), found %s" % (path, found)
         )
+    return path
 
 
 def _find_below(name: str, path: str) -> Package | None:
-    path = os.path.abspath(path)
-    _directory(path)
+    path = _directory(path)
     parts = name.split(".")
-    candidates = [os.path.join(path, *parts), os.path.join(path, "src", *parts)]
+    candidates = [os.path.join(holder, *parts) for holder in _holders(path)]
     if path.split(os.sep)[-len(parts) :] == parts:
         candidates.insert(0, path)
     for regular in (True, False):
@@ -100,6 +205,17 @@ def _find_below(name: str, path: str) -> Package | None:
             if _files.kind(candidate) == "directory" and regular == (_files.kind(init) == "file"):
                 return Package(name, (candidate,), regular, local=True)
     return None
+
+
+def _holders(path: str) -> list[str]:
+    """The directories at ``path`` that would be on ``sys.path``: itself, that of a checkout, and eggs in use."""
+    found = [path, os.path.join(path, "src")]
+    text = _files.read(os.path.join(path, "easy-install.pth")) or b""
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        egg = os.path.normpath(os.path.join(path, line.strip()))
+        if egg.endswith(".egg") and os.path.dirname(egg) == path:
+            found.append(egg)
+    return found
 
 
 def _find_spec(name: str) -> Package | None:
@@ -116,7 +232,7 @@ def _find_spec(name: str) -> Package | None:
                 spec = None
             if spec is None or not spec.has_location:
                 _tell(parts[count - 1], sys.path if package is None else package.directories)
-            if spec is None or spec.submodule_search_locations is None:
+            if spec is None or not spec.submodule_search_locations:
                 return None
             directories = tuple(os.path.abspath(where) for where in spec.submodule_search_locations)
             package = Package(name, directories, spec.has_location)
@@ -140,95 +256,6 @@ def _tell(name: str, entries: Iterable[str]) -> None:
             _files.kind(os.path.join(directory, "__init__.py"))
 
 
-def record(package: Package, file: str, distribution: str | None) -> Record | None:
-    """What RECORD says of ``file`` (an absolute path) of the package; None for a checkout or an editable install.
-
-    Raises Conflict when several distributions claim the file and nothing tells which of them is really there.
-    """
-    root, real = leads(package, file)
-    relative = os.path.relpath(real, root).replace(os.sep, "/")
-    hints = {_normal(hint) for hint in (distribution, package.name.split(".")[0], package.name) if hint}
-    infos = sorted(_dist_infos(root), key=lambda info: (_normal(info[0].split("-")[0]) not in hints, info[0]))
-    claims: list[Record] = []
-    for name, path in infos:
-        if claims and _normal(name.split("-")[0]) not in hints:
-            break  # (reading every RECORD of an environment costs: only when the obvious one does not list the file)
-        digest = _recorded(path, relative)
-        if digest is not None:
-            claims.append(Record(*_metadata(path, name), hash=digest))
-    if len(claims) > 1:
-        literal = _literal_version(_holder(package, file))
-        same = [claim for claim in claims if claim.version == literal]
-        if len(same) != 1:
-            raise Conflict(
-                "%s is claimed by several installed distributions (%s): an upgrade was interrupted; "
-                "reinstall one of them" % (file, ", ".join("%s %s" % claim[:2] for claim in claims))
-            )
-        claims = same
-    return claims[0] if claims else None
-
-
-def version(package: Package, file: str, distribution: str | None) -> str | None:
-    """The version of the package that a file belongs to; None where nothing tells.
-
-    That of the distribution which brought the file or, for one that an installer did not write, the package; else
-    what the source says; else what a distribution of that name says.
-    """
-    holder = _holder(package, file)
-    for recorded in (file, os.path.join(holder, "__init__.py")):
-        found = record(package, recorded, distribution)
-        if found is not None:
-            return found.version
-    literal = _literal_version(holder)
-    if literal is not None:
-        return literal
-    names = [name for name in (distribution, package.name, package.name.split(".")[0]) if name]
-    return next(filter(None, (installed(name, package, file) for name in names)), None)
-
-
-def installed(name: str, package: Package, file: str) -> str | None:
-    """The version of a distribution in the environment that the package's file lies in; None where there is none."""
-    for info, path in _dist_infos(leads(package, file)[0]):
-        if _normal(info.split("-")[0]) == _normal(name):
-            return _metadata(path, info)[1]
-    if not package.local:
-        import importlib.metadata
-
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return None
-
-
-def matches(text: bytes, digest: str) -> bool:
-    """Whether ``text`` has the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
-    algorithm, _equals, value = digest.partition("=")
-    try:
-        found = hashlib.new(algorithm, text).digest()
-    except (ValueError, TypeError):  # (an unknown algorithm, or one whose digests have no length of their own)
-        return False
-    return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == value
-
-
-def _holder(package: Package, file: str) -> str:
-    """The one of the package's directories that the file lies below."""
-    return next(where for where in package.directories if file.startswith(where + os.sep))
-
-
-def leads(package: Package, file: str) -> tuple[str, str]:
-    """Where a file of the package really is: what counts as the directory on ``sys.path`` there, and its real path.
-
-    A package's directory, or one inside of it, may be a link out of the tree (a development layout, a store): version
-    and RECORD are then those of where it leads. (The file itself may be a link into a cache; that changes nothing.)
-    """
-    real = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))
-    inside = os.path.realpath(_holder(package, file))
-    if real.startswith(inside + os.sep):
-        return _root(package, inside), real
-    return _above(os.path.dirname(real)), real
-
-
 def _root(package: Package, directory: str) -> str:
     """The directory on ``sys.path`` that leads to this one of the package's directories."""
     for _part in package.name.split("."):
@@ -236,58 +263,39 @@ def _root(package: Package, directory: str) -> str:
     return directory
 
 
-def _dist_infos(root: str) -> Iterator[tuple[str, str]]:
+def _prefix(root: str) -> str:
+    """The prefix of the environment that a directory lies in; itself where none can be told."""
+    directory = root
+    while directory != os.path.dirname(directory):
+        if any(_files.kind(os.path.join(directory, name)) == kind for name, kind in _PREFIX):
+            return directory
+        directory = os.path.dirname(directory)
+    return root
+
+
+def _real(path: str) -> str:
+    """A path without links, but for the file's own name."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path.startswith(os.path.join(directory, ""))
+
+
+def _relative(real: str, root: str) -> str:
+    return os.path.relpath(real, root).replace(os.sep, "/")
+
+
+def _is_listed(entry: str) -> bool:
     try:
-        with os.scandir(root) as entries:
-            for entry in entries:
-                if entry.name.endswith(".dist-info"):
-                    yield entry.name[: -len(".dist-info")], entry.path
+        os.scandir(entry).close()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    return True
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
-        return
-
-
-def _recorded(dist_info: str, relative: str) -> str | None:
-    text = _files.read(os.path.join(dist_info, "RECORD"))
-    if text is None:
-        return None
-    for start in (relative + ",", '"%s",' % relative.replace('"', '""')):
-        at = (b"\n" + text).find(b"\n" + start.encode())
-        if at >= 0:
-            try:
-                row = next(csv.reader([text[at:].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")]))
-            except csv.Error:
-                return ""
-            return row[1] if len(row) > 1 else ""
-    return None
-
-
-def _metadata(dist_info: str, name: str) -> tuple[str, str]:
-    """Name and version of a distribution; the directory's name holds both, escaped, where METADATA is unreadable."""
-    found: dict[str, str] = {}
-    text = _files.head(os.path.join(dist_info, "METADATA"), _HEAD) or b""
-    for line in text.decode("utf-8", "replace").splitlines():
-        key, _colon, value = line.partition(":")
-        if key in ("Name", "Version"):
-            found[key] = value.strip()[:_LONGEST]
-        if len(found) == 2 or not line.strip():
-            break
-    return found.get("Name", name.partition("-")[0]), found.get("Version", name.partition("-")[2])
-
-
-def _literal_version(directory: str) -> str | None:
-    for file in ("__init__.py", "version.py", "_version.py"):
-        try:
-            module = ast.parse(_files.read(os.path.join(directory, file)) or b"")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in module.body:
-            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
-                continue
-            named = any(isinstance(target, ast.Name) and target.id == "__version__" for target in node.targets)
-            if named and isinstance(node.value.value, str):
-                return node.value.value[:_LONGEST]
-    return None
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        return []

@@ -166,14 +166,6 @@ class Directory:
         """Whether a name in the directory, links followed, is what is open. Raises OSError where there is none."""
         return os.path.samestat(os.fstat(descriptor), os.stat(name, dir_fd=self.descriptor))
 
-    def create(self, name: str) -> tuple[int, str]:
-        """A new hidden file of mode 0600 for what is to be ``name``: its descriptor (for writing) and its own name."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            made = ".%s.%s%s" % (name, os.urandom(4).hex(), SUFFIX)
-            with suppress(FileExistsError):
-                return os.open(made, flags, 0o600, dir_fd=self.descriptor), made
-
     def rename(self, name: str, to: str) -> None:
         """Put a file in the place of another one. Raises OSError naming both."""
         try:
@@ -184,6 +176,25 @@ class Directory:
     def unlink(self, name: str) -> None:
         """Remove a file; nothing happens where there is none."""
         _or_none(lambda: os.unlink(name, dir_fd=self.descriptor))
+
+    def link(self, name: str, to: str) -> None:
+        """Give a file, or a link itself, one more name; raises OSError where that is taken, or links cannot be."""
+        try:
+            os.link(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.join(name), None, self.join(to)) from None
+
+    def make(self, name: str, mode: int) -> None:
+        """A new directory of this very mode, whatever the umask. Raises OSError where there is something already."""
+        umask = os.umask(0)  # (a run that is killed behind a mkdir leaves none that others cannot read)
+        try:
+            os.mkdir(name, mode, dir_fd=self.descriptor)
+        finally:
+            os.umask(umask)
+
+    def remove(self, name: str) -> None:
+        """Remove an empty directory; nothing happens where there is none. Raises OSError where it is not empty."""
+        _or_none(lambda: os.rmdir(name, dir_fd=self.descriptor))
 
     def sync(self) -> None:
         """Bring renames to the disk, where the file system can (some network file systems do not sync directories)."""
@@ -289,6 +300,14 @@ def kind(path: str) -> str | None:
     if found is None:
         return None
     return "directory" if stat.S_ISDIR(found.st_mode) else "file" if stat.S_ISREG(found.st_mode) else "other"
+
+
+def links(path: str) -> int:
+    """How many hard links what a path leads to has; 1 where that cannot be told."""
+    try:
+        return os.stat(path).st_nlink
+    except OSError:
+        return 1
 
 
 def unfinished(path: str) -> bool:

@@ -9,8 +9,10 @@ descriptor that stays open, an import may close the number and open a file of it
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import importlib
+import importlib.machinery
 import importlib.util
 import json
 import linecache
@@ -18,37 +20,161 @@ import os
 import sys
 import time
 import traceback
-from importlib.machinery import SourceFileLoader
-from typing import Any, Mapping
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from typing import Any, Iterator, Mapping
 
 LONGEST = 1 << 18  # characters of an error, a traceback or a version
 
 
-def serve(previews: Mapping[str, str]) -> None:
-    """Let imports see the previewed bytes in place of the files', by path, whichever finder leads to them.
+class Tree:
+    """Files as a change would leave them: bytes in place of files, files that are away, directories that come and go.
+
+    ``previews``: bytes (as latin-1) by path; None for a file that is away, and for a directory that goes with the last
+    file in it.
+    """
+
+    def __init__(self, previews: Mapping[str, str | None]) -> None:
+        self._above: dict[str, str] = {}
+        self.texts: dict[str, bytes | None] = {}
+        self.made: set[str] = set()
+        self.names: dict[str, set[str]] = {}  # modules that are found otherwise than on disk, by directory
+        for path, text in previews.items():
+            self.texts[self.place(path)] = None if text is None else text.encode("latin-1")
+        for path in sorted(self.texts, key=len, reverse=True):  # (what is in a directory comes before it)
+            if self.texts[path] is None and os.path.isdir(path) and self.entries(path) - {"__pycache__"}:
+                del self.texts[path]
+            elif os.path.isfile(path) is not (self.texts[path] is not None) or os.path.isdir(path):
+                self._differs(path)
+
+    def _differs(self, path: str) -> None:
+        """Note what comes or goes with a file: a module, and where it is the first of a directory, that one."""
+        directory, name = os.path.split(path)
+        names = self.names.setdefault(directory, set())
+        names.add(name.partition(".")[0])
+        if name.startswith("__init__."):  # (what makes a directory a package is for the finder of the one above)
+            self.names.setdefault(os.path.dirname(directory), set()).add(os.path.basename(directory))
+        while self.texts[path] is not None and not os.path.isdir(directory):
+            self.made.add(directory)
+            directory, name = os.path.split(directory)
+            self.names.setdefault(directory, set()).add(name)
+
+    def place(self, path: str) -> str:
+        """Where a path leads. Its last part is not followed: a change replaces a link, and not where it leads."""
+        above, name = os.path.split(path)
+        if above not in self._above:
+            self._above[above] = os.path.realpath(above)
+        return os.path.join(self._above[above], name)
+
+    def shows(self, path: Any) -> bool:
+        """Whether this file is seen otherwise than it is on disk."""
+        return isinstance(path, str) and self.place(path) in self.texts
+
+    def text(self, path: str) -> bytes:
+        """The bytes of a file that is shown. Raises FileNotFoundError for one that is away."""
+        text = self.texts[self.place(path)]
+        if text is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return text
+
+    def is_file(self, path: str) -> bool:
+        return self.texts[self.place(path)] is not None if self.shows(path) else os.path.isfile(path)
+
+    def is_directory(self, path: str) -> bool:
+        path = os.path.realpath(path)
+        return path in self.made or (path not in self.texts and os.path.isdir(path))
+
+    def entries(self, directory: str) -> set[str]:
+        """The names in a directory."""
+        directory = os.path.realpath(directory)
+        found = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+        seen = {path: text is not None for path, text in self.texts.items()}
+        for path, there in [*seen.items(), *((path, True) for path in self.made)]:
+            if os.path.dirname(path) == directory:
+                (found.add if there else found.discard)(os.path.basename(path))
+        return found
+
+
+class Finder(FileFinder):
+    """What Python's own finder of a directory does, over a tree; for what a change leaves alone it is that finder."""
+
+    tree: Tree
+    loaders: Any = (
+        (ExtensionFileLoader, EXTENSION_SUFFIXES),
+        (SourceFileLoader, SOURCE_SUFFIXES),
+        (SourcelessFileLoader, BYTECODE_SUFFIXES),
+    )
+
+    @classmethod
+    def of(cls, entry: str) -> Finder:
+        """A finder for an entry of a search path, as an entry of ``sys.path_hooks`` gives it."""
+        if isinstance(entry, str) and os.path.realpath(entry) in cls.tree.names:
+            return cls(entry, *cls.loaders)
+        raise ImportError("not changed")
+
+    def find_spec(self, fullname: str, target: Any = None) -> Any:
+        """The module's spec; as in importlib's ``FileFinder.find_spec``: package, module, namespace."""
+        name = fullname.rpartition(".")[2]
+        if name not in self.tree.names[os.path.realpath(self.path)]:
+            return super().find_spec(fullname, target)
+        base = os.path.join(self.path, name)
+        for start, locations in ((os.path.join(base, "__init__"), [base]), (base, None)):
+            for kind, suffixes in self.loaders:
+                for path in (start + suffix for suffix in suffixes):
+                    if self.tree.is_file(path):
+                        loader = kind(fullname, path)
+                        return importlib.util.spec_from_file_location(
+                            fullname, path, loader=loader, submodule_search_locations=locations
+                        )
+        if not self.tree.is_directory(base):
+            return None
+        spec = importlib.machinery.ModuleSpec(fullname, None)
+        spec.submodule_search_locations = [base]
+        return spec
+
+    def modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        """Names of modules and whether they are packages, as ``pkgutil.iter_modules`` tells them of a directory."""
+        from inspect import getmodulename
+
+        found: dict[str, bool] = {}
+        for entry in sorted(self.tree.entries(self.path)):
+            name = getmodulename(entry)
+            if not name and "." not in entry:
+                if "__init__" in map(getmodulename, self.tree.entries(os.path.join(self.path, entry))):
+                    found.setdefault(entry, True)
+            elif name and name != "__init__" and "." not in name:
+                found.setdefault(name, False)
+        return ((prefix + name, is_package) for name, is_package in found.items())
+
+
+def serve(tree: Tree) -> None:
+    """Let imports see the tree's files in place of those on disk, whichever finder leads to them.
 
     Every finder (sys.path, .pth, import hooks of editable installs, namespace packages) ends in a SourceFileLoader.
-    Without a stat of the source it neither reads nor writes bytecode: an unchecked .pyc cannot get in between.
+    Without a stat of the source it neither reads nor writes bytecode: an unchecked .pyc cannot get in between. Modules
+    that come or go are found by finders of the directories where they do.
     """
-    texts = {os.path.realpath(path): text.encode("latin-1") for path, text in previews.items()}
     get_data, path_stats, update = SourceFileLoader.get_data, SourceFileLoader.path_stats, linecache.updatecache
 
-    def text_of(path: Any) -> bytes | None:
-        return texts.get(os.path.realpath(path)) if isinstance(path, str) else None
-
     def preview_data(self: SourceFileLoader, path: Any) -> bytes:
-        text = text_of(path)
-        return get_data(self, path) if text is None else text
+        return tree.text(path) if tree.shows(path) else get_data(self, path)
 
     def preview_stats(self: SourceFileLoader, path: Any) -> Any:
-        if text_of(path) is not None:
+        if tree.shows(path):
             raise OSError("previewed")
         return path_stats(self, path)
 
     def preview_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
-        text = text_of(filename)
-        if text is None:
+        if not tree.shows(filename) or not tree.is_file(filename):
             return update(filename, module_globals)
+        text = tree.text(filename)
         lines = importlib.util.decode_source(text).splitlines(True)
         linecache.cache[filename] = (len(text), None, lines, filename)  # (no mtime: checkcache() leaves it alone)
         return lines
@@ -56,13 +182,29 @@ def serve(previews: Mapping[str, str]) -> None:
     setattr(SourceFileLoader, "get_data", preview_data)
     setattr(SourceFileLoader, "path_stats", preview_stats)
     setattr(linecache, "updatecache", preview_lines)
-    early = [
-        name for name, module in list(sys.modules.items()) if text_of(getattr(module, "__file__", None)) is not None
-    ]
+    if tree.names:
+        import pkgutil
+
+        Finder.tree = tree
+        sys.path_hooks.insert(0, Finder.of)
+        sys.path_importer_cache.clear()
+        pkgutil.iter_importer_modules.register(Finder, Finder.modules)  # type: ignore[attr-defined]
+    early = [name for name, module in list(sys.modules.items()) if concerns(tree, module)]
     for name in early:  # a .pth file imported it when the interpreter started: let it be imported anew
         top = name.partition(".")[0]
         for loaded in [loaded for loaded in sys.modules if loaded == top or loaded.startswith(top + ".")]:
             del sys.modules[loaded]
+
+
+def concerns(tree: Tree, module: Any) -> bool:
+    """Whether a module that was imported on disk's terms may be another one in the tree."""
+    known = getattr(module, "__dict__", {})
+    file = known.get("__file__")
+    if tree.shows(file):
+        return True
+    places = [file[: -len(".py")]] if isinstance(file, str) and file.endswith(".py") else []
+    places += [place for place in known.get("__path__") or () if isinstance(place, str)]
+    return any(os.path.realpath(place) in tree.names for place in places)
 
 
 def run_only_roots() -> None:
@@ -195,7 +337,7 @@ def main() -> None:
     sys.path[:] = request["roots"] + [entry for entry in sys.path if entry not in ("", os.getcwd())]
     faulthandler.enable(2)  # (no descriptor of our own: under its number an import may have opened a file)
     faulthandler.dump_traceback_later(request["timeout"], exit=True, file=2)  # (even if who started it is gone)
-    serve(request["previews"])
+    serve(Tree(request["previews"]))
     if request["only_roots"]:
         run_only_roots()
     process = os.getpid()

@@ -23,6 +23,13 @@ SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
 _LONGEST = 4000  # characters of an error or a traceback
 _TEXTS = ("version", "cause", "error", "traceback")
 _MAYBE_CUT = 16000  # characters from which on a text may have been cut before, maybe within a secret
+_HOW = {
+    "before": "with the change served from memory; nothing was written",
+    "after": "with the change written",
+    "none": "as the files are",
+}
+_CALL = re.compile(r'^[ |]*File "([^"]+)", line \d+(?:(,?) in (\S+))?', re.MULTILINE)  # (faulthandler has no comma)
+_NO_GPU = "; a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST (import_environment), e.g. 9.0"
 _PRIVATE = (  # what libraries write below a user's home when they are merely imported
     "HOME",
     "XDG_CACHE_HOME",
@@ -40,21 +47,154 @@ def check(imports: Sequence[str]) -> None:
             raise DefinitionError("import %r: expected package.module or package.module:name,name" % name)
 
 
+def servable(path: str) -> bool:
+    """Whether a change of a file can be shown to imports from memory: that of Python source that they themselves run.
+
+    What ``site`` imports runs when the interpreter starts, before anything can be shown to it.
+    """
+    return path.endswith(".py") and os.path.basename(path) not in ("sitecustomize.py", "usercustomize.py")
+
+
 def prove(
     imports: Sequence[str],
-    previews: Mapping[str, bytes],
+    previews: Mapping[str, bytes | None],
+    roots: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+    only_roots: bool = False,
+    proof: str = "none",
+) -> list[dict[str, Any]]:
+    """Try the imports; with proof ``before``, those that fail once more ``without`` the change.
+
+    ``previews``: bytes to be served in place of files, by path; None where the file is to be away, or a directory that
+    goes with the last file in it. ``roots`` come first on ``sys.path``. ``timeout``: seconds for all imports together,
+    those without the change included. ``environment``: variables for the process, which win over its private caches.
+    ``only_roots``: no code is run that anybody but root may write. ``proof``: ``before`` the change is written,
+    ``after`` it was, or ``none`` where there is no change.
+    Returns one result an import, in order, as documented for the modules' ``imports``, and ``same``: whether the import
+    fails in the same way without the change. Raises DefinitionError for what cannot be variables.
+    """
+    found = _try(imports, previews, roots, timeout, environment, only_roots)
+    results = [dict(result, proof=proof, blame=None, same=False) for result in found]
+    return without(results, roots, timeout, environment, only_roots) if proof == "before" else results
+
+
+def without(
+    results: Sequence[Mapping[str, Any]],
     roots: Sequence[str],
     timeout: float,
     environment: Mapping[str, str],
     only_roots: bool = False,
 ) -> list[dict[str, Any]]:
-    """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over.
+    """The results of a change, with blame: imports that failed are tried with the files as they are, without it.
 
-    ``previews``: bytes to be served in place of files, by path. ``roots`` come first on its ``sys.path``. ``timeout``:
-    seconds for all imports together. ``environment``: variables for the process, which win over its private caches.
-    ``only_roots``: no code is run that anybody but root may write.
-    Returns one result an import, in order, as documented for the modules' ``imports``.
+    All parameters as they were for ``prove``: of ``timeout`` what the results took is used up.
     """
+    failed = [result["name"] for result in results if _is_comparable(result)]
+    left = timeout - sum(result["seconds"] for result in results)
+    return blame(results, _try(failed, {}, roots, left, environment, only_roots) if failed and left > 0 else [])
+
+
+def blame(results: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The results, with whose failure each is.
+
+    ``again``: what became of imports that failed, without the change; in the same order, as an import may be named
+    twice. Where that ended by the time limit, or is not there, nobody is to blame.
+    """
+    found = []
+    others = list(again)
+    for result in results:
+        other = others.pop(0) if others and _is_comparable(result) else None
+        found.append(dict(result) if other is None else {**result, **_blamed(result, other)})
+    return found
+
+
+def refusal(results: Sequence[Mapping[str, Any]], accept_unchanged: bool = False) -> str | None:
+    """What is said of failed imports; None where all passed, or where failures that are no patch's are accepted."""
+    failed = [result for result in results if not result["ok"]]
+    if not failed or (accept_unchanged and all(map(_is_unchanged, failed))):
+        return None
+    message = "import failed, %s: %s" % (_HOW[failed[0]["proof"]], "; ".join(map(_said, failed)))
+    if all(map(_is_unchanged, failed)):
+        message += ". With validate_failure: accept_unchanged, site_patch writes all the same"
+    return message
+
+
+def accepted(results: Sequence[Mapping[str, Any]]) -> str:
+    """What is said of imports that fail in the same way without the change; nothing where none does."""
+    failed = [_said(result) for result in results if not result["ok"]]
+    return "failed imports accepted (validate_failure: accept_unchanged): %s" % "; ".join(failed) if failed else ""
+
+
+def _is_comparable(result: Mapping[str, Any]) -> bool:
+    """Whether a failure can be held against another one; the time limit says nothing of an import."""
+    return not result["ok"] and result["cause"] not in ("timeout", "not_tried")
+
+
+def _is_unchanged(result: Mapping[str, Any]) -> bool:
+    return bool(result["blame"] == "environment" and result["same"])
+
+
+def _blamed(result: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What a failed result has to say beyond itself, by the same import without the change."""
+    if other["ok"]:
+        return {"blame": "patch"}
+    if not _is_comparable(other):
+        return {}
+    same = _essence(result) == _essence(other)
+    error = "fails without the patch as well: " + _located(other)
+    if not same:
+        error = "%s; without the patch it fails, too, otherwise: %s" % (result["error"], _located(other))
+    return {"blame": "environment", "same": same, "error": error[:_LONGEST]}
+
+
+def _essence(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What two failures have in common that are the same one: addresses and times differ from run to run."""
+    error = re.sub(r"\b0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds?)\b)", "N", result["error"])
+    return result["cause"], error, _innermost(result)[0]
+
+
+def _located(result: Mapping[str, Any]) -> str:
+    """The error, where it came from, and what to do where that is known."""
+    file = _innermost(result)[0]
+    for directory in ("/site-packages/", "/dist-packages/"):
+        file = file.rpartition(directory)[2]
+    where = " in %s" % file if file else ""
+    return "%s%s%s" % (result["error"], where, _hint(result))
+
+
+def _hint(result: Mapping[str, Any]) -> str:
+    """What to do about a failure, where that is known."""
+    if result["error"].startswith("IndexError") and _innermost(result)[1] == "_get_cuda_arch_flags":
+        return _NO_GPU
+    return ""
+
+
+def _innermost(result: Mapping[str, Any]) -> tuple[str, str]:
+    """File and function in which an import failed, by its traceback; empty where that has none."""
+    calls = [call for call in _CALL.findall(result["traceback"] or "") if not call[0].startswith("<")]
+    if not calls:
+        return "", ""
+    crashed = not any(comma for _file, comma, _function in calls)  # (then the innermost comes first)
+    file, _comma, function = calls[0 if crashed else -1]
+    return file, function
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """One failed import, and whose failure it is."""
+    whose = {"patch": "; without the patch it can be imported", "environment": ""}.get(result["blame"], _hint(result))
+    return "%s (%s%s)" % (result["name"], result["error"], whose)
+
+
+def _try(
+    imports: Sequence[str],
+    previews: Mapping[str, bytes | None],
+    roots: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+    only_roots: bool,
+) -> list[dict[str, Any]]:
+    """Try the imports in one fresh process of this interpreter, and in another one for what a crash left over."""
     results: list[dict[str, Any]] = []
     private = tempfile.mkdtemp(prefix="primus-imports-")
     deadline = time.monotonic() + timeout
@@ -72,7 +212,6 @@ def prove(
         shutil.rmtree(private, ignore_errors=True)
     secrets = _secrets(environment.values())
     for result in results:
-        result["proven"] = bool(previews)
         for key, cut_at_end in (("error", True), ("traceback", False), ("version", True)):
             result[key] = result[key] and _shown(result[key].replace(private, "PRIVATE"), secrets, cut_at_end)
         result["error"] = result["error"] and " ".join(result["error"].split())[:_LONGEST]
@@ -115,7 +254,7 @@ def _variables(private: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def _attempt(
     imports: Sequence[str],
-    previews: Mapping[str, bytes],
+    previews: Mapping[str, bytes | None],
     roots: Sequence[str],
     left: float,
     timeout: float,
@@ -127,7 +266,7 @@ def _attempt(
     results_file = os.path.join(private, "results-%d" % len(imports))
     request = {
         "imports": list(imports),
-        "previews": {path: text.decode("latin-1") for path, text in previews.items()},
+        "previews": {path: text if text is None else text.decode("latin-1") for path, text in previews.items()},
         "roots": list(roots),
         "timeout": left,
         "results": results_file,

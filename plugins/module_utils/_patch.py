@@ -2,63 +2,77 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
+import json
 import keyword
 import re
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence, Union
 
-from . import _diff, _versions
+from . import _edits, _replace, _unified, _versions
 from ._diff import Diff
 from ._errors import DefinitionError
 from ._reexport import Reexport
 from ._replace import Replace
+from ._whole import NOTHING, Delete, Write
 
-Edit = Union[Reexport, Replace, Diff]
+Edit = Union[Reexport, Replace, Diff, Write, Delete]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 _SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z", re.ASCII)  # (a block must be ASCII in any encoding)
-_TEXTS = ("name", "package", "versions", "file", "reason", "upstream", "retire")
-_KEYS = (*_TEXTS, "distribution", "applied_upstream", "requires", "revision", "edits", "previous")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([<>=!~].*)?\Z")
-
-
-class Revision(NamedTuple):
-    """What one revision of a patch does."""
-
-    number: int
-    edits: tuple[Edit, ...]
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_TEXTS = ("name", "versions", "reason", "upstream", "retire")
+_OPTIONAL = ("package", "distribution", "applied_upstream", "file")
+KEYS = (*_TEXTS, *_OPTIONAL, "when", "requires", "revision", "after", "edits")
+_LONGEST = 16 * 1024 * 1024  # characters of one text: no file is larger
+_MOST = 10_000  # entries of one list
+_SHOWN = 200  # characters of a value that an error quotes
 
 
 class Patch(NamedTuple):
-    """A named, documented edit of one distribution (headers after Debian's DEP-3)."""
+    """A named, documented edit of one distribution, over one or several files (headers after Debian's DEP-3)."""
 
     name: str
-    package: str
-    """Import package, dotted where it lies in a namespace."""
+    package: str | None
+    """Import package, dotted where it lies in a namespace; files are relative to it. None: as RECORD lists them."""
+    distribution: str | None
+    """Which must be given where ``package`` is not."""
     versions: str
-    """PEP 440 specifiers of the versions that the patch applies to."""
-    file: str
-    """Path of the file below the package, with forward slashes."""
+    """PEP 440 specifiers of the versions that the patch applies to, or ``*``."""
+    when: tuple[tuple[str, str], ...]
+    """Name and specifiers of distributions: the patch is needed only where all are there."""
+    requires: tuple[tuple[str, str], ...]
+    """Name and specifiers of distributions that must be there."""
+    applied_upstream: str | None
+    """Specifiers of the versions in which upstream made an equivalent change (DEP-3's Applied-Upstream)."""
+    revision: int
+    after: tuple[str, ...]
+    """Names of patches that come first, where they are in the same file."""
     reason: str
     upstream: str
     retire: str
-    revisions: tuple[Revision, ...]
-    """The current one first, then earlier ones that are still recognised, newest first."""
-    distribution: str | None = None
-    requires: tuple[tuple[str, str], ...] = ()
-    """Name and specifiers of other distributions of the environment."""
-    applied_upstream: str | None = None
-    """Specifiers of the versions in which upstream made an equivalent change (DEP-3's Applied-Upstream)."""
+    edits: tuple[Edit, ...]
 
-    @property
-    def revision(self) -> int:
-        """The current revision."""
-        return self.revisions[0].number
+    def files(self) -> tuple[str, ...]:
+        """The files of the edits, each once; with forward slashes, and patterns as they are."""
+        return tuple(dict.fromkeys(edit.file for edit in self.edits))
 
-    @property
-    def module_package(self) -> str:
-        """The dotted package that the file's module lives in: what its relative imports are relative to."""
-        return ".".join([self.package, *self.file.split("/")[:-1]])
+    def on(self, file: str) -> tuple[Edit, ...]:
+        """The edits of one file; those of a pattern that stands for it are given as this file's."""
+        found: list[Edit] = []
+        for edit in self.edits:
+            if edit.file == file:
+                found.append(edit)
+            elif _edits.is_pattern(edit.file) and _edits.matches(edit.file, file):
+                found.append(edit._replace(file=file))
+        return tuple(found)
+
+    def module_package(self, file: str) -> str:
+        """The dotted package that a file's module lives in, empty where there is none."""
+        parts = file.split("/")[:-1]
+        return ".".join([*([self.package] if self.package else []), *(parts if ".." not in parts else [])])
 
 
 def load(definition: Any) -> Patch:
@@ -68,62 +82,89 @@ def load(definition: Any) -> Patch:
     name = definition.get("name")
     if not isinstance(name, str) or not _NAME.match(name):
         raise DefinitionError("patch definition: name: expected lower-case letters, digits and _, found %r" % (name,))
-    _known(name, "", definition, _KEYS)
+    _known(name, "", definition, KEYS)
     texts = {key: _text(name, key, definition.get(key)) for key in _TEXTS}
-    if not _MODULE.match(texts["package"]):
-        raise _wrong(name, "package", "expected a dotted import name, found %r" % texts["package"])
-    parts = texts["file"].split("/")
-    if texts["file"].startswith("/") or "\\" in texts["file"] or any(part in ("", ".", "..") for part in parts):
-        raise _wrong(name, "file", "expected a path below the package, found %r" % texts["file"])
-    _specifiers(name, "versions", texts["versions"])
-    optional = {
-        key: _text(name, key, definition[key]) for key in ("distribution", "applied_upstream") if key in definition
-    }
-    if "applied_upstream" in optional:
-        _specifiers(name, "applied_upstream", optional["applied_upstream"])
-    current = _revision(name, "", definition.get("revision", 1), definition.get("edits"))
-    earlier = [_previous(name, entry) for entry in _list(name, "previous", definition.get("previous", []), "revisions")]
-    earlier.sort(key=lambda revision: -revision.number)
-    numbers = [revision.number for revision in (current, *earlier)]
-    if any(left <= right for left, right in zip(numbers, numbers[1:])):
-        raise _wrong(name, "previous", "expected revisions below %d, each once, found %s" % (numbers[0], numbers[1:]))
-    requires = _list(name, "requires", definition.get("requires", []), "texts")
+    optional = {key: _text(name, key, definition[key]) if key in definition else None for key in _OPTIONAL}
+    package, distribution = optional["package"], optional["distribution"]
+    if package is None and distribution is None:
+        raise _wrong(name, "package", "expected it, or distribution alone, found neither")
+    if package is not None and not _MODULE.match(package):
+        raise _wrong(name, "package", "expected a dotted import name, found %r" % package)
+    if distribution is not None and not _DISTRIBUTION.match(distribution):
+        raise _wrong(name, "distribution", "expected the name of a distribution, found %r" % distribution)
+    for key, specifiers in (("versions", texts["versions"]), ("applied_upstream", optional["applied_upstream"])):
+        _specifiers(name, key, specifiers or "")
+    revision = definition.get("revision", 1)
+    if not _is_number(revision):
+        raise _wrong(name, "revision", "expected a whole number from 1, found %r" % (revision,))
     patch = Patch(
-        revisions=(current, *earlier),
-        requires=tuple(_requirement(name, entry) for entry in requires),
+        package=package,
+        distribution=distribution,
+        applied_upstream=optional["applied_upstream"],
+        when=_requirements(name, "when", definition),
+        requires=_requirements(name, "requires", definition),
+        revision=revision,
+        after=tuple(_other(name, entry) for entry in _list(name, "after", definition.get("after", []), "names")),
+        edits=_of_definition(name, package, optional["file"], definition.get("edits")),
         **texts,
-        **optional,
     )
-    for edit in (edit for revision in patch.revisions for edit in revision.edits if isinstance(edit, Reexport)):
-        if len(edit.source) - len(edit.source.lstrip(".")) > patch.module_package.count(".") + 1:
-            raise _wrong(name, "edits.reexport.source", "%s lies above the package %s" % (edit.source, patch.package))
+    for edit in patch.edits:
+        _at_home(patch, edit)
     return patch
 
 
-def _previous(name: str, entry: Any) -> Revision:
-    if not isinstance(entry, Mapping):
-        raise _wrong(name, "previous", "expected a mapping of revision and edits, found %s" % _kind(entry))
-    _known(name, "previous.", entry, ("revision", "edits"))
-    return _revision(name, "previous.", entry.get("revision"), entry.get("edits"))
+def _of_definition(name: str, package: str | None, file: str | None, entries: Any) -> tuple[Edit, ...]:
+    listed = _list(name, "edits", entries, "edits")
+    if not listed:
+        raise _wrong(name, "edits", "expected at least one edit, found none")
+    return tuple(edit for entry in listed for edit in _edit(name, package, file, entry))
 
 
-def _revision(name: str, prefix: str, number: Any, edits: Any) -> Revision:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise _wrong(name, prefix + "revision", "expected a whole number from 1, found %r" % (number,))
-    entries = _list(name, prefix + "edits", edits, "edits")
-    if not entries:
-        raise _wrong(name, prefix + "edits", "expected at least one edit, found none")
-    return Revision(number, tuple(_edit(name, prefix + "edits", entry) for entry in entries))
+def _edit(name: str, package: str | None, file: str | None, edit: Any) -> list[Edit]:
+    kinds = [key for key in edit if key != "file"] if isinstance(edit, Mapping) else []
+    if len(kinds) != 1 or kinds[0] not in KINDS:
+        raise _wrong(
+            name,
+            "edits",
+            "expected one of %s as the only key of an edit besides file, found %s" % (", ".join(KINDS), _kind(edit)),
+        )
+    key = "edits." + kinds[0]
+    file = _text(name, "edits.file", edit["file"]) if "file" in edit else file
+    body = edit[kinds[0]]
+    if kinds[0] == "diff":
+        return _unified_diff(name, key, body, package, file)
+    if file is None:
+        raise _wrong(name, "file", "expected the file of the edit %s, found none" % kinds[0])
+    return [KINDS[kinds[0]](name, key, body, file)]
 
 
-def _edit(name: str, key: str, edit: Any) -> Edit:
-    if not isinstance(edit, Mapping) or len(edit) != 1 or next(iter(edit)) not in _KINDS:
-        raise _wrong(name, key, "expected one of %s as the only key of an edit, found %r" % (", ".join(_KINDS), edit))
-    kind, body = next(iter(edit.items()))
-    return _KINDS[kind](name, "%s.%s" % (key, kind), body)
+def _at_home(patch: Patch, edit: Edit) -> None:
+    """Raise DefinitionError where the file of an edit, or what it names, is not where it may be."""
+    moved = [edit.source] if isinstance(edit, Diff) and edit.source else []
+    for file in (edit.file, *moved):
+        parts = file.split("/")
+        if patch.package is None:
+            where = "a path as RECORD lists it"
+            while parts[0] == ".." and len(parts) > 1:
+                parts = parts[1:]
+        else:
+            where = "a path below the package"
+        if "\\" in file or "\0" in file or any(part in ("", ".", "..") for part in parts):
+            raise _wrong(patch.name, "file", "expected %s, found %r" % (where, file))
+    if _edits.is_pattern(edit.file) and not isinstance(edit, Replace):
+        raise _wrong(patch.name, "file", "expected one file, found %r; only a replace may be over several" % edit.file)
+    if isinstance(edit, Reexport):
+        home = patch.module_package(edit.file)
+        level = len(edit.source) - len(edit.source.lstrip("."))
+        if level > (home.count(".") + 1 if home else 0):
+            above = "the package %s" % patch.package if patch.package else edit.file
+            raise _wrong(patch.name, "edits.reexport.source", "%s lies above %s" % (edit.source, above))
 
 
-def _reexport(name: str, key: str, body: Any) -> Reexport:
+# --- the kinds of edits
+
+
+def _reexport(name: str, key: str, body: Any, file: str) -> Edit:
     body = _mapping(name, key, body, ("source", "names"))
     source = _text(name, key + ".source", body.get("source"))
     if not _SOURCE.match(source):
@@ -131,53 +172,126 @@ def _reexport(name: str, key: str, body: Any) -> Reexport:
     names = _list(name, key + ".names", body.get("names"), "names")
     for item in names:
         if not isinstance(item, str) or not item.isidentifier() or not item.isascii() or keyword.iskeyword(item):
-            raise _wrong(name, key + ".names", "expected a name, found %r" % (item,))
+            raise _wrong(name, key + ".names", "expected a name, found %s" % _quoted(item))
     if not names or len(set(names)) != len(names):
-        raise _wrong(name, key + ".names", "expected different names, at least one, found %r" % (names,))
-    return Reexport(source, tuple(names))
+        raise _wrong(name, key + ".names", "expected different names, at least one, found %s" % _quoted(names))
+    return Reexport(file, source, tuple(names))
 
 
-def _replace(name: str, key: str, body: Any) -> Replace:
-    body = _mapping(name, key, body, ("before", "after", "count"))
-    before, after = (_text(name, "%s.%s" % (key, part), body.get(part), blank=True) for part in ("before", "after"))
+def _replaced(name: str, key: str, body: Any, file: str) -> Edit:
+    body = _mapping(name, key, body, ("before", "pattern", "after", "count", "partial"))
+    given = [each for each in ("before", "pattern") if each in body]
+    if len(given) != 1:
+        raise _wrong(name, key, "expected either before or pattern, found %s" % (" and ".join(given) or "neither"))
+    before = _lf(_text(name, "%s.%s" % (key, given[0]), body[given[0]], blank=True))
+    after = _lf(_text(name, key + ".after", body.get("after"), empty=True))
+    count, partial = body.get("count", 1), body.get("partial", False)
+    if count != "all" and not _is_number(count):
+        raise _wrong(name, key + ".count", "expected a whole number from 1, or all, found %r" % (count,))
+    if not isinstance(partial, bool):
+        raise _wrong(name, key + ".partial", "expected true or false, found %r" % (partial,))
     if before == after:
-        raise _wrong(name, key + ".after", "expected another text than before, found the same")
-    if after in before:
-        raise _wrong(
-            name,
-            key + ".after",
-            "a text that is part of before cannot be told from it, nor undone: put more into after",
-        )
-    count = body.get("count", 1)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise _wrong(name, key + ".count", "expected a whole number from 1, found %r" % (count,))
-    return Replace(before, after, count)
+        raise _wrong(name, key + ".after", "expected another text than %s, found the same" % given[0])
+    if given[0] == "pattern":
+        _template(name, key, before, after)
+    occurrences = 0 if count == "all" else count
+    return Replace(file, before, after, occurrences, partial, given[0] == "pattern", _edits.is_pattern(file))
 
 
-def _unified(name: str, key: str, body: Any) -> Diff:
+def _template(name: str, key: str, pattern: str, after: str) -> None:
+    """Raise DefinitionError unless the pattern is one, and ``after`` a template for it."""
     try:
-        return _diff.load(_text(name, key, body))
+        expression = _replace.expression(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _wrong(name, key + ".pattern", "expected a Python regular expression: %s" % error) from None
+    try:
+        expression.sub(after, "")
+    except (re.error, IndexError) as error:
+        raise _wrong(name, key + ".after", "expected a template for the pattern: %s" % error) from None
+
+
+def _unified_diff(name: str, key: str, body: Any, package: str | None, file: str | None) -> list[Edit]:
+    try:
+        return list(_unified.load(_text(name, key, body, escaped=True), package, file))
     except ValueError as error:
         raise _wrong(name, key, str(error)) from None
 
 
-_KINDS: dict[str, Callable[[str, str, Any], Edit]] = {"reexport": _reexport, "replace": _replace, "diff": _unified}
+def _write(name: str, key: str, body: Any, file: str) -> Edit:
+    body = _mapping(name, key, body, ("content", "replaces"))
+    content = _lf(_text(name, key + ".content", body.get("content"), empty=True))
+    return Write(file, content, _digest_of(name, key, body, "a SHA-256 or " + NOTHING, (NOTHING,)))
 
 
-def _requirement(name: str, entry: Any) -> tuple[str, str]:
-    found = _REQUIREMENT.match(_text(name, "requires", entry).strip())
-    if not found:
-        raise _wrong(name, "requires", "expected a distribution and specifiers, no markers, found %r" % entry)
-    specifiers = found.group(2) or ""
-    _specifiers(name, "requires", specifiers)
-    return found.group(1), specifiers
+def _delete(name: str, key: str, body: Any, file: str) -> Edit:
+    body = _mapping(name, key, {} if body is None else body, ("replaces",))
+    return Delete(file, _digest_of(name, key, body, "a SHA-256", ()))
 
 
-def _specifiers(name: str, key: str, specifiers: str) -> None:
+def _digest_of(name: str, key: str, body: Mapping[str, Any], wanted: str, words: Sequence[str]) -> str | None:
+    if "replaces" not in body:
+        return None
+    found = _text(name, key + ".replaces", body["replaces"])
+    if found not in words and not _SHA256.match(found):
+        raise _wrong(name, key + ".replaces", "expected %s, found %r" % (wanted, found[:_SHOWN]))
+    return found
+
+
+def _diff_of_fact(name: str, key: str, body: Any, file: str) -> Edit:
+    body = _mapping(name, key, body, ("hunks", "source", "creates", "removes", "executable"))
+    if not all(isinstance(body.get(each, False), bool) for each in ("creates", "removes", "executable")):
+        raise _wrong(name, key, "expected true or false, found %s" % _kind(body))
+    source = _text(name, key + ".source", body["source"], escaped=True) if "source" in body else None
     try:
-        _versions.check(specifiers)
+        hunks = _unified.hunks(_text(name, key + ".hunks", body.get("hunks"), empty=True, escaped=True))
     except ValueError as error:
         raise _wrong(name, key, str(error)) from None
+    return Diff(file, hunks, source, body.get("creates", False), body.get("removes", False), body.get("executable"))
+
+
+KINDS: dict[str, Callable[[str, str, Any, str], Edit]] = {
+    "reexport": _reexport,
+    "replace": _replaced,
+    "diff": _diff_of_fact,
+    "write": _write,
+    "delete": _delete,
+}
+
+
+# --- the normalised form, in facts
+
+
+def stored(edits: Iterable[Edit]) -> list[dict[str, Any]]:
+    """The edits of one file as a fact holds them, for ``restored``."""
+    return [edit.normal() for edit in edits]
+
+
+def digest(edits: Iterable[Edit]) -> str:
+    """SHA-256, in hex, of the normalised edits of one file: the same however a definition was written."""
+    text = json.dumps(stored(edits), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def restored(file: str, entries: Any) -> tuple[Edit, ...]:
+    """The edits that ``stored`` gave, of this file. Raises DefinitionError where they are something else."""
+    found: list[Edit] = []
+    for entry in _list("of a fact", "edits", entries, "edits"):
+        if not isinstance(entry, Mapping) or len(entry) != 1 or next(iter(entry)) not in KINDS:
+            raise _wrong("of a fact", "edits", "expected one edit, found %s" % _kind(entry))
+        kind, body = next(iter(entry.items()))
+        said = {each: isinstance(body, Mapping) and body.get(each) is True for each in ("over", "moved")}
+        if any(said.values()):
+            body = {each: value for each, value in body.items() if each not in said}
+        edit = KINDS[kind]("of a fact", "edits." + kind, body, file)
+        if isinstance(edit, Replace):
+            edit = edit._replace(over=said["over"])
+        if isinstance(edit, Delete):
+            edit = edit._replace(moved=said["moved"])
+        found.append(edit)
+    return tuple(found)
+
+
+# --- what a task means
 
 
 def select(
@@ -207,15 +321,56 @@ def select(
     return [known[name] for name in dict.fromkeys(names)], list(known.values())
 
 
-def _text(name: str, key: str, value: Any, blank: bool = False) -> str:
-    if not isinstance(value, str) or not (value if blank else value.strip()):
+def _requirements(name: str, key: str, definition: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for entry in _list(name, key, definition.get(key, []), "texts"):
+        match = _REQUIREMENT.match(_text(name, key, entry).strip())
+        if not match:
+            raise _wrong(name, key, "expected a distribution and specifiers, no markers, found %s" % _quoted(entry))
+        _specifiers(name, key, match.group(2) or "")
+        found.append((match.group(1), match.group(2) or ""))
+    return tuple(found)
+
+
+def _other(name: str, entry: Any) -> str:
+    if not isinstance(entry, str) or not _NAME.match(entry) or entry == name:
+        raise _wrong(name, "after", "expected the name of another patch, found %s" % _quoted(entry))
+    return entry
+
+
+def _specifiers(name: str, key: str, specifiers: str) -> None:
+    try:
+        _versions.check(specifiers)
+    except ValueError as error:
+        raise _wrong(name, key, str(error)) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 10**9
+
+
+def _lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _text(name: str, key: str, value: Any, blank: bool = False, empty: bool = False, escaped: bool = False) -> str:
+    """A text that is not blank, or may be (``blank``), or may be ``empty``; ``escaped``: bytes that no codec knew."""
+    if not isinstance(value, str) or not (empty or (value if blank else value.strip())):
         raise _wrong(name, key, "expected text, found %s" % _kind(value))
+    if len(value) > _LONGEST:
+        raise _wrong(name, key, "expected at most %d characters, found %d" % (_LONGEST, len(value)))
+    try:
+        value.encode("utf-8", _edits.ESCAPED if escaped else "strict")
+    except UnicodeEncodeError as error:
+        raise _wrong(name, key, "expected text, found %r, which is no character" % value[error.start]) from None
     return value
 
 
 def _list(name: str, key: str, value: Any, of: str) -> list[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise _wrong(name, key, "expected a list of %s, found %s" % (of, _kind(value)))
+    if len(value) > _MOST:
+        raise _wrong(name, key, "expected at most %d %s, found %d" % (_MOST, of, len(value)))
     return list(value)
 
 
@@ -233,7 +388,12 @@ def _known(name: str, prefix: str, mapping: Mapping[str, Any], keys: Sequence[st
 
 
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else "%s %r" % (type(value).__name__, value)
+    return "nothing" if value is None else "%s %s" % (type(value).__name__, _quoted(value))
+
+
+def _quoted(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= _SHOWN else said[: _SHOWN - 3] + "..."
 
 
 def _wrong(name: str, key: str, reason: str) -> DefinitionError:

@@ -2,26 +2,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, NamedTuple, Sequence
 
-from . import _edits, _environment, _files, _reexport, _versions
-from ._edits import Target
-from ._environment import Record
+from . import _files, _fold, _patch, _site, _store, _versions
+from ._edits import Text
+from ._environment import Place
 from ._errors import Conflict, Unsupported
-from ._patch import Patch, Revision
-from ._reexport import Reexport
+from ._evidence import Look
+from ._home import Home
+from ._patch import Patch
+from ._site import Site
+from ._store import Fact, Listed
 from ._trust import KERNEL, Trust
 
 _SHOWN = 80  # characters of what a file says that a message quotes
 
-ACTIONS = {  # what `present` does with a state; states not named here are refused
+# What each wish does with a state. A dictionary's second value is for a patch that is listed in a file.
+PRESENT = {
     "native": "none",
+    "unneeded": "none",
     "applied": "none",
     "pending": "apply",
     "outdated": "migrate",
+    "unsupported": "refuse",
+    "missing": "refuse",
+    "conflict": "refuse",
 }
-DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted"}  # what changes a file: before, after
+ABSENT_ACTIONS = {"conflict": "refuse"}  # (everything else: revert where the patch is listed, none where it is not)
+DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted", "restore": "restored"}  # before: after
+_WORST = ("pristine", "patched", "unknown", "foreign")
 
 
 class Step(NamedTuple):
@@ -30,13 +39,18 @@ class Step(NamedTuple):
     patch: Patch
     state: str
     action: str
-    """none, apply, migrate, revert or skip; 'refuse' where the task must fail."""
+    """none, apply, migrate, revert, restore or skip; 'refuse' where the task must fail."""
     message: str
-    integrity: str | None = None
     version: str | None = None
-    path: str | None = None
+    files: tuple[Look, ...] = ()
+    """Those that the patch is for, and those in which it is listed."""
     revision: int | None = None
     """The one that is there."""
+
+    @property
+    def integrity(self) -> str | None:
+        """The worst of the files'; None where there are none."""
+        return max((look.integrity for look in self.files), key=_WORST.index, default=None)
 
     def result(self) -> dict[str, Any]:
         """The step as a module returns it."""
@@ -47,9 +61,9 @@ class Step(NamedTuple):
             "state": self.state,
             "action": "none" if self.action == "refuse" else self.action,
             "integrity": self.integrity,
-            "package": self.patch.package,
+            "package": self.patch.package or self.patch.distribution,
             "version": self.version,
-            "path": self.path,
+            "files": [{"path": look.place.path, "integrity": look.integrity} for look in self.files],
             "message": self.message,
         }
 
@@ -62,11 +76,17 @@ class Step(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One file to be replaced."""
+    """One file that is to have other bytes, and what will be true of it then."""
 
-    path: str
-    before: bytes
-    after: bytes
+    place: Place
+    before: Text
+    after: Text
+    original: bytes | None
+    """To be kept; None where there is nothing to be kept."""
+    fact: Fact | None
+    """None where nothing of ours is in the file afterwards."""
+    directories: tuple[str, ...] = ()
+    """Below the root: those that were made for the file, and may go with it."""
 
 
 class Plan(NamedTuple):
@@ -74,37 +94,20 @@ class Plan(NamedTuple):
 
     steps: tuple[Step, ...]
     changes: tuple[Change, ...]
+    owed: tuple[Change, ...] = ()
+    """Files that were written by a run that was killed before it tried the imports: how to take them back."""
 
     @property
     def refused(self) -> list[Step]:
         return [step for step in self.steps if step.action == "refuse"]
 
 
-class _Found(NamedTuple):
-    """A patch looked for in one text."""
+class _State(NamedTuple):
+    """A state with its reason."""
 
-    state: str
+    name: str
     message: str
-    present: bytes | None = None
-    """The text with the patch, where it can be had."""
-    absent: bytes | None = None
-    """The text without the patch, where it differs and can be proven."""
     revision: int | None = None
-    """The one that is there."""
-
-
-class _File(NamedTuple):
-    """One file of a package, and what is said about it elsewhere."""
-
-    path: str
-    target: Target
-    outside: str | None
-    """Why the environment does not admit the patch; None where it does."""
-    upstream: bool
-    """Whether upstream made the change in this version."""
-    recorded: Record | None
-    others: tuple[Patch, ...]
-    """Other known patches of the same file."""
 
 
 def plan(
@@ -114,360 +117,235 @@ def plan(
     skip: Sequence[str] = (),
     known: Sequence[Patch] = (),
     trust: Trust = KERNEL,
+    restore: bool = False,
 ) -> Plan:
     """Look at every patch and decide.
 
-    ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out; ``skip`` holds the states
-    (unsupported, missing) that are passed over instead of refused; ``known`` are further patches that a file may
-    carry. Raises SitePatchError only for what is wrong with the environment as a whole, and what ``trust`` raises.
+    ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out, and with ``restore`` also
+    out of files that were edited since; ``skip`` holds the states (unsupported, missing) that are passed over;
+    ``known``: all patches that the caller knows of, for files that were edited without us. Raises NoEnvironment, and
+    Untrusted and Belongs where this process is not to work on the files.
     """
-    original: dict[str, bytes] = {}
-    texts: dict[str, bytes] = {}
-    steps: list[Step] = []
-    for patch in patches if present else reversed(patches):
-        others = {other.name: other for other in (*known, *patches) if _same_file(patch, other)}
-        step, text = _look(patch, tuple(others.values()), path, present, skip, original, texts, trust)
-        if text is not None and step.path is not None and step.action in DONE:
-            texts[step.path] = text
-        steps.append(step)
-    changes = tuple(Change(file, original[file], text) for file, text in texts.items() if text != original[file])
-    return Plan(tuple(steps if present else reversed(steps)), changes)
+    site = Site(path, [*patches, *(each for each in known if each not in patches)], trust)
+    steps: dict[str, Step] = {}
+    for patch in patches:
+        steps[patch.name] = _step(patch, site, present, skip, restore)
+    changes = [] if any(step.action == "refuse" for step in steps.values()) else _changes(site)
+    owed = _owed(site, [step for step in steps.values() if step.action == "apply"])
+    return Plan(tuple(steps[patch.name] for patch in patches), tuple(changes), tuple(owed))
 
 
-def _look(
-    patch: Patch,
-    others: tuple[Patch, ...],
-    path: str | None,
-    present: bool,
-    skip: Sequence[str],
-    original: dict[str, bytes],
-    texts: dict[str, bytes],
-    trust: Trust,
-) -> tuple[Step, bytes | None]:
-    where = path or "this environment"
-    package = _environment.find(patch.package, path)
-    if package is None:
-        message = "package %s: expected it in %s, found none" % (patch.package, where)
-        return _decide(Step(patch, "missing", "", message), None, present, skip)
-    directory = next((d for d in package.directories if _files.look(_below(d, patch), follow=False)), None)
-    if directory is None and not package.regular:
-        message = "package %s: expected it in %s, found %s without %s" % (
-            patch.package,
-            where,
-            ", ".join(package.directories) or "no directory",
-            patch.file,
-        )
-        return _decide(Step(patch, "missing", "", message), None, present, skip)
-    version = integrity = None
-    location = _below(directory or package.directories[0], patch)
-    root = _environment.leads(package, location)[0]
-    parts = [os.path.dirname(location), location] if directory else []
-    trust.check(root, directory or package.directories[0], *parts)
-    found = None
+def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore: bool) -> Step:
+    """What one patch is, and what is to be done with it: that is noted in ``site``, for the patches that follow."""
+    home = site.home(patch)
+    looks: list[Look] = []
     try:
-        recorded = _environment.record(package, location, patch.distribution)
-        version = recorded.version if recorded else _environment.version(package, location, patch.distribution)
-        upstream = patch.applied_upstream is not None and _outside(patch.applied_upstream, version) is None
-        outside = _outside(patch.versions, version) or _lacking(patch, package, location)
-        file = _File(location, _target(patch, package, texts, trust), outside, upstream, recorded, others)
-        if directory is None:
-            found = _without_file(patch, file)
-        else:
-            if location not in original:
-                original[location] = _read(location, trust)
-            text = original[location]
-            integrity = "pristine" if recorded and _environment.matches(text, recorded.hash) else _integrity(recorded)
-            found = _find(patch, texts.get(location, text), file, integrity == "pristine")
-        state, message = found.state, found.message
-    except Unsupported as error:
-        state, message = "unsupported", str(error)
+        looks = site.looks(patch)
+        state = _state(patch, home, looks, site)
     except Conflict as error:
-        state, message = "conflict", str(error)
-    if integrity == "foreign" and _undoable(patch, original[location], found, file):
-        integrity = "patched"
-    links = os.stat(location).st_nlink if state in ("applied", "outdated") else 1
-    if links > 1:
-        message += "; the file has %d hard links: a package cache may hold the patched bytes, clean it" % links
-    message = "%s %s in %s: %s" % (
-        patch.package,
-        version or "(unknown version)",
-        directory or package.directories[0],
-        message,
-    )
-    step = Step(patch, state, "", message, integrity, version, location, found.revision if found else None)
-    return _decide(step, found, present, skip)
-
-
-def _same_file(patch: Patch, other: Patch) -> bool:
-    return patch.name != other.name and (patch.package, patch.file) == (other.package, other.file)
-
-
-def _below(directory: str, patch: Patch) -> str:
-    return os.path.join(directory, *patch.file.split("/"))
-
-
-def _decide(step: Step, found: _Found | None, present: bool, skip: Sequence[str]) -> tuple[Step, bytes | None]:
-    """The step with its action, and the text that this action gives (the table of states in the documentation)."""
+        state = _State("conflict", str(error))
+    except Unsupported as error:
+        state = _State("unsupported", str(error))
+    if state.revision is None:
+        state = state._replace(revision=max((each.revision for each in _entries(patch, looks)), default=None))
+    listed = [look for look in looks if look.entry(patch.name)]
     if present:
-        action = ACTIONS.get(step.state) or ("skip" if step.state in skip else "refuse")
-        return step._replace(action=action), found.present if found else None
-    if step.state == "conflict":
-        return step._replace(action="refuse"), None
-    if found is not None and found.absent is not None:
-        return step._replace(action="revert"), found.absent
-    return step._replace(action="none"), None
-
-
-def _without_file(patch: Patch, file: _File) -> _Found:
-    """The state where the package has no such file."""
-    if file.upstream:
-        return _Found("native", "upstream made the change (%s)" % patch.upstream)
-    if file.outside:
-        raise Unsupported(file.outside)
-    raise Conflict("expected the file %s, found none" % patch.file)
-
-
-def _find(patch: Patch, text: bytes, file: _File, pristine: bool) -> _Found:
-    """Look for a patch in a text. Raises Unsupported and Conflict."""
-    if b"\0" in text:
-        raise Conflict("expected text in %s, found a binary file" % patch.file)
-    blocked: Unsupported | None = None
-    for revision in patch.revisions:
+        action = "revert" if state.name == "unneeded" and listed else PRESENT[state.name]
+        action = "skip" if state.name in skip else action
+    else:
+        action = ABSENT_ACTIONS.get(state.name, "revert" if listed else "none")
+    edited = [
+        look
+        for look in looks
+        if look.edited is not None and any(each.name == patch.name for each in look.edited.patches)
+    ]
+    if restore and not present and edited:
+        action, state = _restore(edited, site)
+    if action in ("apply", "migrate"):
+        site.put(patch, looks)
+    if action == "revert":
         try:
-            base = _without(patch, revision, text, file)
-        except Unsupported as error:
-            blocked = error
-            break
-        if base is not None and (not pristine or _marks(patch, revision, text)):
-            return _found(patch, revision, text, base, file)
-    marks = [marks for revision in patch.revisions for marks in _marks(patch, revision, text)]
-    if marks:
-        return _found_marks(patch, marks, text, blocked, file)
-    if file.upstream:
-        return _Found("native", "upstream made the change (%s)" % patch.upstream)
-    unmarked = _unmarked(patch, text, file)
-    if unmarked is not None:
-        return unmarked
-    try:
-        after = _with(patch, patch.revisions[0], text, file)
-    except Conflict as error:
-        if pristine and _without(patch, patch.revisions[0], text, file) is not None:
-            return _Found("native", "upstream has it already")
-        if file.outside:
-            raise Unsupported(_reason(file, error)) from None
-        raise _overlap(patch, text, file) or error from None
-    except Unsupported as error:
-        raise Unsupported(_reason(file, error)) from None
-    if after == text:
-        return _Found("native", "every name is there already")
-    if file.outside:
-        raise Unsupported(file.outside)
-    _prove(patch, text, after, file)
-    return _Found("pending", "not applied; revision %d is current" % patch.revision, present=after)
+            site.take(patch, listed)
+        except Conflict as error:
+            action, state = "refuse", _State("conflict", str(error), state.revision)
+    links = max((_files.links(look.place.path) for look in listed), default=1)
+    more = "; a file has %d hard links: a package cache may hold the patched bytes, clean it" % links
+    told = "%s%s%s" % (home.told(), state.message, more if links > 1 else "")
+    return Step(patch, state.name, action, told, home.version, tuple(looks), state.revision)
 
 
-def _found(patch: Patch, revision: Revision, text: bytes, base: bytes, file: _File) -> _Found:
-    """The state of a text in which a revision was found whole."""
-    _independent(patch, base, text, file)
-    where = "".join(" at line %d" % line for _number, line in _marks(patch, revision, text)[:1])
-    if revision.number == patch.revision:
-        return _Found("applied", "revision %d%s" % (revision.number, where), text, base, revision.number)
-    after = _with(patch, patch.revisions[0], base, file)
-    if after != base:
-        _prove(patch, base, after, file)
-    message = "revision %d%s, revision %d is current" % (revision.number, where, patch.revision)
-    return _Found("outdated", message, after, base, revision.number)
+def _entries(patch: Patch, looks: Sequence[Look]) -> list[Listed]:
+    return [entry for look in looks for entry in [look.entry(patch.name)] if entry]
 
 
-def _found_marks(
-    patch: Patch, marks: list[tuple[int, int]], text: bytes, blocked: Unsupported | None, file: _File
-) -> _Found:
-    """The state of a text that has marks of the patch, but no revision of it as this collection would write it."""
-    number, line = marks[0]
-    if number > patch.revision:
+def _state(patch: Patch, home: Home, looks: Sequence[Look], site: Site) -> _State:
+    """The first state that fits, as DESIGN has them. Raises Conflict and Unsupported, which are states as well."""
+    listed = {look.place.relative: entry for look in looks for entry in [look.entry(patch.name)] if entry}
+    revision = max((entry.revision for entry in listed.values()), default=None)
+    if home.missing:
+        return _State("missing", home.missing, revision)
+    problem = next((look for look in looks if look.problem), None)
+    if problem is not None:
+        return _State("conflict", "%s: %s" % (problem.place.path, site.explained(problem)), revision)
+    unmet = next((reason for name, spec in patch.when for reason in [_lacking(home, name, spec)] if reason), None)
+    if unmet:
+        return _State("unneeded", "needed only where %s; %s" % (_wanted(patch.when), unmet), revision)
+    outside = _outside(patch.versions, home.version) or next(
+        (reason for name, spec in patch.requires for reason in [_lacking(home, name, spec)] if reason), None
+    )
+    if listed:
+        state = _listed(patch, listed, site.wanted(patch), looks)
+        if state.name == "outdated":
+            if outside:
+                raise Unsupported("%s; what is left of revision %s goes with state absent" % (outside, state.revision))
+            site.try_fold(patch, looks)
+        return state
+    if patch.applied_upstream and home.version and _versions.contains(patch.applied_upstream, home.version):
+        return _State("native", "upstream made the change (%s)" % patch.upstream)
+    by_code = _native(patch, looks, site)
+    if by_code:
+        return _State("native", by_code)
+    if outside:
+        raise Unsupported(outside)
+    site.check_counts(patch)
+    for look in looks:
+        _evident(patch, look, site)
+    site.try_fold(patch, looks)
+    return _State("pending", "not applied; revision %d is current" % patch.revision)
+
+
+def _listed(patch: Patch, listed: dict[str, Listed], wanted: dict[str, str], looks: Sequence[Look]) -> _State:
+    """The state of a patch that is in at least one file. ``wanted``: the digest of its edits, by file."""
+    revision = max(entry.revision for entry in listed.values())
+    if revision > patch.revision and {name: entry.digest for name, entry in listed.items()} != wanted:
         raise Conflict(
-            "line %d: expected revision %d or older, found revision %d: a newer primus.patches wrote it; use that one"
-            % (line, patch.revision, number)
+            "expected revision %d or older, found revision %d: a newer definition was applied; use that one, or take "
+            "it out with it" % (patch.revision, revision)
         )
-    base = text
-    for index, edit in enumerate(patch.revisions[0].edits):
-        base = edit.undo(base, _owner(patch, index)) if isinstance(edit, Reexport) else base
-    if blocked is not None and _reexport.is_statement(text, line):
-        reason = _reason(file, blocked)
-        note = "%s; the block at line %d is left from another version: state absent takes it out" % (reason, line)
-        return _Found("unsupported", note, absent=base, revision=number)
-    only_blocks = all(isinstance(edit, Reexport) for edit in patch.revisions[0].edits)
-    unlisted = number < patch.revision and number not in {each.number for each in patch.revisions}
-    if unlisted and only_blocks and _reexport.is_statement(text, line):
-        return _found(patch, Revision(number, patch.revisions[0].edits), text, base, file)
-    raise Conflict(
-        "line %d: expected the block of revision %d as it would be written now, found another one: it, or the file "
-        "around it, was edited by hand since; restore the block, or the file from its wheel" % (line, number)
-    )
+    if {name: entry.digest for name, entry in listed.items()} != wanted:
+        partly = [name for name in wanted if name not in listed]
+        reason = "not in %s" % ", ".join(partly) if partly and revision == patch.revision else ""
+        reason = reason or "revision %d, revision %d is current" % (revision, patch.revision)
+        if revision == patch.revision and not partly:
+            reason = "revision %d, with other edits" % revision
+        return _State("outdated", reason, revision)
+    if any(look.owed for look in looks if look.entry(patch.name)):
+        return _State("pending", "written, but its imports were not tried to the end", revision)
+    return _State("applied", "revision %d" % revision, revision)
 
 
-def _unmarked(patch: Patch, text: bytes, file: _File) -> _Found | None:
-    """The state of a text with the unmarked block that the old stand-alone script wrote; None without one."""
-    edit = patch.revisions[0].edits[0]
-    unmarked = edit.unmarked(text) if isinstance(edit, Reexport) and len(patch.revisions[0].edits) == 1 else None
-    if unmarked is None:
-        return None
-    line, without = unmarked
-    block = "the unmarked block at line %d that the old stand-alone script wrote" % line
-    proven = file.recorded is not None and _environment.matches(without, file.recorded.hash)
-    try:
-        _with(patch, patch.revisions[0], text, file)
-    except Unsupported as error:
-        reason = _reason(file, error)
-        if not proven:
-            raise Unsupported(reason) from None
-        return _Found("unsupported", "%s; by %s, which state absent takes out" % (reason, block), absent=without)
-    message = "every name is there already, by " + block
-    if proven:
-        return _Found("native", message + " (state absent takes it out: RECORD proves the original)", absent=without)
-    return _Found("native", message + " (state absent leaves it: no RECORD proves the original)")
-
-
-def _reason(file: _File, error: Exception) -> str:
-    """What keeps a patch out: the environment, where it does, and what the edit says."""
-    return "%s; %s" % (file.outside, error) if file.outside else str(error)
-
-
-def _owner(patch: Patch, index: int) -> str:
-    """Whose block it is: the patch's name, with a number from its second edit on."""
-    return patch.name if index == 0 else "%s/%d" % (patch.name, index + 1)
-
-
-def _marks(patch: Patch, revision: Revision, text: bytes) -> list[tuple[int, int]]:
-    """Revision and line of each block in ``text`` that the patch marked as its own."""
-    owners = [_owner(patch, index) for index, edit in enumerate(revision.edits) if isinstance(edit, Reexport)]
-    found = [_reexport.marked(text, owner) for owner in owners]
-    return [mark for mark in found if mark is not None]
-
-
-def _with(patch: Patch, revision: Revision, text: bytes, file: _File) -> bytes:
-    """The text with all edits of a revision done. Raises Conflict and Unsupported."""
-    for index, edit in enumerate(revision.edits):
-        text = edit.do(text, _owner(patch, index), revision.number, file.target)
-    return text
-
-
-def _undo(patch: Patch, revision: Revision, text: bytes) -> bytes | None:
-    """The text with all edits of a revision undone, whether or not it was that revision that did them."""
-    base: bytes | None = text
-    for index, edit in reversed(list(enumerate(revision.edits))):
-        base = edit.undo(base, _owner(patch, index)) if base is not None else None
-    return base
-
-
-def _without(patch: Patch, revision: Revision, text: bytes, file: _File) -> bytes | None:
-    """The text with all edits of a revision undone; None unless doing them again would give the text."""
-    base = _undo(patch, revision, text)
-    if base is None or base == text:
+def _native(patch: Patch, looks: Sequence[Look], site: Site) -> str | None:
+    """How it shows that the files need no patch; None where it does not show."""
+    files = [look for look in looks if look.text.data is not None]
+    if not files or len(files) != len(looks):
         return None
     try:
-        reexports = any(isinstance(edit, Reexport) for edit in revision.edits)
-        if reexports and not (file.recorded and _environment.matches(base, file.recorded.hash)):
-            _edits.parse(base, "the file")  # (Reexport.do leaves it to us; the wheel's own file does)
-        if _with(patch, revision, base, file) == text:
-            return base
-    except Conflict:
+        if all(site.unchanged(patch, look) for look in files):
+            return "every name is there already" + site.unmarked(patch, files[0])
+    except (Conflict, Unsupported):
         pass
+    pristine = all(look.proven in ("pristine", "index") and not look.listed for look in files)
+    edits = [(edit, look) for look in files for edit in site.edits(patch, look)]
+    if pristine and edits and all(edit.made(look.text) for edit, look in edits):
+        return "upstream has it already"
     return None
 
 
-def _undoable(patch: Patch, text: bytes, found: _Found | None, file: _File) -> bool:
-    """Whether RECORD's bytes come out when all known patches, all marked blocks and the old script's are undone."""
-    digest = file.recorded.hash if file.recorded else ""
-    if found is not None and found.absent is not None and _environment.matches(found.absent, digest):
-        return True  # (mostly: the one patch that is there is the one that was looked for)
-    for each in (patch, *file.others):
-        for revision in each.revisions:
-            try:
-                base = _without(each, revision, text, file)
-            except (Conflict, Unsupported):
-                continue
-            text = text if base is None else base
-    text = _reexport.unpatched(text)
-    edit = patch.revisions[0].edits[0]
-    unmarked = edit.unmarked(text) if isinstance(edit, Reexport) else None
-    return _environment.matches(text if unmarked is None else unmarked[1], digest)
+def _evident(patch: Patch, look: Look, site: Site) -> None:
+    """Raise Conflict where nothing proves the original, and an edit that needs it to be proven, or may be in it."""
+    if look.proven in ("pristine", "index") or look.listed:
+        return
+    for edit in site.edits(patch, look):
+        if edit.needs_pristine:
+            raise Conflict(
+                "%s: expected a file that RECORD or git proves, found none that is: give replaces, its SHA-256"
+                % look.place.path
+            )
+        where = edit.held(look.text)
+        if where:
+            raise Conflict(
+                "%s: %s already holds what the edit would make, and nothing proves the original (no fact, RECORD, "
+                "git): it is not made twice. Reinstall the distribution, or take the edit out by hand"
+                % (look.place.path, where)
+            )
 
 
-def _prove(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
-    """Raise Conflict unless ``after`` parses and undoing the patch gives ``before`` again, whatever else is there."""
-    edits = patch.revisions[0].edits
-    reexports = [edit for edit in edits if isinstance(edit, Reexport)]
-    if reexports or patch.file.endswith(".py"):
-        try:  # (what compiles goes into the bytecode)
-            code = _edits.code(after, file.path, 0)
-            shown = not reexports or (len(edits) == 1 and reexports[0].is_in(code, after, _owner(patch, 0)))
-        except Conflict:
-            shown = False
-        if not shown:  # by the code; there may be several edits, of which one undoes what another does
-            _edits.parse(before, "the file")  # (mostly it is this that does not parse)
-            module = _edits.parse(after, "the result")
-            for edit in reexports:
-                edit.prove(module, file.target.package)
-    if _undo(patch, patch.revisions[0], after) != before:
-        raise Conflict("undoing the edits would not give the original bytes back; nothing is written")
-    _independent(patch, before, after, file)
+def _restore(edited: Sequence[Look], site: Site) -> tuple[str, _State]:
+    try:
+        for look in edited:
+            site.restore(look)
+    except Conflict as error:
+        return "refuse", _State("conflict", str(error))
+    return "restore", _State("conflict", "the kept original of %s is given back" % edited[0].place.path)
 
 
-def _independent(patch: Patch, before: bytes, after: bytes, file: _File) -> None:
-    """Raise Conflict unless each other patch that is there can be taken out before or after this, to the same end."""
-    for other in file.others:
-        for revision in other.revisions:
-            try:
-                base = _without(other, revision, before, file)
-                if base is None or _without(other, revision, after, file) == _with(
-                    patch, patch.revisions[0], base, file
-                ):
-                    continue
-            except (Conflict, Unsupported):
-                pass
-            raise _claimed(patch, other)
+def _changes(site: Site) -> list[Change]:
+    """What is to be written so that each file is the fold of what is wanted in it."""
+    changes: list[Change] = []
+    for wish in site.wishes():
+        if wish.after == wish.look.text:
+            continue
+        fact = _fact(site, wish) if wish.layers and wish.after != wish.base else None
+        made = wish.look.fact.directories if wish.look.fact is not None else ()
+        changes.append(
+            Change(wish.look.place, wish.look.text, wish.after, wish.base.data if fact else None, fact, made)
+        )
+    return changes
 
 
-def _overlap(patch: Patch, text: bytes, file: _File) -> Conflict | None:
-    """The conflict with another patch, where the patch would apply without that one."""
-    for other in file.others:
-        for revision in other.revisions:
-            try:
-                base = _without(other, revision, text, file)
-                if base is not None:
-                    _with(patch, patch.revisions[0], base, file)
-                    return _claimed(patch, other)
-            except (Conflict, Unsupported):
-                continue
-    return None
+def _owed(site: Site, steps: Iterable[Step]) -> list[Change]:
+    """How to take back what was written, and whose imports were never tried."""
+    changes: list[Change] = []
+    for step in steps:
+        for look in step.files:
+            if look.owed and look.entry(step.patch.name):
+                layers = tuple(layer for layer in site.layers(look) if layer.name != step.patch.name)
+                after = site.fold(look, layers)
+                changes.append(Change(look.place, look.text, after, None, look.fact))
+    return changes
 
 
-def _claimed(patch: Patch, other: Patch) -> Conflict:
-    return Conflict(
-        "patches %s and %s claim the same text of %s: take one of them out first" % (patch.name, other.name, patch.file)
+def _fact(site: Site, wish: _site.Wish) -> Fact:
+    look = wish.look
+    dist = look.distribution
+    files = {name: site.relatives(name) for name in (layer.name for layer in wish.layers)}
+    kept = {listed.name: listed for listed in look.listed}
+    listed = tuple(
+        Listed(
+            layer.name,
+            layer.revision,
+            _patch.digest(layer.edits),
+            tuple(layer.after),
+            _patch.stored(layer.edits),
+            files[layer.name] or (kept[layer.name].files if layer.name in kept else (look.place.relative,)),
+        )
+        for layer in _fold.order(wish.layers)
+    )
+    return Fact(
+        path=look.place.relative,
+        original=_store.sha(wish.base.data),
+        written=_store.sha(wish.after.data),
+        original_executable=wish.base.executable,
+        written_executable=wish.after.executable,
+        dist=None if dist is None else _site.identity(dist),
+        proven=look.proven,
+        patches=listed,
+        directories=_site.new_directories(look.place) or (look.fact.directories if look.fact else ()),
+        proof="none",
+        who=_store.who(),
+        when=_store.now(),
+        tool=_store.TOOL,
     )
 
 
-def _target(patch: Patch, package: _environment.Package, texts: Mapping[str, bytes], trust: Trust) -> Target:
-    """What the edits may ask: modules of the file's package, as earlier patches of the call left them."""
-
-    def read(module: str) -> tuple[str, bytes] | None:
-        inside = module.split(".")[patch.package.count(".") + 1 :]
-        if not module.startswith(patch.package + "."):
-            return None
-        for directory in package.directories:
-            stem = os.path.join(directory, *inside)
-            for name in (os.path.join(stem, "__init__.py"), stem + ".py"):  # (in the order of Python's own finder)
-                if _files.kind(name) == "file":
-                    return name, texts.get(name) or _read(name, trust)
-        return None
-
-    return Target(patch.module_package, read)
+def _wanted(requirements: Iterable[tuple[str, str]]) -> str:
+    return ", ".join((name + " " + spec).strip() for name, spec in requirements)
 
 
 def _outside(specifiers: str, version: str | None) -> str | None:
     """Why a version is not what the specifiers ask for; None where it is."""
+    if specifiers.strip() == "*":
+        return None
     if version is None:
         return "expected version %s, found no version: no RECORD, no __version__" % specifiers
     try:
@@ -477,30 +355,10 @@ def _outside(specifiers: str, version: str | None) -> str | None:
     return None if inside else "expected version %s, found %s" % (specifiers, version)
 
 
-def _lacking(patch: Patch, package: _environment.Package, file: str) -> str | None:
-    """Which requirement of the patch the environment does not meet; None where it meets all."""
-    for name, specifiers in patch.requires:
-        version = _environment.installed(name, package, file)
-        if version is None:
-            return "requires %s %s, found none" % (name, specifiers)
-        outside = _outside(specifiers, version)
-        if outside:
-            return "requires %s: %s" % (name, outside)
-    return None
-
-
-def _integrity(recorded: Record | None) -> str:
-    """The integrity of a file that is not what RECORD says, before anything is undone."""
-    return "foreign" if recorded is not None and recorded.hash else "unknown"
-
-
-def _read(file: str, trust: Trust) -> bytes:
-    directory, name = os.path.split(file)
-    try:
-        with _files.open_directory(directory, trust.guard()) as held:
-            content = held.read(name)
-    except OSError as error:
-        raise Conflict("%s: expected a readable file, found: %s" % (file, error.strerror)) from None
-    if content is None:
-        raise Conflict("%s: expected a readable file, found: a link that leads to nothing" % file)
-    return content.data
+def _lacking(home: Home, name: str, specifiers: str) -> str | None:
+    """Which requirement the environment does not meet; None where it meets it."""
+    version = home.installed(name)
+    if version is None:
+        return "requires %s %s, found none" % (name, specifiers)
+    outside = _outside(specifiers, version)
+    return "requires %s: %s" % (name, outside) if outside else None

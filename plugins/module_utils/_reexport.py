@@ -3,79 +3,55 @@
 from __future__ import annotations
 
 import ast
-import dis
 import re
-import sys
-import unicodedata
-from types import CodeType
-from typing import Iterator, Match, NamedTuple, Sequence
+from typing import Any, Iterator, Match, NamedTuple, Sequence
 
-from ._edits import NEWLINE, Target, line, parse
+from ._edits import NEWLINE, Target, Text, content, line, parse
 from ._errors import Conflict, Unsupported
 
 MARK = "primus.patches"
 _END = rb"(?:%s)" % NEWLINE.pattern
 _BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not do: it knows no lone CR)
     rb"(?:\A|(?<=[\r\n]))# >>> %(mark)s: (?P<owner>[a-z][a-z0-9_/]*), revision (?P<revision>[0-9]{1,9}) >>>%(end)s"
-    rb"from [\w.]+ import \(  # noqa: F401%(end)s(?:    \w+,%(end)s)+\)%(end)s"
+    rb"from (?P<source>[\w.]+) import \(  # noqa: F401%(end)s(?P<names>(?:    \w+,%(end)s)+)\)%(end)s"
     rb"# <<< %(mark)s: (?P=owner) <<<(?:%(end)s|\Z)" % {b"mark": re.escape(MARK.encode()), b"end": _END}
 )
 
-_NEXT_LINE = re.compile(rb"[\r\n](?=[^\s)\]}#])")  # one that does not go on with a statement, as a rule
-_DEL = re.compile(rb"[\s\\]*del")
-_BEFORE_DEL = (b";", b"\f", b"\\\n", b"\\\r")  # besides the begin of a line
-_COOKIE = re.compile(rb"(?:[^\r\n]*[\r\n]+)?[^\r\n]*coding[:=][ \t]*(?!utf-8\b)")
+
+class Block(NamedTuple):
+    """What one marked block says."""
+
+    owner: str
+    revision: int
+    source: str
+    names: tuple[str, ...]
 
 
 class Reexport(NamedTuple):
     """Bind names from another module of the same package: one marked ``from SOURCE import (...)``."""
 
+    file: str
     source: str
     names: tuple[str, ...]
 
-    def undo(self, text: bytes, owner: str) -> bytes:
-        """Take the marked block of ``owner`` out again; the text itself where there is none.
+    @property
+    def needs_pristine(self) -> bool:
+        """False: what the file binds says what is to be done."""
+        return False
 
-        Raises Conflict when its marks are there, but not as one block in the form in which it is written.
-        """
-        block = _find(text, owner)
-        return text if block is None else _without(text, block)
-
-    def do(self, text: bytes, owner: str, revision: int, target: Target) -> bytes:
+    def do(self, text: Text, target: Target) -> Text:
         """Add the block to ``text``; the text itself where the module binds every name already.
 
-        Marked blocks that other edits wrote are looked through: what they bind may be reverted on its own, and a
+        Marked blocks that other edits wrote are looked through: what they bind may be taken out on its own, and a
         place found by them would depend on which came first. Raises Unsupported when the source module does not
-        define a name, Conflict when the file does not parse or has no place for the block.
-
-        Where the first lines decide, no more is parsed (of a large file that is most of the cost): that the rest
-        parses is for the caller to know, or to prove of the result.
+        define a name, Conflict when the file does not parse, has no place for the block, holds one of this owner, or
+        would not bind every name with it.
         """
-        head = self._head(text, target.package)
-        if head:
-            try:
-                edited, rest = self._do(head, owner, revision, target, beside=True), text[len(head) :]
-                block = _find(edited, owner)
-                if block and _is_silent(rest, (*_names(block), self.source.rpartition(".")[2])):
-                    return edited + rest
-            except (Conflict, Unsupported):
-                pass  # (a statement ends behind the first lines, or the whole tells what is wrong)
-        return self._do(text, owner, revision, target)
-
-    def _head(self, text: bytes, package: str) -> bytes:
-        """The first lines of a text, down to the last that mention the source; none where that is not sure to tell."""
-        module = self.source.rpartition(".")[2].encode()
-        inside = (package + ".").startswith(_absolute(self.source, package) + ".")  # (``from . import`` mentions none)
-        if inside or not module or _blocks(text) or _COOKIE.match(text):
-            return b""
-        mentions = _words(text, module)
-        next_line = _NEXT_LINE.search(text, mentions[-1]) if mentions else None
-        return text[: next_line.end()] if next_line else b""
-
-    def _do(self, text: bytes, owner: str, revision: int, target: Target, beside: bool = False) -> bytes:
-        """``do`` by parsing all of a text; with ``beside``, only after an import of the source itself."""
-        blocks = {line(text, block.start()) + 1 for block in _blocks(text)}
-        statements = [node for node in parse(text, "the file").body if node.lineno not in blocks]
+        data = content(text, self.file)
+        if marked(data, target.owner) is not None:
+            raise Conflict("expected no block of %s, found one that no fact explains: take it out" % target.owner)
+        others = {line(data, block.start()) + 1 for block in _blocks(data)}
+        statements = [node for node in parse(data, "the file").body if node.lineno not in others]
         source = _absolute(self.source, target.package)
         bound = _bound(statements, target.package)
         wanted = [name for name in self.names if name not in bound]
@@ -89,30 +65,48 @@ class Reexport(NamedTuple):
                 raise Unsupported("%s does not define %s" % (source, ", ".join(absent)))
         if not wanted:
             return text
-        after = _anchor(statements, source, target.package, beside)
-        return _insert(text, after, owner, self._block(wanted, owner, revision))
+        after = _anchor(statements, source, target.package)
+        made = _insert(data, after, target.owner, self._block(wanted, target.owner, target.revision))
+        self.prove(made, target.package)
+        return text._replace(data=made)
 
-    def prove(self, module: ast.Module, package: str) -> None:
-        """Raise Conflict unless the edited module binds every name; a codec may make lines of its own."""
-        lost = set(self.names) - set(_bound(module.body, package))
+    def prove(self, data: bytes, package: str) -> None:
+        """Raise Conflict unless a file binds every name.
+
+        They may be deleted further down, or by another edit; or the codec makes lines of its own, and the block is
+        inside of a string.
+        """
+        lost = set(self.names) - set(_bound(parse(data, "the result").body, package))
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
             )
 
-    def is_in(self, code: CodeType, text: bytes, owner: str) -> bool:
-        """Whether the code of a text that ``do`` made shows what ``prove`` does; False is no answer."""
-        block = _find(text, owner)
-        if block is None:
+    def undo(self, text: Text, target: Target) -> Text | None:
+        """The text without the owner's block, itself where it has none; None where the marks are not as written."""
+        try:
+            block = None if text.data is None else _find(text.data, target.owner)
+        except Conflict:
+            return None
+        return text if block is None else text._replace(data=_without(content(text, self.file), block))
+
+    def held(self, text: Text) -> str | None:
+        """None: where the names are bound already, there is nothing to do."""
+        return None
+
+    def made(self, text: Text) -> bool:
+        """Whether the module binds every name."""
+        try:
+            return set(self.names) <= set(_bound(parse(content(text, self.file), "the file").body, ""))
+        except Conflict:
             return False
-        first, names = line(text, block.start()) + 1, _names(block)
-        begin = next((offset for offset, number in dis.findlinestarts(code) if number == first), sys.maxsize)
-        behind = (each for each in dis.get_instructions(code) if each.offset >= begin)
-        met = any((each.opname, each.argval) == ("LOAD_CONST", names) for each in behind)  # (its import; on from there)
-        return met and not any(each.opname.startswith("DELETE_") and each.argval in names for each in behind)
+
+    def normal(self) -> dict[str, Any]:
+        """The normalised form."""
+        return {"reexport": {"source": self.source, "names": list(self.names)}}
 
     def _defined(self, source: str, target: Target) -> set[str]:
-        found = target.read(source)
+        found = target.module(source)
         if found is None:
             raise Conflict("expected the module %s beside the file, found none" % source)
         return _defined(parse(found[1], found[0]))
@@ -137,34 +131,28 @@ class Reexport(NamedTuple):
         return (line(text, len(before) + 2), before + b"\n" + after) if found else None
 
 
-def _names(block: Match[bytes]) -> tuple[str, ...]:
-    """The names in a block."""
-    return tuple(name.decode() for name in re.findall(rb"    (\w+),", block[0]))
+def blocks(text: bytes) -> list[Block]:
+    """What the marked blocks of all owners say; not of those that are quoted in a string.
+
+    Raises Conflict where there are some and the file does not parse.
+    """
+    return [
+        Block(
+            block["owner"].decode(),
+            int(block["revision"]),
+            block["source"].decode(),
+            tuple(each.decode() for each in re.findall(rb"    (\w+),", block["names"])),
+        )
+        for block in _statements(text)
+    ]
 
 
-def _is_silent(rest: bytes, words: Sequence[str]) -> bool:
-    """Whether the rest of a module, from the begin of a line, mentions none of the words and deletes nothing."""
-    if any(_words(rest, word.encode()) for word in words):
-        return False
-    unusual = b"\n".join(line for line in rest.splitlines() if not line.isascii())  # (U+FF41 is an ``a``, too)
-    if any(word in unicodedata.normalize("NFKC", unusual.decode("utf-8", "replace")) for word in words):
-        return False
-    if rest.startswith(b"del") or b"\ndel" in rest or b"\rdel" in rest:
-        return False
-    return not any(_DEL.match(rest, at + 1) for mark in _BEFORE_DEL for at in _offsets(rest, mark))
-
-
-def is_statement(text: bytes, line: int) -> bool:
-    """Whether a top-level statement begins behind the line of a mark: the block is code, and not quoted in a string."""
-    return any(node.lineno == line + 1 for node in parse(text, "the file").body)
-
-
-def unpatched(text: bytes) -> bytes:
+def without_blocks(text: bytes) -> bytes:
     """The text without the blocks of all owners."""
-    blocks = _blocks(text)
-    while blocks:
-        text = _without(text, blocks[0])
-        blocks = _blocks(text)
+    found = _statements(text)
+    while found:
+        text = _without(text, found[-1])
+        found = _statements(text)
     return text
 
 
@@ -175,10 +163,11 @@ def _offsets(text: bytes, part: bytes) -> Iterator[int]:
         at = text.find(part, at + 1)
 
 
-def _words(text: bytes, word: bytes) -> list[int]:
-    """Where a text has the word; by a plain search first, as for ``_blocks``."""
-    pattern = re.compile(rb"\b%s\b" % word)
-    return [at for at in _offsets(text, word) if pattern.match(text, at)]
+def _statements(text: bytes) -> list[Match[bytes]]:
+    """The blocks that are code, and not quoted in a string: a top-level statement begins behind the mark."""
+    found = _blocks(text)
+    first = {node.lineno for node in parse(text, "the file").body} if found else set()
+    return [block for block in found if line(text, block.start()) + 1 in first]
 
 
 def _blocks(text: bytes) -> list[Match[bytes]]:
@@ -196,7 +185,10 @@ def _without(text: bytes, block: Match[bytes]) -> bytes:
 
 
 def marked(text: bytes, owner: str) -> tuple[int, int] | None:
-    """Revision and line of the block of ``owner``; None when there is none. Raises Conflict as ``undo`` does."""
+    """Revision and line of the block of ``owner``; None when there is none.
+
+    Raises Conflict where its marks are there, but not as one block in the form in which it is written.
+    """
     block = _find(text, owner)
     return None if block is None else (int(block["revision"]), line(text, block.start()))
 
@@ -277,14 +269,14 @@ def _defined(module: ast.Module) -> set[str]:
     return names
 
 
-def _anchor(statements: Sequence[ast.stmt], source: str, package: str, beside: bool) -> int:
-    """The line after which the block goes: that of the last import of ``source``, else (not ``beside``) of the last.
+def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
+    """The line after which the block goes: that of the last import of ``source``, else of the last.
 
     Raises Conflict where there is none.
     """
     imports = [node for node in statements if isinstance(node, (ast.Import, ast.ImportFrom))]
     same = [node for node in imports if isinstance(node, ast.ImportFrom) and _import_source(node, package) == source]
-    if not same and (beside or not imports):
+    if not imports:
         raise Conflict("expected a top-level import statement to put the block after, found none")
     last = _end((same or imports)[-1])
     for node in statements:  # a statement may begin behind a semicolon on that line, and end further down

@@ -38,6 +38,7 @@ def main(patch: Mapping[str, Any], arguments: Sequence[str] | None = None) -> in
     request = {
         "operation": "patch",
         "name": [patch["name"]],
+        "catalogue": [patch],
         "path": options.path,
         "state": "absent" if options.revert else "present",
         "check_mode": options.check or options.health,
@@ -72,10 +73,11 @@ def _health(name: str, request: Mapping[str, Any]) -> int:
     """
     try:
         result = _run(request)
-        found = next(iter(result["patches"]), {"state": "unknown", "message": result.get("msg"), "path": None})
+        unknown: dict[str, Any] = {"state": "unknown", "message": result.get("msg"), "files": []}
+        found = next(iter(result["patches"]), unknown)
         state, message = found["state"], found["message"]
-        if state == "conflict" and found["path"]:
-            _files.head(found["path"], 1)
+        for file in found["files"] if state == "conflict" else ():
+            _files.head(file["path"], 1)
     except Exception as error:  # noqa: BLE001 (a traceback's exit status would say that the node has drifted)
         state, message = "unknown", "%s: %s" % (type(error).__name__, error)
     sys.stdout.write("%s %s: %s\n" % (name, state, " ".join(str(message).split())))

@@ -14,37 +14,51 @@ import struct
 import sys
 import sysconfig
 import time
-from typing import Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
-from . import _environment, _files, _interpreter, _plan, _storage
+from . import _environment, _files, _interpreter, _records, _storage
+
+if TYPE_CHECKING:
+    from ._plan import Step
 
 _MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
 _COMMAND = 200  # characters
 
 
-def copy_id(step: _plan.Step) -> str | None:
-    """``_storage.copy_id`` of where a patch was looked for."""
-    return _storage.copy_id(os.path.dirname(step.path)) if step.path else None
+def copy_id(step: Step) -> str | None:
+    """``_storage.copy_id`` of the directory of a patch's first file; None where it has none."""
+    return _storage.copy_id(os.path.dirname(step.files[0].place.path)) if step.files else None
 
 
-def details(step: _plan.Step, path: str | None) -> dict[str, Any]:
+def details(step: Step, path: str | None) -> dict[str, Any]:
     """What site_patch_info tells besides of a patch that was looked for at ``path``, as for ``_environment.find``."""
-    package = _environment.find(step.patch.package, path) if step.path else None
-    if step.path is None or package is None:
-        return {"file": None, "bytecode": [], "others": [], "distributions": []}
+    patch = step.patch
+    package = _environment.find(patch.package, path) if patch.package else None
+    # (of a package whose files cannot be told apart, as two distributions claim them, the step has none)
+    places = [_environment.place(package, "__init__.py")] if package else [look.place for look in step.files]
+    names = [patch.distribution or str(patch.package).split(".", 1)[0]]
     return {
-        "file": file(step.path),
-        "bytecode": bytecode(step.path),
-        "others": others(package, step.patch.distribution),
-        "distributions": distributions(package, step.path, step.patch.distribution),
+        "others": others(package, patch.distribution) if package else [],
+        "distributions": distributions(places[0].root, names) if places else [],
     }
 
 
-def old_processes(steps: Sequence[_plan.Step]) -> dict[str, Any]:
-    """Processes that started before one of these patches came; see ``processes``."""
-    there = {step.patch.name: file(step.path) for step in steps if step.path and step.revision is not None}
-    return processes({name: found["changed"] for name, found in there.items() if found is not None})
+def file_details(path: str) -> dict[str, Any]:
+    """What site_patch_info tells besides of one file of a patch; see ``file`` and ``bytecode``."""
+    return {"file": file(path), "bytecode": bytecode(path)}
+
+
+def old_processes(steps: Sequence[Step]) -> dict[str, Any]:
+    """Processes that started before the last file of one of these patches came; see ``processes``."""
+    changed: dict[str, float] = {}
+    for step in steps:
+        if step.revision is not None:
+            found = filter(None, (file(look.place.path) for look in step.files if look.there))
+            times = [each["changed"] for each in found]
+            if times:
+                changed[step.patch.name] = max(times)
+    return processes(changed)
 
 
 def file(path: str) -> dict[str, Any] | None:
@@ -107,6 +121,7 @@ def others(package: _environment.Package, distribution: str | None) -> list[dict
     if package.local or not package.regular:
         return []
     seen = {os.path.realpath(package.directories[0])}
+    names = list(filter(None, (distribution, package.name, package.name.split(".", 1)[0])))
     user_site = os.path.realpath(site.getusersitepackages())
     found: list[dict[str, Any]] = []
     for entry in map(os.path.abspath, sys.path):
@@ -118,10 +133,9 @@ def others(package: _environment.Package, distribution: str | None) -> list[dict
         except OSError:  # (a directory on sys.path that this user may not enter: Python passes it over, too)
             continue
         seen.add(real)
-        # (local: the interpreter's own metadata tell of the copy that comes first)
         copy = _environment.Package(package.name, (directory,), regular=True, local=True)
         try:
-            version = _environment.version(copy, init, distribution)
+            version = _records.version(_environment.place(copy, "__init__.py"), directory, names)
         except Exception:  # noqa: BLE001 (whatever is wrong with another copy, this one can be told of all the same)
             version = None
         below = (os.path.realpath(entry) + os.sep).startswith(user_site + os.sep)
@@ -129,18 +143,9 @@ def others(package: _environment.Package, distribution: str | None) -> list[dict
     return found
 
 
-def distributions(package: _environment.Package, file: str, distribution: str | None) -> list[str]:
-    """Names and versions of the dist-infos beside the package that claim to be it: several tell of a broken upgrade.
-
-    ``file`` is one of the package's (an absolute path). Without ``distribution``, the package's own name counts.
-    """
-    wanted = _environment._normal(distribution or package.name.split(".")[0])
-    root = _environment.leads(package, file)[0]
-    return sorted(
-        " ".join(_environment._metadata(path, name))
-        for name, path in _environment._dist_infos(root)
-        if _environment._normal(name.split("-")[0]) == wanted
-    )
+def distributions(root: str, names: Sequence[str]) -> list[str]:
+    """Names and versions of the distributions of these ``names`` in a directory: several tell of a broken upgrade."""
+    return sorted(" ".join(filter(None, found[:2])) for found in _records.distributions(root, names))
 
 
 def processes(changed: Mapping[str, float], proc: str = "/proc") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
-from . import _child
+from . import _catalogue, _child
 from ._errors import NoEnvironment, SitePatchError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
     for option in ("python", "path"):  # (a template cannot leave an option out as cheaply as it can leave it empty)
         request[option] = request[option] or None
     environment = request.get("import_environment") or {}
+    request["catalogue"] = list(_catalogue.CATALOGUE)
     request["import_environment"] = {str(name): _text(value) for name, value in environment.items()}
     try:
         if request.get("imports") and request["path"] and not request["python"]:

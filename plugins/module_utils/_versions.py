@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+ANY = "*"  # as specifiers: every version, and none
 _INF = float("inf")
 _ONLY_DEV, _NO_PRE = ("", 0), ("~", 0)  # sort before ("a", n) and after ("rc", n)
 _NO_POST, _NO_DEV = -1, _INF
@@ -58,12 +59,14 @@ def parse(version: str) -> Version:
     return _key(_match(version))
 
 
-def contains(specifiers: str, version: str) -> bool:
-    """Tell whether `version` satisfies `specifiers`, such as ">=4.56,<4.58".
+def contains(specifiers: str, version: str | None) -> bool:
+    """Tell whether `version` satisfies `specifiers`, such as ">=4.56,<4.58"; of no version, only ANY does.
 
     "Version specifiers": a comma means and; an empty string admits every version. Raises ValueError when `specifiers`
     is malformed or `version` is not PEP 440; only where every clause is a === may it be any text.
     """
+    if specifiers.strip() == ANY or version is None:
+        return specifiers.strip() == ANY
     clauses = _clauses(specifiers)
     ranges = [clause for clause in clauses if isinstance(clause, _Range)]
     if ranges or not clauses:
@@ -80,7 +83,7 @@ def check(specifiers: str) -> None:
 
 
 def _clauses(specifiers: str) -> list[_Range | str]:
-    clauses = (clause.strip() for clause in specifiers.split(","))
+    clauses = (clause.strip() for clause in ([] if specifiers.strip() == ANY else specifiers.split(",")))
     return [_clause(clause) for clause in clauses if clause]
 
 

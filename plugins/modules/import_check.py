@@ -11,7 +11,8 @@ short_description: Prove that Python imports work in an environment
 version_added: 0.1.0
 description:
   - Imports modules, and reads names from them, in a fresh process of the environment's interpreter.
-  - With O(preview) it does so as if patches were applied, without writing anything.
+  - With O(preview) it does so as if patches were applied, without writing anything. An import that fails is then
+    tried once more without them, and the result tells whose failure it is.
   - Changes nothing, and fails when an import fails.
 options:
   imports:
@@ -24,6 +25,8 @@ options:
     description:
       - Patches to be served from memory, of the catalogue or of O(definitions).
       - Without it, all O(definitions) are meant. A patch that is applied or not needed is no error.
+      - Python source can be served so, with modules that come or go. A patch that would change anything else, such as
+        data or a script, fails the task; M(primus.patches.site_patch) tries imports once that is written.
     type: list
     elements: str
 extends_documentation_fragment:

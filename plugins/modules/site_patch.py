@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Applies documented, reversible edits (patches) to the source of Python packages in C(site-packages), or takes
     them out again.
-  - Decides by what the code means and not by text, so an environment that needs no patch is left alone and one
-    that does not admit it is refused.
+  - Keeps the original of each file that it edits, and makes every content from that, in a directory C(primus-patches)
+    beside the packages. A patch counts as applied only where a hash says so.
   - Imports can be tried with the patch in place before anything is written.
   - All patches of one task are one transaction. Either each file is replaced, by a rename, or none is.
   - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
@@ -28,7 +28,7 @@ options:
   state:
     description:
       - V(present) applies patches that are pending and migrates outdated ones.
-      - V(absent) gives back the original bytes.
+      - V(absent) makes the files anew from their originals, without the patches.
     type: str
     choices: [present, absent]
     default: present
@@ -46,10 +46,20 @@ options:
     description: Keep a copy of a file beside it before it is replaced.
     type: bool
     default: false
+  restore:
+    description:
+      - With O(state=absent), also gives back the kept original of a file that was edited since it was patched.
+      - The edited file is kept as a backup beside it.
+    type: bool
+    default: false
   validate:
     description:
       - Imports to be proven, each a module or an object reference C(package.module:name,name) as in entry points.
       - Where a file is to be changed, they are tried with the change served from memory, and only then is it written.
+      - Where something else than Python source is to be changed, such as data or a script, it is written first, and put
+        back where they fail. Check mode then tells what the imports do as the files are.
+      - An import that fails is tried once more without the change, in the time that is left, and
+        RV(imports[].blame) tells whose failure it is.
       - Needs O(python) when O(path) is given. They are not tried where every patch was passed over.
     type: list
     elements: str
@@ -61,6 +71,14 @@ options:
     type: str
     choices: [always, changed, never]
     default: always
+  validate_failure:
+    description:
+      - What becomes of a change when an import of O(validate) fails. V(refuse) writes nothing.
+      - V(accept_unchanged) writes where the same imports fail in the same way without the change, and says so. It is
+        for hosts on which they cannot succeed, such as a build host without a GPU.
+    type: str
+    choices: [refuse, accept_unchanged]
+    default: refuse
   options:
     description:
       - Options of this module in one dictionary. They win over those that are given on their own.
@@ -104,6 +122,16 @@ EXAMPLES = r"""
   primus.patches.site_patch:
     name: transformers_modeling_utils
     path: /workspace/transformers
+
+- name: Patch on a build host with a CUDA toolkit and no GPU
+  primus.patches.site_patch:
+    name: transformers_modeling_utils
+    python: /opt/venv/bin/python
+    validate:
+      - megatron.bridge
+    import_environment:
+      TORCH_CUDA_ARCH_LIST: "9.0"
+    validate_failure: accept_unchanged
 
 - name: Give the wheel's own bytes back
   primus.patches.site_patch:
@@ -159,33 +187,43 @@ patches:
       type: int
     state:
       description: >-
-        State as found. V(native) where upstream needs no patch, V(applied), V(pending), V(outdated) where an earlier
-        revision is there, V(unsupported) where the version does not admit it, V(conflict) where the text does not
-        match, V(missing) where the package is not installed.
+        State as found. V(native) where upstream needs no patch, V(unneeded) where what it is needed for is not
+        installed, V(applied), V(pending), V(outdated) where other edits of it are there, or not all, V(unsupported)
+        where the version does not admit it, V(conflict) where a file is not what it expects, V(missing) where the
+        package is not installed.
       type: str
     action:
-      description: What was done, or would be in check mode. One of V(none), V(apply), V(migrate), V(revert), V(skip).
+      description: >-
+        What was done, or would be in check mode. One of V(none), V(apply), V(migrate), V(revert), V(restore), V(skip).
       type: str
     integrity:
       description: >-
-        The file as found against the installer's RECORD. V(pristine), V(patched) where it is but for our edit,
-        V(foreign), or V(unknown) without RECORD.
+        The files as found, the worst of them. V(pristine) as RECORD or git has it, V(patched) where it is but for our
+        edits, V(foreign) where it is not, V(unknown) without either.
       type: str
     package:
-      description: Import package that the patch edits.
+      description: Import package that the patch edits, or the distribution.
       type: str
     version:
       description: Version that was found.
       type: str
-    path:
-      description: The file.
-      type: str
+    files:
+      description: The files that the patch is for, and those that it is in.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: The file.
+          type: str
+        integrity:
+          description: That of the file.
+          type: str
+        backup_file:
+          description: The copy that was kept.
+          returned: changed, and with O(backup) or O(restore)
+          type: str
     message:
       description: The reason of the state, with what was expected, what was found, and where.
-      type: str
-    backup_file:
-      description: The copy that was kept.
-      returned: changed, and with O(backup)
       type: str
 imports:
   description: One entry for each import that was tried.
@@ -199,9 +237,16 @@ imports:
     ok:
       description: Whether it succeeded.
       type: bool
-    proven:
-      description: Whether it was tried with the change served from memory, before anything was written.
-      type: bool
+    proof:
+      description: >-
+        When it was tried. V(before) the write, with the change served from memory, V(after) it, or V(none) where
+        nothing was to be changed, or check mode cannot tell.
+      type: str
+    blame:
+      description: >-
+        Whose failure it is. V(patch), or V(environment) where it fails without the change as well. Null where it
+        succeeded, where nothing was to be changed, or where no time was left to try it without the change.
+      type: str
     seconds:
       description: How long it took.
       type: float
@@ -222,7 +267,7 @@ imports:
       type: str
 backup_file:
   description: The copy that was kept, where it is one.
-  returned: changed, and with O(backup)
+  returned: changed, and with O(backup) or O(restore)
   type: str
 """
 
@@ -257,6 +302,8 @@ def main() -> None:
             shared=dict(type="bool", default=False),  # (the action plugin's)
             timeout=dict(type="float", default=300),
             trust_writers=dict(type="bool", default=False),
+            validate_failure=dict(type="str", choices=["refuse", "accept_unchanged"], default="refuse"),
+            restore=dict(type="bool", default=False),
             import_environment=dict(type="dict", default={}, no_log=True),
         ),
         supports_check_mode=True,

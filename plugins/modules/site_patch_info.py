@@ -109,20 +109,25 @@ patches:
           the directory, on any other one of the boot of the node, the device and that inode.
       type: str
       sample: "nfs4 storage:/export/envs 0 1835021"
-    file:
-      description: >-
-        What the file is like, its C(owner), C(group), C(mode), number of hard C(links), kind of C(filesystem), what a
-        symbolic C(link) leads to, and when its bytes may last have C(changed), in seconds since the epoch.
-      returned: with O(details), where there is a file
-      type: dict
-    bytecode:
-      description: >-
-        One entry for each of its C(.pyc) files, with C(path), C(mode) (timestamp, checked-hash, unchecked-hash or
-        unknown), whether it is C(fresh), and whether it is C(ours), this interpreter's. Python runs a file of the mode
-        unchecked-hash without a look at the source.
-      returned: with O(details)
+    files:
+      description: As M(primus.patches.site_patch) returns them, and more.
       type: list
       elements: dict
+      contains:
+        file:
+          description: >-
+            What the file is like, its C(owner), C(group), C(mode), number of hard C(links), kind of C(filesystem), what
+            a symbolic C(link) leads to, and when its bytes may last have C(changed), in seconds since the epoch.
+          returned: with O(details), where there is a file
+          type: dict
+        bytecode:
+          description: >-
+            One entry for each of its C(.pyc) files, with C(path), C(mode) (timestamp, checked-hash, unchecked-hash or
+            unknown), whether it is C(fresh), and whether it is C(ours), this interpreter's. Python runs a file of the
+            mode unchecked-hash without a look at the source.
+          returned: with O(details)
+          type: list
+          elements: dict
     others:
       description: >-
         Other copies of the package on C(sys.path), with C(path), C(version) and C(where), user site or sys.path. The

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
     Kind = Callable[[t.Any, str], t.Any]
     """Return a value as plain data, or raise Odd; the text says where it is in the answer."""
 
-STATES = ("applied", "native", "pending", "outdated", "unsupported", "conflict", "missing")
+STATES = ("applied", "native", "unneeded", "pending", "outdated", "unsupported", "conflict", "missing")
 
 LONGEST_NAME = 4096  # characters, as a path has them (PATH_MAX)
 LONGEST_TEXT = 4000
@@ -190,24 +190,31 @@ _BYTECODE = _keys(
     {},
 )
 _OTHER = _keys(dict(path=_name, version=_maybe(_name), where=_one_of("user site", "sys.path")), {})
+_INTEGRITY = _maybe(_one_of("pristine", "patched", "foreign", "unknown"))
+_PATCHED = _keys(
+    dict(path=_name),
+    dict(
+        integrity=_INTEGRITY,
+        backup_file=_maybe(_name),
+        file=_maybe(_FILE),
+        bytecode=_maybe(_each(_BYTECODE)),
+    ),
+)
 _PATCH = _keys(
     dict(
         name=_full_name,
         state=_one_of(*STATES),
-        action=_one_of("none", "apply", "migrate", "revert", "skip"),
+        action=_one_of("none", "apply", "migrate", "revert", "restore", "skip"),
     ),
     {
         "package": _maybe(_name),
         "version": _maybe(_name),
         "revision": _maybe(_COUNT),
         "revision_found": _maybe(_COUNT),
-        "integrity": _maybe(_one_of("pristine", "patched", "foreign", "unknown")),
-        "path": _maybe(_name),
+        "integrity": _INTEGRITY,
+        "files": _each(_PATCHED),
         "message": _maybe(_TEXT),
-        "backup_file": _maybe(_name),
         "copy_id": _maybe(_name),
-        "file": _maybe(_FILE),
-        "bytecode": _maybe(_each(_BYTECODE)),
         "others": _maybe(_each(_OTHER)),
         "distributions": _maybe(_each(_name)),
     },
@@ -215,7 +222,8 @@ _PATCH = _keys(
 _IMPORT = _keys(
     dict(name=_full_name, ok=_flag),
     dict(
-        proven=_flag,
+        proof=_one_of("before", "after", "none"),
+        blame=_maybe(_one_of("patch", "environment")),
         seconds=_maybe(_number),
         version=_maybe(_name),
         cause=_maybe(_one_of("name", "dependency", "exception", "crash", "timeout", "not_tried")),

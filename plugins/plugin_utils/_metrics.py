@@ -22,7 +22,7 @@ SERIES = {  # name -> help; docs/REPORT.md tells the same
     "node_status": "1 for the status that the node has in the last report.",
     "patch_state": "1 for the state of the patch when the playbook was through.",
     "patch_wanted": "Whether the environment of the patch is as it should be.",
-    "package_info": "Version of the package that is patched, and integrity of the file.",
+    "package_info": "Version of the package that is patched, and the worst integrity of its files.",
     "import_ok": "Whether the import worked.",
     "import_duration_seconds": "How long the import took.",
     "old_processes": "Processes that started before the file was patched.",

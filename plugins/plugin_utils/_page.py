@@ -16,13 +16,10 @@ import jinja2
 import markupsafe
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
-    LONGEST_REASON,
     did,
     failures,
-    fold,
-    printable,
-    shorten,
 )
 
 if t.TYPE_CHECKING:
@@ -35,7 +32,7 @@ _TEMPLATE = Path(__file__).with_name("_page.html.j2")
 KINDS = {
     "unreachable": ("X", "could not be reached"),
     "failed": ("F", "could not be looked at, or changed"),
-    "conflict": ("C", "the text does not match"),
+    "conflict": ("C", "the text does not match, or was edited since"),
     "broken": ("I", "an import fails"),
     "unsupported": ("U", "this version does not admit the patch"),
     "missing": ("M", "the package is not installed"),
@@ -44,9 +41,11 @@ KINDS = {
     "skipped": ("S", "the playbook did not get there"),
     "applied": ("A", "in place, byte by byte"),
     "native": ("N", "upstream needs no patch"),
+    "unneeded": ("D", "what it would be needed for is not there"),
     "imported": ("W", "the imports work; nothing was asked about patches"),
     "empty": ("E", "no package there, or nothing is told"),
 }
+_FILES = 5  # of one patch that the page tells more of
 _LETTERS = {kind: letter for kind, (letter, _meaning) in KINDS.items()}
 
 
@@ -157,16 +156,11 @@ def _reason(environment: Data, patch: Data) -> str:
 def _about(environment: Data, patch: Data) -> str:
     """Return what else an audit found out, in a few words."""
     words = []
-    if patch["file"]:
-        file = patch["file"]
-        words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
-        if file["links"] > 1:
-            words.append(f"{file['links']} hard links")
-        if file["link"]:
-            words.append(f"link to {file['link']}")
-    if patch["bytecode"]:
-        stale = [entry for entry in patch["bytecode"] if entry["fresh"] is False]
-        words.append("bytecode stale: " + ", ".join(entry["mode"] for entry in stale) if stale else "bytecode fresh")
+    several = len(patch["files"]) > 1
+    if several:
+        words.append(f"{len(patch['files'])} files")
+    for each in patch["files"][:_FILES]:
+        words += [f"{each['path']}: {word}" if several else word for word in _of_file(each)]
     if patch["others"]:
         words.append("other copies: " + ", ".join(other["path"] for other in patch["others"]))
     if environment["imports"]:
@@ -179,6 +173,21 @@ def _about(environment: Data, patch: Data) -> str:
     if processes and processes["unreadable"]:
         words.append(f"{processes['unreadable']} processes could not be looked at")
     return "; ".join(words)
+
+
+def _of_file(each: Data) -> list[str]:
+    words = []
+    file = each["file"]
+    if file:
+        words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
+        if file["links"] > 1:
+            words.append(f"{file['links']} hard links")
+        if file["link"]:
+            words.append(f"link to {file['link']}")
+    if each["bytecode"]:
+        stale = [entry for entry in each["bytecode"] if entry["fresh"] is False]
+        words.append("bytecode stale: " + ", ".join(entry["mode"] for entry in stale) if stale else "bytecode fresh")
+    return words
 
 
 def _verdict(report: Data) -> str:

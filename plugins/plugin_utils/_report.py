@@ -17,21 +17,23 @@ from collections import Counter
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _summary
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
-from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, STATES
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import natural
+from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, REFUSED, STATES
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     Data = dict[str, t.Any]
 
-VERSION = 1
+VERSION = 2
 """Of the schema: counted up when a key changes its meaning or goes away."""
 SCHEMA = "https://github.com/primus-patches/primus.patches/blob/main/docs/report.schema.json"
 STATUSES = ("ok", "drifted", "failed", "unreachable", "skipped")
 
-_PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "path", "message")
-_DETAILS = ("copy_id", "file", "bytecode", "others", "distributions")
-_IMPORT = ("name", "ok", "proven", "seconds", "version", "cause", "error")
+_PATCH = ("name", "package", "version", "revision", "revision_found", "state", "action", "integrity", "message")
+_DETAILS = ("copy_id", "others", "distributions")
+_FILE = ("path", "integrity", "file", "bytecode")
+_IMPORT = ("name", "ok", "proof", "blame", "seconds", "version", "cause", "error")
 _WHERE = ("python", "python_version", "prefix", "path")
 
 # What is found -> what to do about it; the most urgent first. Texts are filled with values of the patch.
@@ -45,9 +47,11 @@ _TODO = {
     "missing": "Install {package}, or take the environment out of the inventory.",
     "outdated": "Run setup_primus: it migrates the patch.",
     "pending": "Run setup_primus.",
+    "unneeded": "Run setup_primus: it takes the patch out where it is still there.",
     "applied": "Run revert_primus: the patch is still there.",
     "distributions": "Reinstall {package}: an upgrade was interrupted.",
     "skipped": "Run the playbook again, if they were meant: no task of this collection ran there.",
+    "accepted": "Mend the environment where it is to import this: it fails without the patch as well.",
     "foreign": "Find out who edited the file besides, or reinstall {package} {version}.",
     "links": "Clean the package cache: it holds the patched bytes, and other environments may get them.",
     "processes": "Restart these when it suits: they started before the patch came, and may run what was there.",
@@ -55,7 +59,7 @@ _TODO = {
     "stale": "Import the module once as the owner of the environment: each start compiles it anew.",
 }
 URGENT = frozenset(("failed", "unreachable", "conflict", "import", "stale_unchecked"))
-_NOTES = frozenset(("distributions", "foreign", "links", "processes", "others", "stale"))
+_NOTES = frozenset(("accepted", "distributions", "foreign", "links", "processes", "others", "stale"))
 
 
 class Answer(t.NamedTuple):
@@ -131,7 +135,7 @@ def build(
         for each in json.loads(told):
             old = environments.get(each["environment"])
             environments[each["environment"]] = _merged(old, each) if old else each
-    found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in sorted(fleet, key=_summary.natural)]
+    found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in sorted(fleet, key=natural)]
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -161,7 +165,9 @@ def patches_of(report: Data) -> t.Iterator[tuple[Data, Data, Data]]:
 def standing(environment: Data, patch: Data) -> str:
     """Return the state of a patch when the run was through; the report has it as it was found."""
     done = environment["status"] != "failed" and not patch["predicted"]
-    return {"apply": "applied", "migrate": "applied", "revert": "pending"}.get(
+    if done and patch["action"] == "revert" and patch["state"] in ("unneeded", "unsupported", "missing"):
+        return str(patch["state"])  # (what it is for has not come by that)
+    return {"apply": "applied", "migrate": "applied", "revert": "pending", "restore": "pending"}.get(
         patch["action"] if done else "", patch["state"]
     )
 
@@ -171,12 +177,12 @@ def is_wrong(environment: Data, patch: Data, fail_states: Sequence[str]) -> bool
     if environment["audited"]:
         return patch["state"] in fail_states and environment["status"] != "ok"
     if environment["status"] == "failed":
-        return patch["state"] in ("unsupported", "conflict", "missing") and patch["action"] != "skip"
+        return patch["state"] in REFUSED and patch["action"] == "none"
     return patch["predicted"] and patch["action"] in DONE
 
 
 def _node(name: str, environments: list[Data], lost: str | None) -> Data:
-    environments.sort(key=lambda environment: _summary.natural(environment["environment"]))
+    environments.sort(key=lambda environment: natural(environment["environment"]))
     states = {environment["status"] for environment in environments}
     if lost is not None:
         status = "unreachable"
@@ -211,13 +217,14 @@ def _environment(
         "patches": [
             {
                 **{key: patch.get(key) for key in _PATCH},
+                "files": [{key: file.get(key) for key in _FILE} for file in patch.get("files") or ()],
                 "predicted": predicted,
                 **{key: patch.get(key) for key in _DETAILS},
             }
             for patch in patches
         ],
         "imports": [
-            {**{key: entry.get(key) for key in _IMPORT}, "proven": bool(entry.get("proven"))}
+            {**{key: entry.get(key) for key in _IMPORT}, "proof": entry.get("proof") or "none"}
             for entry in result.get("imports") or ()
         ],
         "processes": result.get("processes"),
@@ -318,14 +325,18 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
     failed = environment["status"] == "failed"
     patches = environment["patches"]
     due = [patch for patch in patches if is_wrong(environment, patch, fail_states) and patch["state"] in _TODO]
-    broken = _summary.failures(environment["imports"])
+    accepted = [each for each in environment["imports"] if not failed and each["blame"] == "environment"]
+    broken = _summary.failures(each for each in environment["imports"] if each not in accepted)
     if failed and not due and not broken:
         yield "failed", None, "; ".join(environment["problems"])
     for reason in broken:
         yield "import", None, reason
+    for reason in _summary.failures(accepted):
+        yield "accepted", None, reason
     for patch in due:
         # (Where a patch shall not be there, an earlier revision of it shall not either.)
         gone = patch["state"] == "outdated" and "applied" in fail_states
+        gone = gone or (patch["action"] == "revert" and patch["state"] != "unneeded")
         yield "applied" if gone else patch["state"], patch, patch["message"] or ""
     for patch in environment["patches"]:
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
@@ -335,17 +346,24 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
 
 
 def _notes(patch: Data) -> t.Iterator[tuple[str, str]]:
-    stale = [entry for entry in patch["bytecode"] or () if entry["fresh"] is False]
-    for entry in stale:
-        if entry["mode"] == "unchecked-hash":
-            yield "stale_unchecked", entry["path"]
-    if any(entry["mode"] != "unchecked-hash" and entry["ours"] for entry in stale):
-        yield "stale", patch["path"] or ""
-    if patch["integrity"] == "foreign":
-        yield "foreign", patch["path"] or ""
+    files = patch["files"]
+    stale = [(file, entry) for file in files for entry in file["bytecode"] or () if entry["fresh"] is False]
+    links = {file["path"]: (file["file"] or {}).get("links") or 1 for file in files}
+    linked = [path for path in links if links[path] > 1 and patch["state"] in ("applied", "outdated")]
+    found = {
+        "stale_unchecked": [entry["path"] for _file, entry in stale if entry["mode"] == "unchecked-hash"],
+        "stale": [file["path"] for file, entry in stale if entry["mode"] != "unchecked-hash" and entry["ours"]],
+        "foreign": [file["path"] for file in files if file["integrity"] == "foreign"],
+        "links": [f"{path} has {links[path]} hard links" for path in linked],
+    }
+    yield from ((kind, _first(told)) for kind, told in found.items() if told)
     if len(patch["distributions"] or ()) > 1:
         yield "distributions", ", ".join(patch["distributions"])
-    if patch["state"] in ("applied", "outdated") and ((patch["file"] or {}).get("links") or 1) > 1:
-        yield "links", f"{patch['path']} has {patch['file']['links']} hard links"
     for other in patch["others"] or ():
         yield "others", f"{other['path']} ({other['version'] or 'unknown version'}, {other['where']})"
+
+
+def _first(told: Sequence[str]) -> str:
+    """Return the first of what is told of each file: of a patch of many, all would hide the rest of a report."""
+    first, *others = dict.fromkeys(told)
+    return f"{first} (+{len(others)} files)" if others else first

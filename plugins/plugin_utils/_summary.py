@@ -10,13 +10,20 @@ callback or a registered variable sees it. A *record* is one line of the summary
 
 from __future__ import annotations
 
-import re
 import typing as t
-import unicodedata
 from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import STATES, received
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import (
+    LONGEST_NAME,
+    LONGEST_REASON,
+    fold,
+    natural,
+    printable,
+    shorten,
+    width,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +32,12 @@ if t.TYPE_CHECKING:
 
 MODULES = frozenset(f"primus.patches.{name}" for name in ("site_patch", "site_patch_info", "import_check"))
 
-FAIL_STATES = STATES[2:]
-"""What counts as wrong in an audit unless said otherwise: every state but applied and native."""
+FAIL_STATES = STATES[3:]
+"""What counts as wrong in an audit unless said otherwise: every state but applied, native and unneeded."""
 
-#: States that `present` cannot mend: where a task failed because of a patch, it was one in such a state.
-_REFUSED = ("unsupported", "conflict", "missing")
+REFUSED = ("unsupported", "conflict", "missing")
+"""What `present` cannot mend: where a task failed because of a patch, it was one in such a state, with action none."""
 
-LONGEST_NAME, LONGEST_REASON = 250, 1000  # columns that a terminal or a page gives to a name or path, and to a reason
 _COLUMNS = ("node", "environment", "patch", "found", "action", "reason")
 
 
@@ -42,7 +48,7 @@ class Record(t.TypedDict):
     environment: str  # interpreter or directory; empty when the node did not get that far
     patch: str  # empty for a line about the node or the environment as a whole
     state: str  # a state of the patch as found, or: unreachable, failed, imported, hidden
-    action: str  # none, apply, migrate, revert, skip, failed; of what an audit found wrong: drifted
+    action: str  # none, apply, migrate, revert, restore, skip, failed; of what an audit found wrong: drifted
     predicted: bool  # the action was not taken: check mode, or a module that only looks
     reason: str
 
@@ -99,7 +105,7 @@ def _told(node: str, result: Result, *, predicted: bool, status: str = "") -> li
     if status == "unreachable":
         return [record("", "unreachable", "none", message)]
     if result.get("patches"):
-        failure = _broken(imports) or (message or "failed" if status == "failed" else "")
+        failure = _failure(imports, message) if status == "failed" else _broken(imports) if _is_look(result) else ""
         return [record(patch["name"], patch["state"], *_outcome(patch, result, failure)) for patch in result["patches"]]
     if status == "failed" or _broken(imports):
         return [record("", "failed", "failed", _broken(imports) or message)]
@@ -120,14 +126,13 @@ def _judge(found: Sequence[Record], fail_states: Sequence[str], *, wrong: bool) 
 
 
 def _is_judged(result: Result) -> bool:
-    """Tell whether `failed_when` had its say on a result of `site_patch_info`, which itself did not fail.
+    """Tell whether `failed_when` had its say: "failed" is no longer the word of the module then, which did not fail."""
+    return "failed_when_result" in result and _is_look(result)
 
-    "failed" is no longer the module's own word then. Only site_patch_info surely did not fail when it tells patches; it
-    is the one that tells copies, or several environments.
-    """
-    return "failed_when_result" in result and (
-        "environments" in result or any("copy_id" in patch for patch in result.get("patches") or ())
-    )
+
+def _is_look(result: Result) -> bool:
+    """Tell whether a result has the patches of `site_patch_info`: it alone tells copies, or several environments."""
+    return "environments" in result or any("copy_id" in patch for patch in result.get("patches") or ())
 
 
 def _status(result: Result, known: str = "") -> str:
@@ -142,15 +147,22 @@ def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[
     action, reason = patch["action"], patch.get("message") or ""
     imports = result.get("imports") or []
     if not failure:
-        proven = "imports proven" if all(entry.get("proven") for entry in imports) else "imports work"
-        return action, _joined(reason, proven if imports else "")
+        proven = all(entry.get("proof") in ("before", "after") for entry in imports)
+        works = ("imports proven" if proven else "imports work") if imports else ""
+        return action, _joined(reason, _broken(imports) or works)  # (the task was told to put up with failures)
     if _broken(imports):
         return "failed", _joined(reason, failure)
-    refused = [other for other in result["patches"] if other["state"] in _REFUSED and other["action"] != "skip"]
+    refused = [other for other in result["patches"] if other["state"] in REFUSED and other["action"] == "none"]
     if patch in refused:
         return "failed", reason
     # One transaction: with one patch refused, what was planned for the others is not done either.
     return ("failed", failure) if action != "none" or not refused else (action, reason)
+
+
+def _failure(imports: Sequence[Mapping[str, t.Any]], message: str) -> str:
+    """Return why a task failed. Imports that fail without the patch as well may have been accepted before that."""
+    own = _broken([entry for entry in imports if entry.get("blame") != "environment"])
+    return own or message or _broken(imports) or "failed"
 
 
 def _joined(*parts: str) -> str:
@@ -169,8 +181,7 @@ def environment_of(result: Result) -> str:
     A module that failed early does not say; then the loop's item does, which in the role is the environment.
     """
     environment = result.get("environment") or {}
-    named = environment.get("path") or environment.get("python")
-    return str(named or result.get("item") or "")
+    return str(environment.get("path") or environment.get("python") or result.get("item") or "")
 
 
 def _broken(imports: Sequence[Mapping[str, t.Any]]) -> str:
@@ -179,9 +190,10 @@ def _broken(imports: Sequence[Mapping[str, t.Any]]) -> str:
 
 
 def failures(imports: Iterable[Mapping[str, t.Any]]) -> list[str]:
-    """Return a sentence for each import that failed."""
+    """Return a sentence for each import that failed; where it fails without the patch as well, its error says so."""
     return [
         f"import {_module(entry)}: {entry.get('error') or entry.get('cause') or 'failed'}"
+        + "; without the patch it can be imported" * (entry.get("blame") == "patch")
         for entry in imports
         if not entry.get("ok")
     ]
@@ -215,16 +227,6 @@ def merge(found: Iterable[Record]) -> list[Record]:
     return sorted(lines, key=lambda line: natural(line["node"]))
 
 
-def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Return a sort key under which gpu-2 comes before gpu-10, and which no two names share."""
-    parts = re.split(r"([0-9]+)", name)
-    numbers = [part.lstrip("0") for part in parts]  # (of any length, which int() would not take)
-    return [
-        (0, len(number), number) if place % 2 else (1, 0, part)
-        for place, (part, number) in enumerate(zip(parts, numbers))
-    ], name
-
-
 def problems(result: Result, fail_states: Sequence[str]) -> list[str]:
     """Return why what `site_patch_info` looked at is not as it should be; empty when it is.
 
@@ -247,37 +249,6 @@ def wrong_in(result: Result, fail_states: Sequence[str]) -> list[str]:
     ]
     broken = _broken(result.get("imports") or [])
     return [printable(problem) for problem in (*wrong, broken) if problem]
-
-
-def printable(text: str) -> str:
-    """Return the text on one line: white space collapsed, control and other invisible characters written as escapes.
-
-    Host names come from inventories and messages from libraries: neither may move the cursor, change colours,
-    reverse the reading direction or start a second line.
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in " ".join(text.split())
-    )
-
-
-def width(text: str) -> int:
-    """Return how many columns a terminal gives to a text (wide characters take two, combining ones none)."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def shorten(text: str, columns: int) -> str:
-    """Return the text, its end replaced by "..." where it is wider than so many columns."""
-    if width(text) <= columns:
-        return text
-    kept, wide = "", 0
-    for char in text:
-        wide += width(char)
-        if wide > columns - 3:
-            break
-        kept += char
-    return kept.rstrip() + "..."
 
 
 def did(record: Record) -> str:
@@ -358,31 +329,6 @@ def hint(lines: Sequence[Record]) -> str:
         "No patch is applied. To apply them, run primus.patches.setup_primus. "
         "Where that is right, as after a revert, audit with -e megatron_bridge_state=absent."
     )
-
-
-def fold(nodes: Iterable[str]) -> str:
-    """Return names of nodes as cluster tools write them: gpu[001-003,007]."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    plain = set()
-    for node in map(printable, nodes):
-        found = re.fullmatch(r"(.*?)([0-9]{1,18})([^0-9]*)", node)
-        if found:
-            groups.setdefault((found[1], found[3]), []).append(found[2])
-        else:
-            plain.add(node)
-    for (before, after), found in groups.items():
-        padded = any(number.startswith("0") and number != "0" for number in found)
-        for size in sorted({len(number) for number in found}) if padded else [0]:
-            numbers = sorted({int(number) for number in found if size in (0, len(number))})
-            spans: list[list[int]] = []
-            for number in numbers:
-                if spans and spans[-1][1] == number - 1:
-                    spans[-1][1] = number
-                else:
-                    spans.append([number, number])
-            inside = ",".join("-".join(f"{end:0{size}d}" for end in dict.fromkeys(span)) for span in spans)
-            plain.add(f"{before}[{inside}]{after}" if len(numbers) > 1 else f"{before}{inside}{after}")
-    return ",".join(sorted(plain, key=natural))
 
 
 def counts(lines: Sequence[Record]) -> str:

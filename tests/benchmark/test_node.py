@@ -85,7 +85,8 @@ def test_4_the_whole_child_out_of_a_payload(
             archive.write(source, source.relative_to(sources))
     monkeypatch.setattr(_child, "__file__", str(tmp_path / "payload.zip" / "_child.py"))
     monkeypatch.setattr(_child, "_LOADER", zipimport.zipimporter(str(tmp_path / "payload.zip")))
-    request = {"operation": "patch", "name": [PATCH["name"]], "path": str(patched), "timeout": 60.0}
+    request = {"operation": "patch", "catalogue": [PATCH], "name": [PATCH["name"]], "path": str(patched)}
+    request["timeout"] = 60.0
     done = benchmark.pedantic(_child.call, [str(interpreter), request], rounds=ROUNDS, warmup_rounds=2)
     assert [found["state"] for found in done["patches"]] == ["applied"]
 

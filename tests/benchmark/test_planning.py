@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def patched(tree: Callable[[str], Path]) -> Path:
     """Return a site-packages with the real, patched Transformers 4.57.6."""
     site = tree("4.57.6")
-    done = _engine.run({"operation": "patch", "name": [PATCH["name"]], "path": str(site)})
+    done = _engine.run({"operation": "patch", "catalogue": [PATCH], "name": [PATCH["name"]], "path": str(site)})
     assert done["changed"], done
     return site
 

@@ -188,8 +188,11 @@ def reported(directory: Path, expected: Rows) -> None:
     assert sum(report["summary"]["nodes"].values()) == 64
     assert promtool.complaints((directory / "report.prom").read_text()) == ""
     details = {node["name"]: node["environments"][0]["patches"][0] for node in report["nodes"] if node["environments"]}
-    assert details["uv-1"]["file"]["links"] == 1, "the patched file is no longer the cache's"
-    assert (details["stock-1"]["file"]["filesystem"], details["stock-1"]["revision_found"]) == ("overlay", 1)
+    assert details["uv-1"]["files"][0]["file"]["links"] == 1, "the patched file is no longer the cache's"
+    assert (details["stock-1"]["files"][0]["file"]["filesystem"], details["stock-1"]["revision_found"]) == (
+        "overlay",
+        1,
+    )
     assert details["script-1"]["integrity"] == "patched"
     (unreachable,) = [entry for entry in report["todo"] if entry["kind"] == "unreachable"]
     assert unreachable["nodes"] == ["absent-1", "absent-2"]

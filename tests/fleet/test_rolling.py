@@ -81,7 +81,7 @@ def _items(task: Task) -> list[dict[str, Any]]:
 
 
 def _item(item: dict[str, Any]) -> Any:
-    imports = [(done["name"], done["ok"], done["proven"], done["error"]) for done in item.get("imports", [])]
+    imports = [(done["name"], done["ok"], done["proof"], done["error"]) for done in item.get("imports", [])]
     failed = item.get("failed", False)
     # (Of what did not fail, the message says in check mode that it would be done, and else that it was.)
     return item["changed"], failed, item["msg"] if failed else "", item.get("diff"), item.get("patches"), imports
@@ -161,7 +161,7 @@ def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
     assert told(run) == told(predicted)
     assert states(run) == dict.fromkeys(names(1, 20), ("pending", "applied"))
     proofs = [_item(item)[-1] for task in run.of("site_patch") for item in _items(task)]
-    assert proofs == [[("witness", True, True, None)]] * 20
+    assert proofs == [[("witness", True, "before", None)]] * 20
     for earlier, later in itertools.pairwise(expected):
         written = max(file_of(nodes, name).stat().st_ctime_ns for name in earlier)
         assert written < min(time for name, time in imported if name in later)
@@ -215,9 +215,9 @@ def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_to
         options = {"inventory": inventory, "variables": CANARY_FIRST}
         real = ["megatron.bridge", "transformers.modeling_utils"]
 
-        def imported(run: Run) -> dict[str, list[tuple[str, bool, bool]]]:
+        def imported(run: Run) -> dict[str, list[tuple[str, bool, str]]]:
             return {
-                task.host: [(done["name"].partition(":")[0], done["ok"], done["proven"]) for done in item["imports"]]
+                task.host: [(done["name"].partition(":")[0], done["ok"], done["proof"]) for done in item["imports"]]
                 for task in run.of("site_patch")
                 for item in _items(task)
             }
@@ -226,13 +226,14 @@ def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_to
         inventory["gpu_nodes"]["hosts"]["n001"]["megatron_bridge_imports"] = ["megatron.bridge", "megatron.no_such"]
         stopped = step(control(nodes), nodes, **options).exits(2)
         assert disks(nodes, nodes.nodes) == before
-        assert imported(stopped) == {"n001": [("megatron.bridge", True, True), ("megatron.no_such", False, True)]}
+        tried = [("megatron.bridge", True, "before"), ("megatron.no_such", False, "before")]
+        assert imported(stopped) == {"n001": tried}
         assert states(stopped) == {"n001": ("pending", "failed")}
 
         del inventory["gpu_nodes"]["hosts"]["n001"]["megatron_bridge_imports"]
         run = step(control(nodes), nodes, **options).exits(0)
         assert batches(looked_at(run), 1, 1, 2) == [{"n001"}, {"n002"}, {"n003", "n004"}]
-        assert imported(run) == {node: [(name, True, True) for name in real] for node in nodes.nodes}
+        assert imported(run) == {node: [(name, True, "before") for name in real] for node in nodes.nodes}
         assert states(run) == dict.fromkeys(names(1, 4), ("pending", "applied"))
         times = {name: file_of(nodes, name).stat().st_ctime_ns for name in nodes.nodes}
         assert times["n001"] < times["n002"] < min(times["n003"], times["n004"])

@@ -25,8 +25,10 @@ from module_utils._catalogue import CATALOGUE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+STORE = "primus-patches"
 FOLDER = ROOT / "plugins" / "module_utils" / "_catalogue"
 LISTING = FOLDER / "listing.py"
+KNOWN = {"catalogue": list(CATALOGUE)}
 PATCHES = {patch["name"]: patch for patch in CATALOGUE}
 # Every release at which a claim changes, and those between whose files differ.
 CLAIMS = {
@@ -77,7 +79,7 @@ def test_patch_applies_parses_and_reverts_to_what_record_says(
     tree = site(name, version)
     before = contents(tree)
     found = call(name, tree)["patches"][0]
-    file = Path(found["path"])
+    file = Path(found["files"][0]["path"])
     assert (found["state"], found["action"]) == ("pending", "apply")
     assert contents(tree) == {**before, file: file.read_bytes()}
     assert file.read_bytes() != before[file]
@@ -249,7 +251,7 @@ def test_flax_t5_runs_on_jax_only_with_the_patch(tmp_path: Path, python: Callabl
 
     def site_patch(state: str) -> dict[str, Any]:
         # By interpreter, not by path: JAX lies behind the .pth file, which only the interpreter follows.
-        request = {"operation": "patch", "name": ["transformers_flax_t5_clip"], "state": state}
+        request = {**KNOWN, "operation": "patch", "name": ["transformers_flax_t5_clip"], "state": state}
         code = "import json, sys; sys.path.insert(0, sys.argv[1]); from module_utils import _engine; "
         code += "print(json.dumps(_engine.run(json.loads(sys.argv[2]))))"
         return json.loads(run(interpreter, "-B", "-c", code, str(ROOT / "plugins"), json.dumps(request)))
@@ -265,18 +267,20 @@ def test_flax_t5_runs_on_jax_only_with_the_patch(tmp_path: Path, python: Callabl
 
 
 def call(name: str, site: Path, state: str = "present") -> dict[str, Any]:
-    result = _engine.run({"operation": "patch", "name": [name], "path": str(site), "state": state})
+    result = _engine.run({**KNOWN, "operation": "patch", "name": [name], "path": str(site), "state": state})
     assert not result.get("failed"), result["msg"]
     return result
 
 
 def look(name: str, site: Path) -> dict[str, Any]:
-    (found,) = _engine.run({"operation": "info", "name": [name], "path": str(site)})["patches"]
+    (found,) = _engine.run({**KNOWN, "operation": "info", "name": [name], "path": str(site)})["patches"]
     return found
 
 
 def contents(directory: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    """Return the files but for bytecode, and the store: facts stay for an hour."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path: path.read_bytes() for path in files if STORE not in path.parts}
 
 
 def digest(file: Path) -> str:

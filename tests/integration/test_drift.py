@@ -70,7 +70,6 @@ def test_verdict_on_a_release(text: str, word: str, monkeypatch: pytest.MonkeyPa
         return destination
 
     monkeypatch.setattr(drift.members, "tree", tree)
-    monkeypatch.setattr(drift._engine._catalogue, "CATALOGUE", (definition,))
     verdict = drift.judge(definition, members.Release("acme", "1.5", "", "", None))
     assert (verdict.word, verdict.wrong) == (word, word == "conflict"), verdict.why
     outside = drift.judge(definition, members.Release("acme", "2.0", "", "", None))

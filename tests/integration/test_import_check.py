@@ -100,7 +100,7 @@ def test_preview_makes_the_import_pass_and_writes_nothing(playbook: Playbook, in
     parameters = {"python": interpreter, "imports": ["thing.api:Thing"], "definitions": [engine.PATCH]}
     for more in ({}, {"preview": ["thing_names"]}):
         result = playbook(play("import_check", **parameters, **more)).exits(0).one("import_check").result
-        assert result["imports"][0]["proven"] is True
+        assert result["imports"][0]["proof"] == "before"
         assert [(patch["name"], patch["state"]) for patch in result["patches"]] == [("thing_names", "pending")]
     assert snapshot.take(site) == before
 

@@ -32,7 +32,7 @@ def task(
 
 
 def found(result: dict[str, Any]) -> list[tuple[bool, str | None, bool]]:
-    return [(done["ok"], done["cause"], done["proven"]) for done in result["imports"]]
+    return [(done["ok"], done["cause"], done["proof"]) for done in result["imports"]]
 
 
 def test_before_preview_apply_after_and_revert(playbook: Playbook, megatron_copy: Path) -> None:
@@ -40,7 +40,7 @@ def test_before_preview_apply_after_and_revert(playbook: Playbook, megatron_copy
     file = site / "transformers" / "modeling_utils.py"
     stock = file.read_bytes()
     untouched = snapshot.take(megatron_copy)
-    fails, passes, proven = (False, "name", False), (True, None, False), (True, None, True)
+    fails, passes, proven = (False, "name", "none"), (True, None, "none"), (True, None, "before")
 
     before = task(playbook, "import_check", megatron_copy, imports=IMPORTS)
     assert found(before) == [fails, passes, fails]

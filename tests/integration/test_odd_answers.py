@@ -13,11 +13,10 @@ import pytest
 from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
-    LONGEST_REASON,
     brief,
     counts,
-    fold,
     hint,
     merge,
     records,
@@ -45,12 +44,17 @@ def without(key: str) -> dict[str, Any]:
     return result({name: value for name, value in patch().items() if name != key})
 
 
+def files(**more: Any) -> dict[str, Any]:
+    """Return the answer of a node in one of whose files something is odd."""
+    return of(files=[{**patch()["files"][0], **more}])
+
+
 def file(**more: Any) -> dict[str, Any]:
-    return of(file={**patch()["file"], **more})
+    return files(file={**patch()["files"][0]["file"], **more})
 
 
 def bytecode(**more: Any) -> dict[str, Any]:
-    return of(bytecode=[{**patch()["bytecode"][0], **more}])
+    return files(bytecode=[{**patch()["files"][0]["bytecode"][0], **more}])
 
 
 def other(**more: Any) -> dict[str, Any]:
@@ -100,19 +104,23 @@ ODD: dict[str, Any] = {
     "revision_found: negative": of(revision_found=-1),
     "integrity: unknown": of(integrity="fine"),
     "integrity: a list": of(integrity=[]),
-    "path: a number": of(path=5),
+    "files: a number": of(files=5),
+    "files: of texts": of(files=["a.py"]),
+    "files: too many": of(files=[{"path": "a.py"}] * 1001),
+    "files: path a number": files(path=5),
+    "files: integrity unknown": files(integrity="fine"),
     "message: a number": of(message=5),
     "message: a mapping": of(message={"a": 1}),
-    "file: a text": of(file="root"),
-    "file: empty": of(file={}),
+    "file: a text": files(file="root"),
+    "file: empty": files(file={}),
     "file: links a text": file(links="2"),
     "file: links 5,000 digits": file(links=HUGE),
     "file: links none": file(links=0),
     "file: changed not a number": file(changed=math.nan),
     "file: changed infinite": file(changed=math.inf),
     "file: owner a number": file(owner=0),
-    "bytecode: of numbers": of(bytecode=[1, 2]),
-    "bytecode: a number": of(bytecode=5),
+    "bytecode: of numbers": files(bytecode=[1, 2]),
+    "bytecode: a number": files(bytecode=5),
     "bytecode: mode unknown": bytecode(mode="fast"),
     "bytecode: fresh a text": bytecode(fresh="no"),
     "bytecode: path a list": bytecode(path=[]),
@@ -251,8 +259,9 @@ JSON = st.recursive(
 )
 PATHS = [
     *[("patches", 0, key) for key in patch()],
-    *[("patches", 0, "file", key) for key in patch()["file"]],
-    *[("patches", 0, "bytecode", 0, key) for key in patch()["bytecode"][0]],
+    *[("patches", 0, "files", 0, key) for key in patch()["files"][0]],
+    *[("patches", 0, "files", 0, "file", key) for key in patch()["files"][0]["file"]],
+    *[("patches", 0, "files", 0, "bytecode", 0, key) for key in patch()["files"][0]["bytecode"][0]],
     *[("imports", 0, key) for key in imported()],
     *[("processes", "candidates", 0, key) for key in process(1)],
     *[("environment", key) for key in result()["environment"]],

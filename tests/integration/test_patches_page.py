@@ -10,7 +10,7 @@ import yaml
 from lab import packages
 from lab.controller import ROOT
 from module_utils import _engine, _patch
-from module_utils._plan import ACTIONS
+from module_utils._plan import PRESENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,66 +25,103 @@ DIFFS = {
     for (language, text), (kind, after) in pairwise(BLOCKS)
     if (language, kind) == ("yaml", "diff")
 }
+NOTHING_TO_DO = {"acme_new_numlib": "unneeded", "acme_old_limit": "native"}
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Return a site-packages with the page's package, and with what its example requires."""
-    packages.install(tmp_path, "acme", "2.3.0", FILES)
+    """Return a site-packages with the page's package, and with what its examples name."""
+    metadata = "Metadata-Version: 2.1\nName: acme\nVersion: 2.3.0\nRequires-Dist: numlib<1.4\n"
+    info = packages.install(tmp_path, "acme", "2.3.0", FILES)
+    (info / "METADATA").write_text(metadata)
     packages.install(tmp_path, "numlib", "1.4.1", {"numlib.py": ""})
     return tmp_path
 
 
-def test_page_shows_each_kind_of_edit_and_each_key() -> None:
-    assert {kind for each in DEFINITIONS.values() for edit in each["edits"] for kind in edit} == set(_patch._KINDS)
+def test_page_shows_each_kind_of_edit_each_key_and_each_state() -> None:
+    kinds = {kind for each in DEFINITIONS.values() for edit in each["edits"] for kind in edit}
+    assert kinds - {"file"} == set(_patch.KINDS)
     rows = re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", PAGE, re.MULTILINE)
-    assert sorted(rows) == sorted(_patch._KEYS)
-    for state in (*ACTIONS, "unsupported", "conflict", "missing"):
-        assert f"`{state}`" in PAGE
+    assert sorted(rows) == sorted(_patch.KEYS)
+    states = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE)
+    assert sorted(states) == sorted(PRESENT)
+    links = re.findall(r"\]\(#([\w-]+)\)", PAGE)
+    headings = {found.lower().replace(" ", "-") for found in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}
+    assert set(links) <= headings
+
+
+def test_each_example_shows_what_it_does_or_is_one_with_nothing_to_do() -> None:
+    assert DIFFS.keys() | NOTHING_TO_DO.keys() == DEFINITIONS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(DIFFS))
 def test_example_changes_what_the_page_shows_and_reverts(name: str, site: Path) -> None:
-    before = (site / "acme" / "api.py").read_bytes()
+    before = files(site)
     done = call(site, DEFINITIONS[name])
     assert [patch["action"] for patch in done["patches"]] == ["apply"]
-    assert done["diff"]["prepared"].split("\n", 2)[2] == DIFFS[name]
-    found = call(site, DEFINITIONS[name])["patches"][0]
-    assert (found["state"], found["integrity"]) == ("applied", "patched")
+    assert shown(done["diff"]["prepared"], site) == DIFFS[name]
+    (found,) = call(site, DEFINITIONS[name])["patches"]
+    assert (found["state"], found["action"]) == ("applied", "none")
     assert call(site, DEFINITIONS[name], state="absent")["changed"]
-    assert (site / "acme" / "api.py").read_bytes() == before
+    assert files(site) == before
+
+
+@pytest.mark.parametrize("name", sorted(NOTHING_TO_DO))
+def test_example_with_nothing_to_do_says_so(name: str, site: Path) -> None:
+    (found,) = call(site, DEFINITIONS[name])["patches"]
+    assert (found["state"], found["action"]) == (NOTHING_TO_DO[name], "none")
+
+
+def test_example_that_is_needed_with_a_newer_library_applies_there(site: Path) -> None:
+    call(site, DEFINITIONS["acme_new_numlib"])
+    (site / "numlib-1.4.1.dist-info").rename(site / "numlib-2.0.dist-info")
+    (site / "numlib-2.0.dist-info" / "METADATA").unlink()
+    assert call(site, DEFINITIONS["acme_new_numlib"])["changed"]
+    assert (site / "acme" / "api.py").read_text().count("min(radius, LIMIT)") == 2
 
 
 def test_example_of_a_second_revision_migrates_the_first(site: Path) -> None:
     second = DEFINITIONS["acme_limit"]
-    first = {**second, **second["previous"][0]}
-    del first["previous"]
-    call(site, first)
+    before = files(site)
+    call(site, {**second, "revision": 1, "edits": [{"replace": {"before": "LIMIT = 10", "after": "LIMIT = 20"}}]})
     assert "LIMIT = 20\n" in (site / "acme" / "api.py").read_text()
     (found,) = call(site, second)["patches"]
     assert (found["state"], found["action"]) == ("outdated", "migrate")
     assert "LIMIT = 30\n" in (site / "acme" / "api.py").read_text()
-
-
-def test_example_made_by_upstream_is_native(site: Path) -> None:
-    (found,) = call(site, DEFINITIONS["acme_old_limit"])["patches"]
-    assert (found["state"], found["action"]) == ("native", "none")
+    call(site, second, state="absent")
+    assert files(site) == before
 
 
 def test_examples_that_claim_the_same_text_are_a_conflict(site: Path) -> None:
     call(site, DEFINITIONS["acme_clip"])
-    both = [DEFINITIONS["acme_clip"], DEFINITIONS["acme_checked"]]
+    always = {key: value for key, value in DEFINITIONS["acme_new_numlib"].items() if key != "when"}
+    both = [DEFINITIONS["acme_clip"], always]
     refused = _engine.run({"operation": "patch", "definitions": both, "path": str(site)})
-    assert "patches acme_checked and acme_clip claim the same text of api.py" in refused["msg"]
+    assert "patches acme_new_numlib and acme_clip claim the same text of " in refused["msg"]
+
+
+def test_examples_that_edit_one_line_beside_each_other_give_one_file_in_any_order(site: Path) -> None:
+    """The one is a diff whose context the other changes: the order of the fold is what counts."""
+    both = [DEFINITIONS["acme_clip"], DEFINITIONS["acme_checked"]]
+    before = files(site)
+    made = []
+    for definitions in (both, both[::-1]):
+        for number in (1, 2):
+            call(site, *definitions[:number])
+        made.append(files(site))
+        call(site, *both, state="absent")
+        assert files(site) == before
+    assert made[0] == made[1] != before
 
 
 def test_examples_that_do_not_overlap_apply_together_and_revert_in_any_order(site: Path) -> None:
-    before = (site / "acme" / "api.py").read_bytes()
-    together = [DEFINITIONS[name] for name in ("acme_circle", "acme_clip", "acme_limit")]
+    before = files(site)
+    names = ["acme_circle", "acme_clip", "acme_int", "acme_limit", "acme_pin", "acme_pure", "acme_quiet"]
+    together = [DEFINITIONS[name] for name in names]
     assert {each["action"] for each in call(site, *together)["patches"]} == {"apply"}
-    for name in ("acme_clip", "acme_circle", "acme_limit"):
-        call(site, *together, name=[name], state="absent")
-    assert (site / "acme" / "api.py").read_bytes() == before
+    for name in ("acme_clip", "acme_pure", "acme_quiet", "acme_circle", "acme_pin", "acme_limit", "acme_int"):
+        assert call(site, *together, name=[name], state="absent")["changed"]
+    assert files(site) == before
 
 
 def test_example_that_requires_something_is_refused_without_it(site: Path) -> None:
@@ -100,3 +137,14 @@ def call(site: Path, *definitions: dict[str, Any], **more: Any) -> dict[str, Any
     )
     assert not result.get("failed"), result["msg"]
     return result
+
+
+def files(site: Path) -> dict[str, bytes]:
+    """Return all files but the store's."""
+    found = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("primus-patches/")}
+
+
+def shown(diff: str, site: Path) -> str:
+    """Return a diff as the page has it: with paths below site-packages, and without notes behind them."""
+    return re.sub(r"^(---|\+\+\+) (\S+)\t\(\w+\)$", r"\1 \2", diff, flags=re.MULTILINE).replace(f" {site}/", " ")

@@ -107,9 +107,9 @@ def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Pla
     (environment,) = report["nodes"][0]["environments"]
     (patch,) = environment["patches"]
     assert (patch["state"], patch["revision"], patch["revision_found"]) == ("applied", 1, 1)
-    assert (patch["integrity"], patch["path"]) == ("patched", str(good / FILE))
-    assert patch["file"]["links"] == 1
-    assert patch["file"]["mode"] == "0644"
+    assert (patch["integrity"], patch["files"][0]["path"]) == ("patched", str(good / FILE))
+    assert patch["files"][0]["file"]["links"] == 1
+    assert patch["files"][0]["file"]["mode"] == "0644"
     assert patch["distributions"] == ["transformers 4.57.6"]
     assert f"Report: {Path(environment['path']).parent}/report/report.html" in run.stdout
     # One call of a module for each environment, and no other for a node.
@@ -159,7 +159,12 @@ def test_a_set_up_reports_when_it_is_asked_to(report_of: Any, playbook: Playbook
     assert (patch["state"], patch["action"], patch["predicted"]) == ("pending", "apply", True)
     done, _run = report_of(SETUP, inventory)
     (patch,) = done["nodes"][0]["environments"][0]["patches"]
-    assert (patch["state"], patch["action"], patch["predicted"], patch["file"]) == ("pending", "apply", False, None)
+    assert (patch["state"], patch["action"], patch["predicted"], patch["files"][0]["file"]) == (
+        "pending",
+        "apply",
+        False,
+        None,
+    )
     assert statuses(done) == {"one": "ok"}
     assert "Report:" not in playbook(SETUP, inventory=inventory).stdout
 
@@ -358,7 +363,7 @@ def test_an_unprivileged_user_audits_a_read_only_environment(
     }
     report, _run = report_of(AUDIT, fleet(one={**paths(site), **nobody}))
     (patch,) = report["nodes"][0]["environments"][0]["patches"]
-    assert (patch["state"], patch["file"]["mode"]) == ("pending", "0444")
+    assert (patch["state"], patch["files"][0]["file"]["mode"]) == ("pending", "0444")
     assert command("find", str(site), "-printf", "%p %i %m %C@\n") == before
 
 

@@ -176,7 +176,7 @@ def test_module_defaults_reach_what_the_role_does_not_set(playbook: Playbook, tr
         assert (run.rc, found(run)) == (0, [("pending", "apply")]), run
         assert run.one("site_patch").status == "changed"
     plays[0]["module_defaults"] = {"primus.patches.site_patch": {"backup": True, "state": "absent"}}
-    backup = items(playbook(plays))[0]["patches"][0]["backup_file"]
+    backup = items(playbook(plays))[0]["patches"][0]["files"][0]["backup_file"]
     assert Path(backup).exists()
 
 
@@ -242,7 +242,7 @@ def test_the_real_megatron_bridge_from_prediction_to_revert(
     assert blip() != 0
     predicted = playbook("primus.patches.setup_primus", variables=variables, check=True)
     assert (predicted.rc, found(predicted)) == (0, [("pending", "apply")]), predicted
-    assert [(entry["ok"], entry["proven"]) for entry in items(predicted)[0]["imports"]] == [(True, True)] * 2
+    assert [(entry["ok"], entry["proof"]) for entry in items(predicted)[0]["imports"]] == [(True, "before")] * 2
     assert file.read_bytes() == original
 
     assert playbook("primus.patches.setup_primus", variables=variables).rc == 0

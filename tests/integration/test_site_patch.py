@@ -197,9 +197,9 @@ def test_an_import_that_fails_keeps_the_change_from_being_written(playbook: Play
     for check in (True, False):
         (result,) = results(playbook(failing, check=check))
         assert (result["failed"], *found(result)) == (True, "pending", "apply", False)
-        assert [(done["ok"], done["proven"], done["cause"]) for done in result["imports"]] == [
-            (True, True, None),
-            (False, True, "name"),
+        assert [(done["ok"], done["proof"], done["cause"]) for done in result["imports"]] == [
+            (True, "before", None),
+            (False, "before", "name"),
         ]
         assert "nothing was written: thing.api:three (expected three in thing.api" in result["msg"]
         assert snapshot.take(site) == before
@@ -212,11 +212,11 @@ def test_an_import_that_fails_keeps_the_change_from_being_written(playbook: Play
     ]
     done = results(playbook(play(*tasks)))
     assert [found(result) for result in done] == [("pending", "apply", True), *[("applied", "none", False)] * 4]
-    assert [[import_["proven"] for import_ in result["imports"]] for result in done] == [
-        [True],
+    assert [[import_["proof"] for import_ in result["imports"]] for result in done] == [
+        ["before"],
         [],
-        [False],
-        [False],
+        ["none"],
+        ["none"],
         [],
     ]
     assert [result["failed"] for result in done] == [False, False, False, True, False]
@@ -233,7 +233,7 @@ def test_a_backup_is_named_in_the_result_and_not_made_in_check_mode(playbook: Pl
     assert set(os.listdir(site / "transformers")) - names == {copy.name}
     assert re.fullmatch(r"modeling_utils\.py\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~", copy.name)
     assert packages.recorded(copy) == recorded(site)
-    assert result["patches"][0]["backup_file"] == str(copy)
+    assert result["patches"][0]["files"][0]["backup_file"] == str(copy)
 
 
 # -- package caches --------------------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_read_only_images_and_full_disks_are_refused_alike(playbook: Playbook, o
 
     def runs() -> tuple[list[Any], list[Any], bool]:
         sandbox.read_only(site)
-        sandbox.mount(full, "-t", "tmpfs", "-o", "size=64k", "tmpfs")
+        sandbox.mount(full, "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs")
         thing(full)
         free = os.statvfs(full)
         (full / "filler").write_bytes(b"-" * free.f_bfree * free.f_frsize)

@@ -25,13 +25,13 @@ def test_a_node_behind_ssh_is_checked_set_up_audited_and_reverted(
     def run(action: str, *, check: bool = False) -> Run:
         return playbook(f"primus.patches.{action}_primus", inventory=ssh_node, variables=variables, check=check)
 
-    def imported(done: Run) -> list[tuple[str, bool, bool]]:
+    def imported(done: Run) -> list[tuple[str, bool, str]]:
         (item,) = done.one("site_patch").result["results"]
-        return [(entry["name"].partition(":")[0], entry["ok"], entry["proven"]) for entry in item["imports"]]
+        return [(entry["name"].partition(":")[0], entry["ok"], entry["proof"]) for entry in item["imports"]]
 
     predicted = run("setup", check=True).exits(0)
     assert predicted.changed
-    assert imported(predicted) == [("megatron.bridge", True, True), ("transformers.modeling_utils", True, True)]
+    assert imported(predicted) == [("megatron.bridge", True, "before"), ("transformers.modeling_utils", True, "before")]
     assert file.read_bytes() == original
     run("audit").exits(2)
     done = run("setup").exits(0)
@@ -39,7 +39,7 @@ def test_a_node_behind_ssh_is_checked_set_up_audited_and_reverted(
     assert imported(done) == imported(predicted)
     again = run("setup").exits(0)
     assert not again.changed
-    assert imported(again) == [("megatron.bridge", True, False), ("transformers.modeling_utils", True, False)]
+    assert imported(again) == [("megatron.bridge", True, "none"), ("transformers.modeling_utils", True, "none")]
     run("audit").exits(0)
     assert run("revert").exits(0).changed
     assert file.read_bytes() == original

@@ -86,7 +86,10 @@ ODD = {
     "number": (patched(state=5), "patches[0].state: expected one of applied, native"),
     "unknown": (patched(state="fine"), "patches[0].state: expected one of applied, native"),
     "copies": (patched(copy_id=["a"]), "patches[0].copy_id: expected a text"),
-    "bytecode": (patched(bytecode=[1, 2]), "patches[0].bytecode[0]: expected a mapping, found 1"),
+    "bytecode": (
+        patched(files=[{"path": "a.py", "bytecode": [1, 2]}]),
+        "patches[0].files[0].bytecode[0]: expected a mapping, found 1",
+    ),
     "endless": ('{"patches": ' + "[" * 100_000 + "]" * 100_000 + "}", ""),
     "digits": ('{"changed": false, "patches": [], "revision": ' + "9" * 5000 + "}", ""),
     "infinite": (
@@ -117,7 +120,7 @@ def test_an_answer_that_leaves_out_what_was_asked_does_not_count_as_right(
     audit: Any, node: Any, healthy: dict[str, Any]
 ) -> None:
     asked = {"megatron_bridge_paths": [], "megatron_bridge_pythons": ["/opt/venv/bin/python"]}
-    imported = {"name": "json", "ok": True, "proven": False}
+    imported = {"name": "json", "ok": True, "proof": "none"}
     hosts = {
         "good": healthy,
         "imports": node(GOOD, megatron_bridge_imports=["json", "csv"], **asked),

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from module_utils import _child
+from module_utils._catalogue import CATALOGUE
 
 from lab import packages
 
@@ -36,6 +37,7 @@ def ask(operation: str, python: Path | str | None = None, **parameters: Any) -> 
         "operation": operation,
         "check_mode": False,
         "timeout": 60.0,
+        "catalogue": list(CATALOGUE),
         **parameters,
         "path": str(parameters["path"]) if parameters.get("path") else None,
     }

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from module_utils import _commit, _engine, _files
+from module_utils import _engine, _files, _store, _temporary
+from module_utils._store import Fact, Store
 
 from lab import packages, syscalls
 
@@ -33,38 +34,42 @@ LOST = ("EIO", "ENOENT", "ESTALE")  # what a client of NFS says of a rename that
 
 FILES = {
     "__init__.py": "",
+    "gone.py": "GONE = 1\n",
     "api.py": '"""The package\'s interface."""\n\nimport os\n\n\ndef answer():\n    return 42\n',
     "core.py": "class Thing:\n    pass\n\n\nclass Other:\n    size = 1\n",
 }
 CHANGED = ("api.py", "core.py")
+COMES, GOES = "sub/new.py", "gone.py"
 _FOREIGN = "cpython-30"  # bytecode of another interpreter, used without a look at the source
 
 
-def definitions(revision: int) -> list[dict[str, Any]]:
-    """Two patches of two files; the second one gives a file of the same size, as old bytecode would like it."""
+def definitions(revision: int, more: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002
+    """Two patches of two files; the second one gives a file of the same size, as old bytecode would like it.
 
-    def edits(number: int) -> list[list[dict[str, Any]]]:
-        names = ["Thing", "Other"][:number]
-        return [
-            [{"reexport": {"source": ".core", "names": names}}],
-            [{"replace": {"before": "size = 1", "after": f"size = {number + 1}"}}],
+    ``more``: and one of two files, of which one comes and one goes.
+    """
+    names = ["Thing", "Other"][:revision]
+    edits: dict[str, list[dict[str, Any]]] = {
+        "thing_api": [{"file": "api.py", "reexport": {"source": ".core", "names": names}}],
+        "thing_core": [{"file": "core.py", "replace": {"before": "size = 1", "after": f"size = {revision + 1}"}}],
+    }
+    if more:
+        edits["thing_more"] = [
+            {"file": COMES, "write": {"content": "NEW = 1\n", "replaces": "absent"}},
+            {"file": GOES, "delete": {"replaces": _store.sha(FILES[GOES].encode())}},
         ]
-
-    previous = [[{"revision": 1, "edits": edit}] if revision == 2 else [] for edit in edits(1)]
     return [
         {
-            "name": f"thing_{file[:-3]}",
+            "name": name,
             "package": "thing",
             "versions": ">=1,<2",
-            "file": file,
             "reason": "A fault is to hit it.",
             "upstream": "none",
             "retire": "never",
             "revision": revision,
             "edits": edit,
-            "previous": before,
         }
-        for file, edit, before in zip(CHANGED, edits(revision), previous, strict=True)
+        for name, edit in edits.items()
     ]
 
 
@@ -74,8 +79,9 @@ class Case(NamedTuple):
     name: str
     tree: Path
     request: Mapping[str, Any]
-    old: Mapping[str, bytes]
-    new: Mapping[str, bytes]
+    old: Mapping[str, bytes | None]
+    """By name; None where there is no file."""
+    new: Mapping[str, bytes | None]
 
 
 @dataclass
@@ -101,46 +107,58 @@ class Tally:
 
 def cases(top: Path) -> Iterator[Case]:
     """Every kind of run: what changes a tree, what only looks, and what cleans up after a run that was killed."""
-    texts = {0: {name: FILES[name].encode() for name in CHANGED}}
-    for revision in (1, 2):
-        tree = _tree(top / f"scratch-{revision}", texts[0])
-        _run(tree, {"definitions": definitions(revision)})
-        texts[revision] = {name: (tree / "thing" / name).read_bytes() for name in CHANGED}
-    kinds = {
-        "apply": (0, 1, {}),
-        "migrate": (1, 2, {}),
-        "revert": (1, 0, {"state": "absent"}),
-        "backup": (0, 1, {"backup": True}),
-        "check": (0, 0, {"check_mode": True, "diff": True}),
-        "clean up": (1, 1, {}),
+    two, all_files = CHANGED, (*CHANGED, COMES, GOES)
+    kinds: dict[str, tuple[list[Any] | None, list[Any], tuple[str, ...], dict[str, Any]]] = {
+        # what was applied before, what the run is about, the files that it may change, its options
+        "apply": (None, definitions(1), two, {}),
+        "migrate": (definitions(1), definitions(2), two, {}),
+        "revert": (definitions(1), definitions(1), two, {"state": "absent"}),
+        "second patch": (definitions(1)[:1], definitions(1), two, {}),
+        "come and go": (None, definitions(1, more=True), all_files, {}),
+        "come back": (definitions(1, more=True), definitions(1, more=True), all_files, {"state": "absent"}),
+        "backup": (None, definitions(1), two, {"backup": True}),
+        "check": (None, definitions(1), two, {"check_mode": True, "diff": True}),
+        "clean up": (definitions(1), definitions(1), two, {}),
     }
-    for name, (old, new, options) in kinds.items():
-        tree = _tree(top / name, texts[old])
+    for name, (before, wanted, files, options) in kinds.items():
+        request = {"definitions": wanted, **options}
+        done = _tree(top / f"scratch {name}", before)
+        _run(done, request)
+        tree = _tree(top / name, before)
         if name == "backup":  # (in uv's symlink mode: the file is a link into a cache)
             (tree / "cache").mkdir()
             (tree / "thing" / "core.py").rename(tree / "cache" / "core.py")
             (tree / "thing" / "core.py").symlink_to("../cache/core.py")
         if name == "clean up":
             for directory in (tree / "thing", tree / "thing" / "__pycache__"):
-                for stem in ("api.py", f"core.{sys.implementation.cache_tag}.pyc"):
-                    (directory / f".{stem}.{_commit._HOST}.0123abcd{_files.SUFFIX}").write_text("left")
-        request = {"definitions": definitions(2 if name == "migrate" else 1), **options}
-        yield Case(name, tree, request, texts[old], texts[new])
+                for file in CHANGED:
+                    (directory / f".{file}.{_temporary.HOST}.0123abcd{_files.SUFFIX}").write_text("left")
+        yield Case(name, tree, request, _texts(tree, files), _texts(done, files))
 
 
-def _tree(top: Path, texts: Mapping[str, bytes]) -> Path:
-    """Installed a while ago, with bytecode of all kinds that are trusted in one way or another."""
+def _texts(tree: Path, files: Iterable[str]) -> dict[str, bytes | None]:
+    return {name: _bytes(tree / "thing" / name) for name in files}
+
+
+def _tree(top: Path, applied: list[Any] | None) -> Path:
+    """Installed a while ago, patched then or not, with bytecode of all kinds that are trusted in one way or another."""
     packages.install(top, "thing", "1.5", {f"thing/{name}": text for name, text in FILES.items()})
-    modes = {"api.py": 0, "core.py": 1}  # by date and size; without a look at the source (PEP 552)
-    for name, text in texts.items():
+    if applied:
+        _run(top, {"definitions": applied})
+    modes = {"api.py": 0, "core.py": 1, GOES: 1, COMES: 0}  # by date and size; without a look at the source (PEP 552)
+    for name, mode in modes.items():
         path = top / "thing" / name
-        path.write_bytes(text)
+        text = _bytes(path)
+        if text is None:
+            continue
         os.utime(path, (1_700_000_000, 1_700_000_000))
         path.parent.joinpath("__pycache__").mkdir(exist_ok=True)
         for level in ("", "1"):
             cached = Path(importlib.util.cache_from_source(str(path), optimization=level))
-            cached.write_bytes(_pyc(text, modes[name], int(level or 0)))
+            cached.write_bytes(_pyc(text, mode, int(level or 0)))
         cached.with_name(f"{path.stem}.{_FOREIGN}.pyc").write_bytes(_pyc(text, 1, 0))
+    for path in top.joinpath(_store.DIRECTORY).rglob("*-*.json"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
     return top
 
 
@@ -157,7 +175,7 @@ def _run(tree: Path, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _anew(tree: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The same, where what a run imports late is not yet there: that is read from the disk, too."""
-    for name in ("_commit", "_locks"):
+    for name in ("_commit", "_preflight", "_keeping", "_staging", "_bytecode", "_temporary", "_locks"):
         sys.modules.pop(f"{_engine.__package__}.{name}", None)
     sys.dont_write_bytecode = True
     return _run(tree, options)
@@ -201,7 +219,7 @@ def faults(names: list[str]) -> Iterator[Fault]:
     for number, name in enumerate(names):
         yield from (Fault(number, error) for error in ERRORS)
         yield from (Fault(number, error, FROM_THEN_ON) for error in LASTING)
-        if name in ("renameat", "unlinkat"):
+        if name in ("renameat", "unlinkat", "linkat"):
             yield from (Fault(number, error, ANSWER_LOST) for error in LOST)
 
 
@@ -231,9 +249,10 @@ def inject(case: Case, fault: Fault, work: Path) -> dict[str, str]:
 
 
 def _after_fault(case: Case, fault: Fault, ending: syscalls.Ending, work: Path) -> Iterator[tuple[str, str]]:
-    found = {name: _bytes(work / "thing" / name) for name in CHANGED}
+    found = _texts(work, case.old)
     yield from _torn(case, work, found)
     yield from _stale(case, work)
+    yield from _lost(work)
     if ending.killed:
         return
     result = ending.value or {"failed": True, "msg": ending.error}
@@ -241,7 +260,7 @@ def _after_fault(case: Case, fault: Fault, ending: syscalls.Ending, work: Path) 
     if not result.get("failed"):
         if found != case.new:
             yield "false success", said
-        if case.request.get("backup") and copies != len(CHANGED):
+        if case.request.get("backup") and copies != len(case.old):
             yield "false success", f"not every copy is there: {said}"
         return
     if case.old != case.new and found == case.new:
@@ -253,10 +272,10 @@ def _after_fault(case: Case, fault: Fault, ending: syscalls.Ending, work: Path) 
 
 
 def _torn(case: Case, work: Path, found: Mapping[str, bytes | None]) -> Iterator[tuple[str, str]]:
-    for name in CHANGED:
-        if found[name] not in (case.old[name], case.new[name]):
+    for name, text in found.items():
+        if text not in (case.old[name], case.new[name]):
             yield "torn", f"{name} is neither the old nor the new one"
-        elif stat.S_IMODE((work / "thing" / name).stat().st_mode) != 0o644:
+        elif text is not None and stat.S_IMODE((work / "thing" / name).stat().st_mode) != 0o644:
             yield "torn", f"{name} has another mode"
     for kept in work.rglob("*~"):
         if kept.read_bytes() not in case.old.values():
@@ -266,10 +285,26 @@ def _torn(case: Case, work: Path, found: Mapping[str, bytes | None]) -> Iterator
         yield "torn", "the file in the cache, behind the link, was changed"
 
 
+def _lost(work: Path) -> Iterator[tuple[str, str]]:
+    """Files that are not as they were installed, and of which no fact says what that was, or no original is kept."""
+    for name in (*CHANGED, COMES, GOES):
+        here = _store.sha(_bytes(work / "thing" / name))
+        original = FILES[name].encode() if name in FILES else None
+        if here == _store.sha(original):
+            continue
+        store = Store(str(work))
+        told = [fact for fact in store.facts(f"thing/{name}") if fact.written == here]
+        if not any(isinstance(fact, Fact) and fact.original == _store.sha(original) for fact in told):
+            yield "lost", f"no fact about {name} as it is"
+        elif original is not None and store.original(_store.sha(original)) != original:
+            yield "lost", f"the original of {name}"
+
+
 def _after_next(case: Case, work: Path) -> Iterator[tuple[str, str]]:
     result = _run(work, case.request)
-    if result.get("failed") or {name: _bytes(work / "thing" / name) for name in CHANGED} != case.new:
+    if result.get("failed") or _texts(work, case.new) != case.new:
         yield "not converged", str(result["msg"])
+    yield from _lost(work)
     yield from _stale(case, work)
     for path in work.rglob(f"*{_files.SUFFIX}"):
         yield "left", str(path.relative_to(work))
@@ -286,7 +321,7 @@ def _bytes(path: Path) -> bytes | None:
 
 def _stale(case: Case, work: Path) -> Iterator[tuple[str, str]]:
     """Bytecode that an import would use and that is not what the source says (PEP 552)."""
-    for name in CHANGED:
+    for name in case.old:
         path = work / "thing" / name
         text = _bytes(path)
         for cached in path.parent.joinpath("__pycache__").glob(f"{path.stem}.*.pyc") if text is not None else ():

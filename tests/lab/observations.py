@@ -39,30 +39,37 @@ def patch(state: str = "applied", **more: Any) -> dict[str, Any]:
         "state": state,
         "action": "apply" if state == "pending" else "none",
         "integrity": "patched" if state == "applied" else "pristine",
-        "path": f"{site}/modeling_utils.py",
+        "files": [file(f"{site}/modeling_utils.py", "patched" if state == "applied" else "pristine")],
         "message": f"transformers 4.57.6 in {site}: found {state}, with words enough for a line of the usual length",
         "copy_id": "b5a0 fe01 1835021",
-        "file": {
-            "owner": "root",
-            "group": "root",
-            "mode": "0644",
-            "links": 1,
-            "filesystem": "ext4",
-            "changed": 1795599166.5,
-            "link": None,
-        },
-        "bytecode": [{"path": f"{site}/__pycache__/x.pyc", "mode": "timestamp", "fresh": True, "ours": True}],
         "others": [],
         "distributions": ["transformers 4.57.6"],
         **more,
     }
 
 
+def file(path: str, integrity: str = "pristine", **more: Any) -> dict[str, Any]:
+    """Return what is told of one file; ``more`` replaces values of what it is like."""
+    like = {
+        "owner": "root",
+        "group": "root",
+        "mode": "0644",
+        "links": 1,
+        "filesystem": "ext4",
+        "changed": 1795599166.5,
+        "link": None,
+    }
+    cache = f"{path.rpartition('/')[0]}/__pycache__/x.pyc"
+    bytecode = {"path": cache, "mode": "timestamp", "fresh": True, "ours": True}
+    return {"path": path, "integrity": integrity, "file": {**like, **more}, "bytecode": [bytecode]}
+
+
 def imported(name: str = "megatron.bridge", error: str | None = None) -> dict[str, Any]:
     return {
         "name": name,
         "ok": error is None,
-        "proven": False,
+        "proof": "none",
+        "blame": None,
         "seconds": 6.25,
         "version": "0.2.0",
         "cause": "name" if error else None,

@@ -81,8 +81,8 @@ def supervise(work: Callable[[], Any], decide: Callable[[int, str], int], done_f
     """Do the work in a forked child and let ``decide`` say, by number (from 0) and name, what becomes of each call.
 
     0 lets the kernel carry it out, an errno is what the child gets instead, KILL ends the child before it.
-    ``done_first``: a rename or unlink that is to fail is carried out all the same, as when a file server's answer is
-    lost. Raises TimeoutError where the child does not end.
+    ``done_first``: a rename, link or unlink that is to fail is carried out all the same, as when a file server's
+    answer is lost. Raises TimeoutError where the child does not end.
     """
     library = _library()
     ours, theirs = socket.socketpair()
@@ -174,6 +174,8 @@ def _carry_out(name: str, call: _Call) -> None:
         first = entry(*call.arguments[:2])
         if name == "renameat":
             os.rename(first, entry(*call.arguments[2:4]))
+        elif name == "linkat":
+            os.link(first, entry(*call.arguments[2:4]), follow_symlinks=False)
         elif name == "unlinkat":
             os.unlink(first)
 

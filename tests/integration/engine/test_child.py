@@ -200,7 +200,7 @@ def test_names_that_are_not_ascii(venv: Venv, tmp_path: Path) -> None:
     for version in ("3.8", "3.11"):
         directory = engine.thing(tmp_path / "Ünï-ç✓")
         patch = engine.look(environments.python_of(venv(version)), path=tmp_path / "Ünï-ç✓")
-        assert (patch["state"], patch["path"]) == ("pending", str(directory / "api.py"))
+        assert (patch["state"], patch["files"][0]["path"]) == ("pending", str(directory / "api.py"))
 
 
 def test_the_childs_working_directory_is_no_place_for_packages(interpreter: Path) -> None:
@@ -262,8 +262,8 @@ def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
     assert not engine.ask("patch", interpreter, definitions=[engine.PATCH], diff=True)["changed"]
     loaded = (tmp_path / "loaded").read_text().split()
     own = {name.rpartition(".")[2] for name in loaded if name.startswith("_primus_patches_engine.")}
-    assert {"_engine", "_plan", "_catalogue"} <= own
-    assert not own & {"_child", "_commit", "_importer", "_imports", "_locks", "_processes"}
+    assert {"_engine", "_plan", "_evidence"} <= own
+    assert not own & {"_catalogue", "_child", "_commit", "_importer", "_imports", "_locks", "_processes"}
     assert not set(loaded) & {"difflib", "importlib.metadata", "inspect", "platform", "subprocess", "tempfile"}
 
 

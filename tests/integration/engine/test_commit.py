@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_mounts, needs_root
-from module_utils import _commit, _engine, _files, _locks
+from module_utils import _bytecode, _commit, _engine, _files, _locks, _staging, _temporary
+from module_utils._catalogue import CATALOGUE
+from module_utils._edits import Text
+from module_utils._environment import Place
 from module_utils._errors import CommitError
 from module_utils._plan import Change
 
@@ -55,7 +58,15 @@ def api(package: Path) -> Path:
 
 
 def change(path: Path, after: bytes = AFTER) -> Change:
-    return Change(str(path), path.read_bytes(), after)
+    """Return a change of a file that leaves nothing of ours in it: no store is needed for it."""
+    executable = bool(path.stat().st_mode & 0o100)
+    return Change(place(path), Text(path.read_bytes(), executable), Text(after, executable), None, None)
+
+
+def place(path: Path) -> Place:
+    """Return where a file of the package is: its root is the directory above the package's."""
+    root = next(each for each in path.parents if each.name == "site")
+    return Place(str(path), str(root), str(path.relative_to(root)))
 
 
 def commit(*paths: Path, after: bytes = AFTER, backup: bool = False) -> dict[str, str]:
@@ -356,7 +367,11 @@ def test_a_group_that_the_user_is_not_in_is_refused(package: Path, api: Path) ->
     give(package)
     os.chown(api, USER, GROUP + 1)
     changes = [change(api)]
-    with pytest.raises(CommitError, match=rf"found group {GROUP + 1}, which cannot be kept"):
+    expected = (
+        rf"^{api}: expected a file of a group that user {USER} is in, found group {GROUP + 1}, which could not be "
+        r"kept: change its group \(chgrp\)$"
+    )
+    with pytest.raises(CommitError, match=expected):
         sandbox.child(lambda: _commit.preflight(changes, backup=False), user=USER)
     sandbox.child(lambda: _commit.preflight(changes, backup=False), user=USER, groups=[GROUP + 1])
 
@@ -499,7 +514,12 @@ def test_who_cannot_write_to_site_packages_imports_the_patched_transformers_from
         give(site, 0, 0)
         file = site / "transformers" / "modeling_utils.py"
         compile_as(file)
-        request = {"operation": "patch", "name": ["transformers_modeling_utils"], "path": str(site)}
+        request = {
+            "operation": "patch",
+            "name": ["transformers_modeling_utils"],
+            "path": str(site),
+            "catalogue": list(CATALOGUE),
+        }
         assert _engine.run(request)["changed"]
 
         def load() -> tuple[str, ...]:
@@ -516,7 +536,7 @@ def test_who_cannot_write_to_site_packages_imports_the_patched_transformers_from
             sandbox.child(load, user=USER)
 
 
-@pytest.mark.parametrize("step", ["rename", "sync", "_recompile"])
+@pytest.mark.parametrize("step", ["rename", "sync", "remake"])
 @pytest.mark.parametrize("mode", MODES)
 def test_stale_bytecode_is_never_used_wherever_a_commit_is_killed(
     package: Path, api: Path, mode: str, step: str
@@ -528,7 +548,7 @@ def test_stale_bytecode_is_never_used_wherever_a_commit_is_killed(
     changes = [change(api)]
 
     def killed() -> None:
-        where = {"rename": os, "sync": _files.Directory}.get(step, _commit)
+        where = {"rename": os, "sync": _files.Directory, "remake": _bytecode.Cache}[step]
         setattr(where, step, lambda *_arguments, **_keywords: os._exit(9))
         _commit.commit(changes, backup=False)
 
@@ -802,7 +822,7 @@ def test_locks_that_others_hold_on_to_are_not_waited_for_for_ever(
 def test_the_new_file_is_locked_until_its_bytecode_is_there(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the next run could replace the file before the bytecode of this one is written beside it."""
     compile_as(api)
-    recompile, seen = _commit._recompile, []
+    remake, seen = _bytecode.Cache.remake, []
 
     def check(*arguments: Any) -> None:
         with api.open("rb") as stream:
@@ -810,9 +830,9 @@ def test_the_new_file_is_locked_until_its_bytecode_is_there(api: Path, monkeypat
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 seen.append("locked")
-        recompile(*arguments)
+        remake(*arguments)
 
-    monkeypatch.setattr(_commit, "_recompile", check)
+    monkeypatch.setattr(_bytecode.Cache, "remake", check)
     commit(api)
     assert seen == ["locked"]
 
@@ -820,14 +840,14 @@ def test_the_new_file_is_locked_until_its_bytecode_is_there(api: Path, monkeypat
 def test_bytecode_that_another_run_removes_first_is_no_failure(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As happens where there are no locks: it is gone between the look and the removal."""
     compile_as(api, levels=(0, 1))
-    look = _commit._bytecode
+    look = _bytecode.Cache.read
 
-    def late(place: Any) -> list[Any]:
-        found = list(look(place))
+    def late(cache: _bytecode.Cache) -> list[Any]:
+        found = list(look(cache))
         cached(api, 1).unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(_commit, "_bytecode", late)
+    monkeypatch.setattr(_bytecode.Cache, "read", late)
     assert _commit.commit([change(api)], backup=False) == {}
     assert api.read_bytes() == AFTER
 
@@ -838,15 +858,15 @@ def test_bytecode_of_a_file_that_another_run_has_replaced_since_is_not_taken_for
 ) -> None:
     """As happens where there are no locks: the file is another one when our bytecode is written beside it."""
     compile_as(api, mode, levels=(0,))
-    recompile = _commit._recompile
+    remake = _bytecode.Cache.remake
 
     def late(*arguments: Any) -> None:
         made = api.stat()
         api.write_bytes(BEFORE)
         os.utime(api, ns=(made.st_atime_ns, made.st_mtime_ns))
-        recompile(*arguments)
+        remake(*arguments)
 
-    monkeypatch.setattr(_commit, "_recompile", late)
+    monkeypatch.setattr(_bytecode.Cache, "remake", late)
     commit(api)
     assert imported(package.parent) == ("before", str(api))
 
@@ -860,7 +880,7 @@ def test_a_file_system_without_locks_is_written_all_the_same(
     def flock(*_arguments: Any) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(_commit.fcntl, "flock", flock)
+    monkeypatch.setattr(_locks.fcntl, "flock", flock)
     descriptors = len(os.listdir("/proc/self/fd"))
     commit(api)
     assert api.read_bytes() == AFTER
@@ -877,7 +897,7 @@ def test_where_a_lock_needs_a_descriptor_for_writing_it_gets_one(api: Path, monk
         flock(descriptor, operation)
         got.append(os.readlink(f"/proc/self/fd/{descriptor}"))
 
-    monkeypatch.setattr(_commit.fcntl, "flock", nfs)
+    monkeypatch.setattr(_locks.fcntl, "flock", nfs)
     old = api.stat().st_mtime_ns
     os.link(api, api.parent.parent / "other")
     commit(api)
@@ -906,7 +926,7 @@ def kill_at(step: Callable[[Callable[[], None]], None], api: Path, after: bytes 
 
 
 def in_stage(kill: Callable[[], None]) -> None:
-    _commit._copy_attributes = lambda *_arguments: kill()
+    _staging._copy_attributes = lambda *_arguments: kill()
 
 
 def before_rename(kill: Callable[[], None]) -> None:
@@ -937,13 +957,13 @@ def test_wherever_runs_are_killed_the_next_one_converges_and_nothing_is_left(pac
     seen = set()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _commit; from module_utils._plan import "
-        "Change\npath, one, two = sys.argv[2], *(text.encode() for text in sys.argv[3:])\n"
-        "now = open(path, 'rb').read()\nprint(flush=True)\n"
+        "Change, Place, Text\nplace, one, two = Place(*sys.argv[2:5]), *(text.encode() for text in sys.argv[5:])\n"
+        "now = open(place.path, 'rb').read()\nprint(flush=True)\n"
         "while True:\n then = two if now == one else one\n"
-        " assert _commit.commit([Change(path, now, then)], False) == {}\n now = then\n"
+        " assert _commit.commit([Change(place, Text(now), Text(then), None, None)], False) == {}\n now = then\n"
     )
     plugins = str(Path(_commit.__file__).parents[1])
-    command = [sys.executable, "-B", "-c", code, plugins, str(api), BEFORE.decode(), AFTER.decode()]
+    command = [sys.executable, "-B", "-c", code, plugins, *place(api), BEFORE.decode(), AFTER.decode()]
     for moment in range(40):
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd="/") as process:
             assert process.stdout
@@ -973,7 +993,7 @@ def old(path: Path, seconds: float) -> Path:
 
 def test_a_new_file_that_a_live_run_has_locked_is_left_alone(package: Path, api: Path) -> None:
     """As of a run that went on without the lock of the file, which was not to be had in time."""
-    left = old(package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp", 100)
+    left = old(package / f".api.py.{_temporary.HOST}.abcdefgh.primus-tmp", 100)
     with left.open("rb") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         commit(api)
@@ -988,13 +1008,13 @@ def no_locks(*_arguments: Any) -> None:
 
 @pytest.mark.parametrize("locks", ["of another host", "none"])
 def test_what_locks_cannot_tell_age_does(package: Path, api: Path, monkeypatch: pytest.MonkeyPatch, locks: str) -> None:
-    host = _commit._HOST
+    host = _temporary.HOST
     if locks == "none":
         monkeypatch.setattr(_locks.fcntl, "flock", no_locks)
     else:
         host = "node_2"
     (package / "__pycache__").mkdir()
-    names = [f".api.py.{host}.%s.primus-tmp", f"__pycache__/.api.cpython-38.pyc.{host}.%s.primus-tmp"]
+    names = [f".api.py.{host}.%s.primus-tmp", f"__pycache__/.api.py.{host}.%s.primus-tmp"]
     young = [old(package / (name % "abcdefgh"), 3500) for name in names]
     dead = [old(package / (name % "abcdefg_"), 3700) for name in names]
     commit(api)
@@ -1003,12 +1023,12 @@ def test_what_locks_cannot_tell_age_does(package: Path, api: Path, monkeypatch: 
 
 def test_new_files_of_others_are_left_alone(package: Path, api: Path) -> None:
     (package / "__pycache__").mkdir()
-    end = f"{_commit._HOST}.abcdefgh.primus-tmp"
+    end = f"{_temporary.HOST}.abcdefgh.primus-tmp"
     names = (f".api.pyx.{end}", f".api2.py.{end}", f".__init__.py.{end}", f".api.{end}", f"api.py.{end}", ".api.py.x")
-    files = [old(package / name, 9999) for name in (*names, f"__pycache__/.api2.cpython-311.pyc.{end}")]
+    files = [old(package / name, 9999) for name in (*names, f"__pycache__/.api2.py.{end}")]
     (package / f".api.py.{end}").symlink_to(package / "__init__.py")
-    os.mkfifo(package / f".api.py.{_commit._HOST}.fifo.primus-tmp")
-    (package / f".api.py.{_commit._HOST}.directory.primus-tmp").mkdir()
+    os.mkfifo(package / f".api.py.{_temporary.HOST}.fifo.primus-tmp")
+    (package / f".api.py.{_temporary.HOST}.directory.primus-tmp").mkdir()
     before = sorted(package.rglob("*"))
     commit(api)
     assert sorted(package.rglob("*")) == before
@@ -1016,7 +1036,7 @@ def test_new_files_of_others_are_left_alone(package: Path, api: Path) -> None:
 
 
 def test_what_cannot_be_removed_is_no_failure(package: Path, api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = old(package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp", 0)
+    left = old(package / f".api.py.{_temporary.HOST}.abcdefgh.primus-tmp", 0)
 
     def unlink(path: str, **_where: int) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
@@ -1154,7 +1174,7 @@ def test_a_file_system_without_inodes_left_and_one_without_limits(package: Path)
 
 def test_a_refusal_before_the_write_leaves_no_trace(package: Path, api: Path) -> None:
     compile_as(api)
-    (package / f".api.py.{_commit._HOST}.abcdefgh.primus-tmp").touch()
+    (package / f".api.py.{_temporary.HOST}.abcdefgh.primus-tmp").touch()
     before = snapshot.take(package)
     _commit.preflight([change(api)], backup=True)
     assert snapshot.take(package) == before

@@ -201,6 +201,28 @@ def test_a_copy_that_hangs_a_look_has_a_limit_of_its_own(
     assert good(last, home)
 
 
+def test_a_patch_of_a_distribution_alone_is_looked_for_by_its_metadata(home: Path) -> None:
+    packages.install(home / "deep" / "site", "some_thing", "1.5", {"some_thing.py": "LIMIT = 10\n"})
+    packages.install(home / "other", "something", "1.5", {"some_thing.py": "LIMIT = 10\n"})
+    packages.write(home / "egg", {"some_thing.py": "", "Some.Thing-1.4-py3.11.egg-info": "Name: x\nVersion: 1.4\n"})
+    patch = {key: value for key, value in engine.PATCH.items() if key != "package"}
+    edits = [{"replace": {"before": "LIMIT = 10", "after": "LIMIT = 20"}}]
+    patch = {**patch, "distribution": "Some-Thing", "file": "some_thing.py", "edits": edits, "versions": ">=1.5,<2"}
+    results, _memory = audit(home, definitions=[patch])
+    found = {result["environment"]["path"]: [each["state"] for each in result["patches"]] for result in results}
+    assert found == {str(home / "deep" / "site"): ["pending"], str(home / "egg"): ["unsupported"]}
+
+
+def test_the_catalogue_comes_with_the_request(home: Path) -> None:
+    catalogue = [engine.definition(name="of_the_catalogue")]
+    (result,), _memory = audit(home, definitions=[], catalogue=catalogue)
+    assert [patch["name"] for patch in result["patches"]] == ["of_the_catalogue"]
+    (none,), _memory = audit(home, definitions=[], catalogue=catalogue, roots=[], path=f"{home}/none-*")
+    assert [(patch["name"], patch["state"], patch["files"]) for patch in none["patches"]] == [
+        ("of_the_catalogue", "missing", [])
+    ]
+
+
 def test_an_audit_writes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not even where the code that looks is wrong: its process may not write to files."""
     target = tmp_path / "target"

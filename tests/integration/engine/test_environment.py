@@ -1,6 +1,7 @@
 # Environments: packages are found where the environment's own interpreter finds them, without being imported.
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 RAISES = "raise SystemExit('imported')\n"
 UV = str(Path(sys.executable).parent / "uv")
+PLUGINS = Path(_environment.__file__).parents[1]
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def prefix(tmp_path: Path) -> Path:
 
 def found(python: Path | str, **parameters: Any) -> tuple[str, str | None, str | None]:
     patch = engine.look(python, **parameters)
-    return patch["state"], patch["version"], patch["path"]
+    return patch["state"], patch["version"], next((file["path"] for file in patch["files"]), None)
 
 
 def pending(directory: Path, version: str = "1.5") -> tuple[str, str, str]:
@@ -196,9 +198,10 @@ def test_editable_install(environment: Path, tmp_path: Path, installer: str, sty
     assert bool(list(site.glob("__editable___*_finder.py"))) == (style == "finder")
     interpreter = environments.python_of(environment)
     patch = engine.look(interpreter)
-    assert (patch["state"], patch["version"], patch["path"], patch["integrity"]) == (*pending(directory), "unknown")
+    assert found(interpreter) == pending(directory)
+    assert patch["integrity"] == "unknown"
     code = "import thing.api; print(thing.api.__file__)"
-    assert run(interpreter, "-B", "-c", code).strip() == patch["path"]
+    assert run(interpreter, "-B", "-c", code).strip() == patch["files"][0]["path"]
     result = engine.ask(
         "check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing", "thing.api:answer"]
     )
@@ -214,8 +217,8 @@ def test_source_checkout_of_transformers(tree: Callable[[str], Path], tmp_path: 
     shutil.copytree(site / "transformers", checkout / "src" / "transformers")
     patch = engine.look(path=checkout / where, name=["transformers_modeling_utils"])
     file = checkout / "src" / "transformers" / "modeling_utils.py"
-    assert (patch["state"], patch["version"], patch["path"]) == ("pending", "4.57.6", str(file))
-    assert patch["integrity"] == "unknown"
+    assert (patch["state"], patch["version"]) == ("pending", "4.57.6")
+    assert patch["files"] == [{"path": str(file), "integrity": "unknown"}]
 
 
 # --- namespace packages, and what is no package
@@ -244,7 +247,7 @@ def test_real_megatron_core_is_found_in_its_namespace(megatron_env: Path) -> Non
     definition = engine.definition(package="megatron.core", file="utils.py", versions=">=0.15,<0.16")
     patch = engine.look(environments.python_of(megatron_env), definitions=[definition])
     file = environments.site_packages(megatron_env) / "megatron" / "core" / "utils.py"
-    assert (patch["path"], patch["version"], patch["integrity"]) == (str(file), "0.15.3", "pristine")
+    assert (patch["files"], patch["version"]) == ([{"path": str(file), "integrity": "pristine"}], "0.15.3")
 
 
 @pytest.mark.parametrize("left", [{}, {"thing/__pycache__/api.cpython-311.pyc": b"left"}])
@@ -348,32 +351,7 @@ def test_path_that_is_no_directory(tmp_path: Path, kind: str) -> None:
         _environment.roots(str(path), [])
 
 
-# --- version and RECORD
-
-
-def test_record_is_found_for_quoted_names(tmp_path: Path) -> None:
-    packages.write(tmp_path, {"thing/a,b.py": "", 'thing/a"b.py': "", "thing/ab.py": ""})
-    info = tmp_path / "thing-1.5.dist-info"
-    packages.write(
-        info,
-        {
-            "METADATA": "Name: Thing.Y\nVersion: 1.5\n\nName: body\n",
-            "RECORD": b'x,,\r\n"thing/a,b.py",sha256=comma,1\r\n"thing/a""b.py",sha256=quote,1\r\n'
-            b"thing/ab.py,sha256=plain,1\r\n",
-        },
-    )
-    package = _environment.Package("thing", (str(tmp_path / "thing"),), regular=True)
-    for name, digest in (("a,b.py", "comma"), ('a"b.py', "quote"), ("ab.py", "plain")):
-        record = _environment.record(package, str(tmp_path / "thing" / name), None)
-        assert record == _environment.Record("Thing.Y", "1.5", f"sha256={digest}")
-    assert _environment.record(package, str(tmp_path / "thing" / "b.py"), None) is None
-
-
-def test_the_distribution_may_have_any_name(interpreter: Path, site: Path) -> None:
-    packages.install(site, "another", "9.0", {"another/__init__.py": ""})
-    packages.install(site, "opencv_things", "1.6", {f"thing/{name}": text for name, text in engine.FILES.items()})
-    patch = engine.look(interpreter)
-    assert (patch["state"], patch["version"], patch["integrity"]) == ("pending", "1.6", "pristine")
+# --- version (of what there is to tell it: tests/unit/plugins/module_utils/test_records.py)
 
 
 def test_two_dist_infos_after_an_interrupted_upgrade(interpreter: Path, site: Path) -> None:
@@ -386,44 +364,95 @@ def test_two_dist_infos_after_an_interrupted_upgrade(interpreter: Path, site: Pa
     assert engine.look(interpreter)["version"] == "1.5"
 
 
-def test_two_dist_infos_of_which_one_lists_the_file(interpreter: Path, site: Path) -> None:
-    packages.install(site, "thing", "1.4", {"thing/gone.py": ""})
-    engine.thing(site, "1.5")
-    assert engine.look(interpreter)["version"] == "1.5"
-
-
-@pytest.mark.parametrize(
-    "init", ["", "try:\n  from ._version import __version__\nexcept ImportError:\n  __version__ = '9'\n"]
-)
-def test_egg_info_gives_the_version_where_the_source_has_none(interpreter: Path, site: Path, init: str) -> None:
-    engine.source(site / "thing", __init__=init)
-    packages.write(site, {"thing-1.5.egg-info/PKG-INFO": "Metadata-Version: 2.1\nName: thing\nVersion: 1.5\n"})
-    patch = engine.look(interpreter)
-    assert (patch["state"], patch["version"], patch["integrity"]) == ("pending", "1.5", "unknown")
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"__init__.py": "__version__ = '1.5'\n"},
-        {"__init__.py": "from .version import __version__\n", "version.py": "__version__ = version = '1.5'\n"},
-        {"__init__.py": "this does not parse", "_version.py": "__version__ = '1.5'\n"},
-    ],
-)
-def test_version_is_read_from_source_where_there_are_no_metadata(
-    interpreter: Path, site: Path, files: dict[str, str]
-) -> None:
-    engine.source(site / "thing")
-    packages.write(site / "thing", files)
-    assert found(interpreter) == pending(site / "thing")
-    assert found(interpreter, path=site) == pending(site / "thing")
-
-
 def test_no_version_at_all_is_refused_in_words(interpreter: Path, site: Path) -> None:
     engine.source(site / "thing")
     patch = engine.look(interpreter)
     assert (patch["state"], patch["version"]) == ("unsupported", None)
     assert "expected version >=1,<2, found no version: no RECORD, no __version__" in patch["message"]
+
+
+METADATA = "Metadata-Version: 2.1\nName: thing\nVersion: 1.5\n"
+CODE = "import importlib.metadata\n__version__ = importlib.metadata.version('thing')\n"
+
+
+def sources(at: Path, metadata: str | None = None, *, below: str = "", init: str = CODE) -> Path:
+    """Write the package ``below`` a directory, with a version that only running code tells, and what else tells it."""
+    engine.source(at / below / "thing", __init__=init)
+    if metadata is not None:
+        packages.write(at, {metadata: METADATA})
+    return at
+
+
+def on_path(site: Path, directory: Path, name: str = "more.pth") -> Path:
+    directory.mkdir(exist_ok=True)
+    (site / name).write_text(f"{directory}\n")
+    return directory
+
+
+def egg(site: Path) -> Path:
+    """Lay out what easy_install and ``setup.py install`` did (by hand: setuptools no longer does)."""
+    sources(site / "thing-1.4-py3.11.egg", "EGG-INFO/PKG-INFO", init="__version__ = '1.4'\n")
+    sources(site / "thing-1.5-py3.11.egg", "EGG-INFO/PKG-INFO")
+    (site / "easy-install.pth").write_text("./thing-1.5-py3.11.egg\n")
+    return site
+
+
+def in_place(site: Path, source: Path) -> Path:
+    """Lay out what ``pip install -e`` leaves where the build tool writes no .egg-info (hatchling, flit, poetry)."""
+    info = packages.install(site, "thing", "1.5", {"_thing.pth": f"{source}\n"})
+    (info / "direct_url.json").write_text(json.dumps({"url": source.as_uri(), "dir_info": {"editable": True}}))
+    return sources(source)
+
+
+def two_copies(site: Path, other: Path) -> Path:
+    """Lay out a package that nothing tells the version of, and behind it another copy that has one."""
+    sources(on_path(site, other.with_name("later"), "later.pth"), "thing-1.5.egg-info")
+    return sources(on_path(site, other, "earlier.pth"))
+
+
+# What is laid out, given a site-packages and a directory elsewhere, and where `path` leads to it; and the version.
+LAID_OUT: dict[str, tuple[Callable[[Path, Path], Path], str | None]] = {
+    "wheel": (lambda site, _other: engine.thing(site, __init__=CODE).parent, "1.5"),
+    "wheel's package": (lambda site, _other: engine.thing(site, __init__=CODE), "1.5"),
+    "Debian's": (lambda site, _other: sources(site, "thing-1.5.dist-info/METADATA"), "1.5"),
+    "egg-info": (lambda site, _other: sources(site, "thing-1.5-py3.11.egg-info/PKG-INFO"), "1.5"),
+    "egg-info file": (lambda site, _other: sources(site, "thing-1.5-py3.11.egg-info"), "1.5"),
+    "egg": (lambda site, _other: egg(site), "1.5"),
+    "the egg itself": (lambda site, _other: egg(site) / "thing-1.5-py3.11.egg", "1.5"),
+    "sdist": (lambda site, other: sources(on_path(site, other), "PKG-INFO"), "1.5"),
+    "sdist, src": (lambda site, other: sources(on_path(site, other / "src").parent, "PKG-INFO", below="src"), "1.5"),
+    "develop": (lambda site, other: sources(on_path(site, other), "thing.egg-info/PKG-INFO"), "1.5"),
+    "in place": (in_place, "1.5"),
+    "literal": (lambda site, _other: sources(site, init="__version__ = '1.5'\n"), "1.5"),
+    "literal over metadata": (
+        lambda site, _other: sources(site, "thing-1.5.egg-info/PKG-INFO", init="__version__ = '1.6'\n"),
+        "1.6",
+    ),
+    "code": (lambda site, _other: sources(site), None),
+    "another copy's": (two_copies, None),
+}
+
+
+@pytest.mark.parametrize("name", LAID_OUT)
+def test_by_path_and_by_python_the_version_is_the_same(
+    interpreter: Path, site: Path, tmp_path: Path, name: str
+) -> None:
+    """Asked of the parts alone, as they are asked in the environment's interpreter."""
+    make, version = LAID_OUT[name]
+    (tmp_path / "elsewhere").mkdir()
+    path = make(site, tmp_path / "elsewhere")
+    code = (
+        "import json, sys; sys.path.append(sys.argv[1]); from module_utils import _environment, _records\n"
+        "for path in (None, sys.argv[2]):\n"
+        "    package = _environment.find('thing', path)\n"
+        "    place = _environment.place(package, 'api.py')\n"
+        "    owner = _records.owner(place, ['thing'])\n"
+        "    print(json.dumps([_records.version(place, package.directories[0], ['thing']), place, owner]))\n"
+    )
+    by_python, by_path = map(json.loads, run(interpreter, "-B", "-c", code, PLUGINS, path).splitlines())
+    assert by_path == by_python
+    assert by_python[0] == version
+    assert Path(by_python[1][0]).is_file()
 
 
 @pytest.mark.slow

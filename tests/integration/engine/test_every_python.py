@@ -24,19 +24,17 @@ import hashlib, json, sys
 sys.path.insert(0, sys.argv[1])
 from module_utils import _edits, _reexport
 from module_utils._errors import Conflict, Unsupported
-edit = _reexport.Reexport(".core", ("Thing", "other"))
-target = _edits.Target("pkg", {"pkg.core": ("core.py", b"class Thing: pass\\ndef other(): pass\\n")}.get)
+edit = _reexport.Reexport("module.py", ".core", ("Thing", "other"))
+modules = {"pkg.core": ("core.py", b"class Thing: pass\\ndef other(): pass\\n")}
+target = _edits.Target("pkg", "p", 1, modules.get, lambda _path: _edits.ABSENT)
 found = []
 for text in json.load(sys.stdin):
-    text = text.encode("latin-1")
+    text = _edits.Text(text.encode("latin-1"))
     try:
-        after = edit.do(text, "p", 1, target)
-        if after != text:
-            edit.prove(_edits.parse(after, "the result"), "pkg")
-            edit.is_in(_edits.code(after, "module.py", 0), after, "p")
-            if edit.undo(after, "p") != text:
-                raise Conflict("cannot be undone")
-        found.append(after.decode("latin-1") if after != text else None)
+        after = edit.do(text, target)
+        if edit.undo(after, target) != text:
+            raise Conflict("cannot be undone")
+        found.append(after.data.decode("latin-1") if after != text else None)
     except (Conflict, Unsupported) as error:
         found.append(type(error).__name__)
 json.dump(found, sys.stdout)

@@ -26,7 +26,7 @@ def test_wherever_a_call_fails_files_are_whole_answers_are_right_and_the_next_ru
 
 
 @needs_seccomp
-@pytest.mark.parametrize("name", ["apply", "migrate", "revert", "backup"])
+@pytest.mark.parametrize("name", ["apply", "migrate", "revert", "backup", "second patch", "come and go", "come back"])
 def test_wherever_the_last_calls_fail_the_answer_is_right(tmp_path: Path, name: str) -> None:
     """Behind the last rename everything is done: what fails there is no failure of the run."""
     case = next(case for case in faults.cases(tmp_path / "cases") if case.name == name)

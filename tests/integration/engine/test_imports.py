@@ -1,18 +1,26 @@
 # Import checks: what they say of each way to fail, what they leave behind, and previews served from memory.
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import pkgutil
 import py_compile
 import subprocess
 import sys
+import tempfile
 import time
+from importlib import machinery
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import engine, environments, interpreters, packages, snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+from lab import controller, engine, environments, interpreters, packages, snapshot
 from lab.run import run
-from module_utils import _imports
+from lab.sandbox import needs_root
+from module_utils import _importer, _imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +52,8 @@ def prove(
     here: Path, *imports: str, timeout: float = 30.0, previews: dict[str, bytes] | None = None, **environment: str
 ) -> list[dict[str, Any]]:
     """Try imports with this interpreter."""
-    return _imports.prove(imports, previews or {}, [str(here)], timeout, environment)
+    results = _imports.prove(imports, previews or {}, [str(here)], timeout, environment)
+    return [{key: done[key] for key in done if key != "same"} for done in results]
 
 
 def module(here: Path, text: str, name: str = "mod") -> None:
@@ -68,15 +77,15 @@ def test_a_good_import_under_each_python(venv: Venv, version: str) -> None:
     environment = venv(version)
     engine.thing(environments.site_packages(environment), __init__="__version__ = '1.5'\n")
     result = engine.ask("check", environments.python_of(environment), imports=["thing", "thing.core:Thing,Thing.mro"])
-    assert [(done["name"], done["ok"], done["version"], done["proven"]) for done in result["imports"]] == [
-        ("thing", True, "1.5", False),
-        ("thing.core:Thing,Thing.mro", True, "1.5", False),
+    assert [(done["name"], done["ok"], done["version"], done["proof"]) for done in result["imports"]] == [
+        ("thing", True, "1.5", "none"),
+        ("thing.core:Thing,Thing.mro", True, "1.5", "none"),
     ]
     assert all(set(done) == KEYS for done in result["imports"])
     assert result["msg"] == "thing, thing.core:Thing,Thing.mro can be imported"
 
 
-KEYS = {"name", "ok", "proven", "seconds", "version", "cause", "error", "traceback"}
+KEYS = {"name", "ok", "proof", "blame", "seconds", "version", "cause", "error", "traceback"}
 
 
 @pytest.mark.parametrize(
@@ -473,7 +482,7 @@ def test_user_site_stays_importable_though_home_moves(tmp_path: Path, monkeypatc
     directory = engine.thing(site, __init__="import os\nassert not os.path.exists(os.path.expanduser('~/.local'))\n")
     result = engine.ask("check", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
     assert not result.get("failed"), result["imports"]
-    assert result["patches"][0]["path"] == str(directory / "api.py")
+    assert [file["path"] for file in result["patches"][0]["files"]] == [str(directory / "api.py")]
 
 
 def test_imports_write_no_bytecode_nor_do_interpreters_that_they_start(
@@ -590,7 +599,7 @@ def test_preview_is_what_import_inspect_and_linecache_see(venv: Venv, version: s
     engine.thing(environments.site_packages(environment))
     result = preview(environment)
     assert passed(result)
-    assert [done["proven"] for done in result["imports"]] == [True, True]
+    assert [done["proof"] for done in result["imports"]] == ["before", "before"]
     assert [(patch["state"], patch["action"]) for patch in result["patches"]] == [("pending", "apply")]
     unpatched = engine.ask("check", environments.python_of(environment), imports=["thing.api:Thing"])
     assert unpatched["imports"][0]["cause"] == "name"
@@ -682,14 +691,14 @@ def test_preview_keeps_encodings(environment: Path, site: Path, encoding: str) -
 
 
 def test_preview_of_what_is_applied_or_native_is_no_error(environment: Path, site: Path) -> None:
-    directory = engine.thing(site)
+    engine.thing(site)
     python = environments.python_of(environment)
     assert engine.ask("patch", python, definitions=[engine.PATCH])["changed"]
     result = preview(environment)
     assert passed(result)
     assert result["patches"][0]["state"] == "applied"
-    assert [done["proven"] for done in result["imports"]] == [False, False]
-    packages.write(directory, {"api.py": "from .core import Thing\n"})
+    assert [done["proof"] for done in result["imports"]] == ["none", "none"]
+    engine.thing(site, api="from .core import Thing\n")
     result = preview(environment, imports=["thing.api:Thing"])
     assert passed(result)
     assert result["patches"][0]["state"] == "native"
@@ -719,11 +728,11 @@ def test_check_mode_of_a_pending_tree_proves_the_imports_and_says_so(environment
     assert engine.BLOCK in (directory / "api.py").read_bytes()
     for result in (check, run):
         assert (result["changed"], result["patches"][0]["action"]) == (True, "apply")
-        assert [(done["name"], done["ok"], done["proven"]) for done in result["imports"]] == [
-            ("thing.api:Thing", True, True)
+        assert [(done["name"], done["ok"], done["proof"]) for done in result["imports"]] == [
+            ("thing.api:Thing", True, "before")
         ]
     again = engine.ask("patch", python, definitions=[engine.PATCH], imports=["thing.api:Thing"])
-    assert [(done["ok"], done["proven"]) for done in again["imports"]] == [(True, False)]
+    assert [(done["ok"], done["proof"]) for done in again["imports"]] == [(True, "none")]
 
 
 def test_a_patch_whose_proof_fails_is_not_written(environment: Path, site: Path) -> None:
@@ -763,5 +772,467 @@ def test_transformers_without_torch_reports_the_missing_dependency(environment: 
     assert (dummy["ok"], dummy["version"]) == (True, "4.57.6")
     for module_result in modules:
         assert module_result["cause"] == "dependency"
-        assert module_result["error"].startswith("needs the module torch, which is not installed: ")
+        assert module_result["blame"] == "environment"
+        told = "fails without the patch as well: needs the module torch, which is not installed: "
+        assert module_result["error"].startswith(told)
     assert file.read_bytes() == stock
+
+
+# --- previews of what comes and goes, and whose failure it is
+
+
+TREE = {
+    "pkg/__init__.py": "",
+    "pkg/old.py": "name = 'old'\n",
+    "pkg/sub/__init__.py": "",
+    "pkg/sub/deep.py": "from ..old import name\n",
+    "plain.py": "name = 'plain'\n",
+    "space/one.py": "",
+    "lib/both.py": "",
+    "lib/space/two.py": "",
+}
+LISTED = b"import pkgutil, pkg\nassert [name for _, name, _ in pkgutil.iter_modules(pkg.__path__)] == %r\n"
+SOURCE = b"""def own():
+    return 1
+import inspect, linecache
+assert inspect.getsource(own) == 'def own():\\n    return 1\\n'
+assert linecache.getline(__file__, 3) == 'import inspect, linecache\\n'
+assert __loader__.get_data(__file__) == inspect.getsource(inspect.getmodule(own)).encode()
+"""
+# Changes of the tree (its directory and `lib` are on sys.path), an import, and why that fails then.
+COMES_AND_GOES: list[tuple[dict[str, bytes | None], str, str | None]] = [
+    ({"pkg/new.py": b"name = 'new'\n"}, "pkg.new:name", None),
+    ({"pkg/new.py": b""}, "pkg.new", None),
+    ({"pkg/new.py": b"("}, "pkg.new", "exception"),
+    ({"pkg/new.py": SOURCE}, "pkg.new", None),
+    ({"pkg/more/__init__.py": b"", "pkg/more/deep.py": b"from ..old import name\n"}, "pkg.more.deep:name", None),
+    ({"pkg/more/deep.py": b"name = 1\n"}, "pkg.more.deep:name", None),
+    ({"pkg/a/b/c.py": b"name = 1\n"}, "pkg.a.b.c:name", None),
+    ({"pkg/a/b/c.py": b"name = 1\n"}, "pkg.a.c", "name"),
+    ({"top.py": b"import pkg.old\n"}, "top", None),
+    ({"plain/__init__.py": b"from .inside import name\n", "plain/inside.py": b"name = 1\n"}, "plain.inside", None),
+    ({"plain/inside.py": b""}, "plain.inside", "name"),  # (a module goes before a directory of its name)
+    ({"plain.py": None, "plain/inside.py": b""}, "plain.inside", None),
+    ({"pkg/old.py": None}, "pkg.old", "name"),
+    ({"pkg/old.py": None}, "pkg.sub.deep", "dependency"),
+    ({"pkg/old.py": None, "pkg/old/__init__.py": b"name = 'moved'\n"}, "pkg.sub.deep:name", None),
+    ({"pkg/__init__.py": None}, "pkg.old:name", None),
+    ({"pkg/sub/__init__.py": None}, "pkg.sub.deep:name", None),
+    ({"pkg/sub/__init__.py": None, "pkg/sub/deep.py": None}, "pkg.sub.deep", "name"),
+    ({"plain.py": None}, "plain", "name"),
+    ({"plain.py": None}, "pkg.old", None),
+    ({"plain.py": None, "lib/plain.py": b"second = 2\n"}, "plain:second", None),
+    ({"lib/plain.py": b"second = 2\n"}, "plain:second", "name"),  # (the first entry's is found)
+    ({"both.py": b"first = 1\n"}, "both:first", None),
+    ({"space/new.py": b"import space.one, space.two\n"}, "space.new", None),
+    ({"space/__init__.py": b"import space.one\n"}, "space", None),
+    ({"space/__init__.py": b""}, "space.two", "name"),
+    ({"lib/space/__init__.py": b""}, "space.one", "name"),  # (a package goes before namespaces, wherever it lies)
+    ({"space/one.py": None}, "space.one", "name"),
+    ({"pkg/new.py": b"", "pkg/n/__init__.py": b"", "a.py": LISTED % ["n", "new", "old", "sub"]}, "a", None),
+    ({"pkg/old.py": None, "a.py": LISTED % ["sub"]}, "a", None),
+    ({"pkg/sub/__init__.py": None, "a.py": LISTED % ["old"]}, "a", None),
+]
+PROVES = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from module_utils import _imports
+for case in json.load(sys.stdin):
+    previews = {path: text if text is None else text.encode() for path, text in case["previews"].items()}
+    (done,) = _imports.prove([case["import"]], previews, case["roots"], 60.0, {}, proof="before")
+    print(json.dumps([done["ok"], done["cause"], done["error"], done["proof"]]))
+"""
+
+
+def proofs(python: Path, cases: list[dict[str, Any]]) -> list[list[Any]]:
+    """Try imports under another interpreter; ok, cause, error and proof of each."""
+    command = [python, "-B", "-c", PROVES, controller.ROOT / "plugins"]
+    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("version", interpreters.PROMISED)
+def test_modules_that_come_and_go_are_previewed_as_they_will_be(tmp_path: Path, version: str) -> None:
+    """What the preview shows is what the same import does once the files are so."""
+    python = interpreters.find(version)
+    cases: list[dict[str, Any]] = []
+    for number, (changes, reference, _cause) in enumerate(COMES_AND_GOES):
+        site = tmp_path / str(number)
+        packages.write(site, TREE)
+        texts = {str(site / name): text if text is None else text.decode() for name, text in changes.items()}
+        cases.append({"import": reference, "previews": texts, "roots": [str(site), str(site / "lib")]})
+    run(python, "-m", "compileall", "-q", tmp_path)  # (bytecode of a source that is away is for nobody)
+    before = snapshot.take(tmp_path)
+    shown = proofs(python, cases)
+    assert snapshot.take(tmp_path) == before
+    for case in cases:
+        for name, text in case.pop("previews").items():
+            if text is None:
+                Path(name).unlink()
+            else:
+                packages.write(Path(name).parent, {Path(name).name: text})
+        case["previews"] = {}
+    real = proofs(python, cases)
+    for (changes, reference, cause), preview_says, run_says in zip(COMES_AND_GOES, shown, real, strict=True):
+        assert preview_says[:2] == run_says[:2] == [cause is None, cause], (changes, reference, preview_says, run_says)
+
+
+PLACES = ["a.py", "a/__init__.py", "a/b.py", "a/b/__init__.py", "a/b/c.py", "b.py", "b/c/d.py"]
+SUFFIXES = st.dictionaries(st.sampled_from(["a.pyc", "a/b.abi3.so", "b/note.txt"]), st.just(b"other"))
+
+
+@given(
+    before=st.sets(st.sampled_from(PLACES)), after=st.sets(st.sampled_from(PLACES)), others=SUFFIXES, tidy=st.booleans()
+)
+def test_a_preview_finds_what_python_finds_once_it_is_written(
+    before: set[str],
+    after: set[str],
+    others: dict[str, bytes],
+    tidy: bool,  # noqa: FBT001
+) -> None:
+    """In each directory, by each name; ``tidy``: directories that are left empty go with their last file."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for file, text in [*((each, b"before") for each in before), *others.items()]:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(text)
+        made = [root / each for each in ("a/b", "a", "b/c", "b") if tidy and (root / each).is_dir()]
+        previews: dict[str, str | None] = {str(root / each): None for each in before - after}
+        previews.update({str(root / each): "after" for each in after}, **{str(each): None for each in made})
+        tree = _importer.Tree(previews)
+        seen = found(root, tree)
+        for each in before - after:
+            (root / each).unlink()
+        for each in after:
+            packages.write(root, {each: b"after"})
+        for directory in made:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        assert seen == found(root, None)
+
+
+def found(root: Path, tree: _importer.Tree | None) -> dict[str, Any]:
+    """What is found in each directory below a root: modules, and what pkgutil lists."""
+    told: dict[str, Any] = {}
+    for directory in (str(root / each) for each in (".", "a", "a/b", "b", "b/c")):
+        if tree is None or os.path.realpath(directory) not in tree.names:
+            finder: Any = machinery.FileFinder(directory, *_importer.Finder.loaders)
+            modules = list(pkgutil.iter_importer_modules(finder)) if Path(directory).is_dir() else []  # type: ignore[attr-defined]
+        else:
+            finder = _importer.Finder(directory, *_importer.Finder.loaders)
+            finder.tree = tree
+            modules = list(finder.modules())
+        told[directory] = sorted(modules)
+        for name in ("a", "b", "c", "d", "note"):
+            spec = finder.find_spec(name)
+            told[f"{directory}: {name}"] = spec and (type(spec.loader), spec.origin, spec.submodule_search_locations)
+    return told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plain.py": None, "plain/__init__.py": b"new = 1\n"},
+        {"plain/__init__.py": b"new = 1\n"},
+        {"space/__init__.py": b"new = 1\n"},
+        {"pkg/__init__.py": b"new = 1\n", "pkg/other.py": b""},
+    ],
+)
+def test_what_was_imported_when_the_interpreter_started_is_previewed_all_the_same(
+    environment: Path, site: Path, changes: dict[str, bytes | None]
+) -> None:
+    packages.write(site, {**TREE, "early.pth": "import pkg.old, plain, space.one\n"})
+    previews = {str(site / name): text if text is None else text.decode() for name, text in changes.items()}
+    asked = [
+        {"import": each + ":new", "previews": previews, "roots": []}
+        for each in ("pkg", "plain", "space")
+        if f"{each}/__init__.py" in changes
+    ]
+    assert [done[:2] for done in proofs(environments.python_of(environment), asked)] == [[True, None]] * len(asked)
+
+
+def test_a_link_into_a_cache_that_is_to_go_leaves_other_links_to_that_file_importable(tmp_path: Path) -> None:
+    """A change replaces the link; what it leads to is another environment's as well."""
+    packages.write(tmp_path, {"cache/empty.py": "", "pkg/__init__.py": ""})
+    for name in ("one.py", "two.py"):
+        (tmp_path / "pkg" / name).symlink_to(tmp_path / "cache" / "empty.py")
+    previews: dict[str, bytes | None] = {str(tmp_path / "pkg" / "one.py"): None}
+    results = _imports.prove(["pkg.one", "pkg.two"], previews, [str(tmp_path)], 30.0, {}, proof="before")
+    assert [(done["ok"], done["blame"]) for done in results] == [(False, "patch"), (True, None)]
+
+
+@needs_root
+def test_new_modules_run_where_only_roots_may(tmp_path: Path) -> None:
+    packages.write(tmp_path, {"pkg/__init__.py": ""})
+    previews: dict[str, bytes | None] = {
+        str(tmp_path / "pkg" / "sub" / "__init__.py"): b"from . import new",
+        str(tmp_path / "pkg" / "sub" / "new.py"): b"",
+    }
+    (done,) = _imports.prove(["pkg.sub"], previews, [str(tmp_path)], 30.0, {}, only_roots=True, proof="before")
+    assert done["ok"], done["error"]
+    (tmp_path / "pkg").chmod(0o777)
+    (done,) = _imports.prove(["pkg.sub"], previews, [str(tmp_path)], 30.0, {}, only_roots=True, proof="before")
+    assert f"others may write {tmp_path}/pkg of user 0, mode 777" in done["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/site/pkg/api.py", True),
+        ("/site/pkg/__init__.py", True),
+        ("/site/pkg/table.json", False),
+        ("/site/pkg/native.so", False),
+        ("/site/pkg/api.pyi", False),
+        ("/env/bin/tool", False),
+        ("/site/early.pth", False),
+        ("/site/sitecustomize.py", False),
+        ("/site/usercustomize.py", False),
+    ],
+)
+def test_what_can_be_shown_from_memory(path: str, shown: bool) -> None:  # noqa: FBT001
+    assert _imports.servable(path) is shown
+
+
+FAILS = "raise IndexError('list index out of range')\n"
+
+
+def test_whose_failure_it_is_is_told(tmp_path: Path) -> None:
+    packages.write(tmp_path, {"good.py": "", "bad.py": FAILS, "other.py": "import os\nraise OSError(os.getpid())\n"})
+    previews: dict[str, bytes | None] = {
+        str(tmp_path / "good.py"): FAILS.encode(),
+        str(tmp_path / "new.py"): b"x = 1\n",
+    }
+    results = _imports.prove(["good", "bad", "other", "new"], previews, [str(tmp_path)], 30.0, {}, proof="before")
+    told = [(done["ok"], done["blame"], done["same"]) for done in results]
+    assert told == [
+        (False, "patch", False),
+        (False, "environment", True),
+        (False, "environment", False),
+        (True, None, False),
+    ]
+    message = _imports.refusal(results)
+    assert message is not None
+    assert "good (IndexError: list index out of range; without the patch it can be imported)" in message
+    assert "bad (fails without the patch as well: IndexError: list index out of range in " in message
+    assert _imports.refusal(results, True) == message
+    assert _imports.refusal(results[1:2], True) is None
+    assert "bad (fails without the patch as well" in _imports.accepted(results[1:2])
+
+
+def failure(error: str, file: str | None = "/v/lib/python3.11/site-packages/m/x.py", **more: Any) -> dict[str, Any]:
+    """Return a failed import as it is reported."""
+    trace = (
+        None
+        if file is None
+        else f'Traceback:\n  File "/m/top.py", line 1, in <module>\n  File "{file}", line 5, in f\n'
+    )
+    common = {"name": "mod", "ok": False, "cause": "exception", "seconds": 1.0, "version": None, "proof": "before"}
+    return {**common, "blame": None, "same": False, "error": error, "traceback": trace, **more}
+
+
+PASSED = {**failure("", None), "ok": True, "cause": None, "error": None}
+CRASH = (
+    'Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n  File "%s", line 3 in f\n'
+)
+CRASH += '  File "/m/top.py", line 1 in <module>'
+LATE = failure("not tried", None, cause="not_tried", seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "again", "blame", "same"),
+    [
+        (failure("ValueError: 1"), PASSED, "patch", False),
+        (failure("ValueError: 1"), failure("ValueError: 1"), "environment", True),
+        (failure("ValueError: 1"), failure("ValueError: 2"), "environment", False),
+        (failure("E: <f at 0x7f00aBc>"), failure("E: <f at 0x7e11>"), "environment", True),
+        (failure("E: after 1.5 s"), failure("E: after 12 s"), "environment", True),
+        (failure("E: 10 seconds, 3 items"), failure("E: 11 seconds, 3 items"), "environment", True),
+        (failure("E: 1 of 3"), failure("E: 1 of 4"), "environment", False),
+        (failure("E: x"), failure("E: x", "/v/lib/python3.11/site-packages/m/y.py"), "environment", False),
+        (failure("E: x"), failure("E: x", cause="dependency"), "environment", False),
+        (
+            failure("died", None, traceback=CRASH % "/a.py"),
+            failure("died", None, traceback=CRASH % "/a.py"),
+            "environment",
+            True,
+        ),
+        (
+            failure("died", None, traceback=CRASH % "/a.py"),
+            failure("died", None, traceback=CRASH % "/b.py"),
+            "environment",
+            False,
+        ),
+        (failure("E: x"), failure("did not end", cause="timeout"), None, False),
+        (failure("E: x"), LATE, None, False),
+    ],
+)
+def test_whose_failure_it_is_and_whether_it_is_the_same(
+    result: dict[str, Any],
+    again: dict[str, Any],
+    blame: str | None,
+    same: bool,  # noqa: FBT001
+) -> None:
+    (found,) = _imports.blame([result], [again])
+    assert (found["blame"], found["same"]) == (blame, same)
+    assert (_imports.refusal([found], accept_unchanged=True) is None) is same
+    if blame == "environment":
+        assert found["error"].startswith("fails without the patch as well: ") is same
+        assert (found["error"] == result["error"]) is False
+    else:
+        assert found["error"] == result["error"]
+
+
+def test_blame_goes_to_the_import_that_was_tried_again() -> None:
+    """Of imports that failed alone, the same one may be named twice, and time may end within them."""
+    hung = failure("did not end", cause="timeout")
+    results = [PASSED, failure("E: 1", name="a"), hung, failure("E: 2", name="a"), failure("E: 3", name="c")]
+    found = _imports.blame(results, [failure("E: 1"), PASSED])
+    assert [done["blame"] for done in found] == [None, "environment", None, "patch", None]
+    assert _imports.refusal(found, accept_unchanged=True) is not None
+    assert _imports.blame(results, []) == results
+
+
+def test_messages_say_whose_failure_it_is() -> None:
+    (unchanged,) = _imports.blame(
+        [failure("IndexError: list index out of range")], [failure("IndexError: list index out of range")]
+    )
+    said = "mod (fails without the patch as well: IndexError: list index out of range in m/x.py)"
+    head = "import failed, with the change served from memory; nothing was written: "
+    way = ". With validate_failure: accept_unchanged, site_patch writes all the same"
+    assert _imports.refusal([PASSED, unchanged]) == head + said + way
+    assert (
+        _imports.accepted([PASSED, unchanged])
+        == f"failed imports accepted (validate_failure: accept_unchanged): {said}"
+    )
+    assert _imports.accepted([PASSED]) == ""
+    assert _imports.refusal([PASSED]) is None
+    (own,) = _imports.blame([failure("E: x", proof="after")], [PASSED])
+    assert _imports.refusal([own, {**unchanged, "proof": "after"}], accept_unchanged=True) == (
+        f"import failed, with the change written: mod (E: x; without the patch it can be imported); {said}"
+    )
+    (other,) = _imports.blame([failure("E: x")], [failure("E: y", None)])
+    assert _imports.refusal([other]) == head + "mod (E: x; without the patch it fails, too, otherwise: E: y)"
+    assert _imports.refusal([failure("E: x", proof="none")]) == "import failed, as the files are: mod (E: x)"
+
+
+def test_without_the_change_there_is_only_the_time_that_is_left(tmp_path: Path) -> None:
+    packages.write(tmp_path, {"mod.py": "import time\ntime.sleep(1.5)\nraise OSError\n"})
+    previews: dict[str, bytes | None] = {str(tmp_path / "other.py"): b""}
+    (done,) = _imports.prove(["mod"], previews, [str(tmp_path)], 2.2, {}, proof="before")
+    assert (done["cause"], done["error"], done["blame"]) == ("exception", "OSError:", None)
+
+
+def test_a_change_that_was_put_back_is_judged_afterwards(tmp_path: Path) -> None:
+    packages.write(tmp_path, {"good.py": "1 / 0\n", "bad.py": "1 / 0\n", "fine.py": ""})
+    names, options = ["good", "fine", "bad"], ([str(tmp_path)], 30.0, {"TOKEN": TOKEN})
+    results = _imports.prove(names, {}, *options, proof="after")
+    assert [(done["ok"], done["proof"], done["blame"]) for done in results] == [
+        (False, "after", None),
+        (True, "after", None),
+        (False, "after", None),
+    ]
+    packages.write(tmp_path, {"good.py": ""})
+    judged = _imports.without(results, *options)
+    assert [(done["name"], done["proof"], done["blame"], done["same"]) for done in judged] == [
+        ("good", "after", "patch", False),
+        ("fine", "after", None, False),
+        ("bad", "after", "environment", True),
+    ]
+
+
+def test_a_host_with_a_toolkit_and_no_gpu_is_told_the_way_out(tmp_path: Path) -> None:
+    """The same error from a function of the same name: the real one is torch's, on a build host."""
+    text = "def _get_cuda_arch_flags():\n    return [][0]\n_get_cuda_arch_flags()\n"
+    packages.write(tmp_path, {"bad.py": text, "good.py": ""})
+    previews: dict[str, bytes | None] = {str(tmp_path / "good.py"): b"x = 1\n"}
+    message = _imports.refusal(_imports.prove(["bad"], previews, [str(tmp_path)], 30.0, {}, proof="before"))
+    assert message is not None
+    assert "a CUDA toolkit and no GPU: set TORCH_CUDA_ARCH_LIST (import_environment), e.g. 9.0" in message
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_change_is_written_where_the_imports_fail_as_before_if_that_is_accepted(
+    environment: Path,
+    site: Path,
+    accepts: bool,  # noqa: FBT001
+) -> None:
+    directory = engine.thing(site)
+    packages.write(site, {"bad.py": FAILS})
+    python = environments.python_of(environment)
+    choice = "accept_unchanged" if accepts else "refuse"
+    result = engine.ask("patch", python, definitions=[engine.PATCH], imports=["bad"], validate_failure=choice)
+    assert [(done["ok"], done["proof"], done["blame"]) for done in result["imports"]] == [
+        (False, "before", "environment")
+    ]
+    assert (engine.BLOCK in (directory / "api.py").read_bytes()) is accepts
+    assert bool(result.get("failed")) is not accepts
+    assert "fails without the patch as well: IndexError" in result["msg"]
+
+
+JSON = {
+    **engine.PATCH,
+    "name": "thing_table",
+    "file": "table.json",
+    "edits": [{"replace": {"before": '"limit": 3', "after": '"limits": 3'}}],
+}
+READS = "import json, os\nLIMIT = json.load(open(os.path.join(os.path.dirname(__file__), 'table.json')))['limit']\n"
+
+
+def table(site: Path) -> Path:
+    files = {"thing/__init__.py": READS, "thing/table.json": '{"limit": 3}\n'}
+    packages.install(site, "thing", "1.5", files)
+    return site / "thing" / "table.json"
+
+
+def test_what_cannot_be_shown_from_memory_is_written_tried_and_put_back(environment: Path, site: Path) -> None:
+    file = table(site)
+    python = environments.python_of(environment)
+    before = snapshot.take(site)
+    check = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"], check_mode=True)
+    assert snapshot.take(site) == before
+    assert [(done["ok"], done["proof"]) for done in check["imports"]] == [(True, "none")]
+    assert "imports are tried once the change is written, as table.json cannot be shown from memory" in check["msg"]
+    result = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"])
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert [(done["ok"], done["proof"], done["blame"]) for done in result["imports"]] == [(False, "after", "patch")]
+    assert "what was written has been put back" in result["msg"]
+    assert file.read_text() == '{"limit": 3}\n'
+    good = {**JSON, "edits": [{"replace": {"before": "3", "after": "4"}}]}
+    result = engine.ask("patch", python, definitions=[good], imports=["thing:LIMIT"])
+    assert [(done["ok"], done["proof"]) for done in result["imports"]] == [(True, "after")]
+    assert result["changed"], result["msg"]
+    assert json.loads(next((site / "primus-patches" / "facts").iterdir()).read_text())["proof"] == "after"
+
+
+def test_a_proof_that_a_killed_run_owes_is_not_applied_and_is_settled_by_the_next(
+    environment: Path, site: Path
+) -> None:
+    file = table(site)
+    python = environments.python_of(environment)
+    assert engine.ask("patch", python, definitions=[JSON])["changed"]
+    (fact,) = (site / "primus-patches" / "facts").iterdir()
+    fact.write_text(json.dumps({**json.loads(fact.read_text()), "proof": "owed"}))
+    assert engine.look(python, definitions=[JSON])["state"] == "pending"
+    result = engine.ask("patch", python, definitions=[JSON], imports=["thing:LIMIT"])
+    assert result["failed"]
+    assert file.read_text() == '{"limit": 3}\n'
+    good = {**JSON, "edits": [{"replace": {"before": "3", "after": "4"}}]}
+    assert engine.ask("patch", python, definitions=[good])["changed"]
+    for fact in (site / "primus-patches" / "facts").iterdir():
+        fact.write_text(json.dumps({**json.loads(fact.read_text()), "proof": "owed"}))
+    result = engine.ask("patch", python, definitions=[good], imports=["thing:LIMIT"])
+    assert (result["changed"], result["imports"][0]["proof"]) == (True, "after"), result["msg"]
+    assert engine.look(python, definitions=[good])["state"] == "applied"
+
+
+def test_a_package_that_goes_with_its_directory_is_gone_for_the_preview_as_well(environment: Path, site: Path) -> None:
+    engine.thing(site)
+    python = environments.python_of(environment)
+    written = {"write": {"content": "x = 1\n", "replaces": "absent"}, "file": "new/__init__.py"}
+    patch = {**engine.PATCH, "name": "thing_new", "edits": [written]}
+    done = engine.ask("patch", python, definitions=[patch], imports=["thing.new"])
+    assert [(each["ok"], each["proof"]) for each in done["imports"]] == [(True, "before")]
+    refused = engine.ask("patch", python, definitions=[patch], imports=["thing.new"], state="absent")
+    assert (refused["failed"], refused["imports"][0]["cause"]) == (True, "name")
+    assert (site / "thing" / "new" / "__init__.py").exists()

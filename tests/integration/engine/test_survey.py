@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, environments, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _environment, _storage, _survey
+from module_utils import _edits, _environment, _evidence, _patch, _plan, _storage, _survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -391,10 +391,12 @@ def test_a_package_in_a_directory_that_was_named_has_no_copies(tmp_path: Path, m
 # --- distributions
 
 
-def claims(site: Path, name: str = "thing", distribution: str | None = None) -> list[str]:
-    package = _environment.find(name, str(site))
-    assert package is not None
-    return _survey.distributions(package, os.path.join(package.directories[0], "api.py"), distribution)
+def claims(site: Path, package: str = "thing", distribution: str | None = None) -> list[str]:
+    """Return what details tell of a patch without any file, as where two distributions claim them."""
+    patch = _patch.load(engine.definition(package=package, **{"distribution": distribution} if distribution else {}))
+    told = _survey.details(_plan.Step(patch, "conflict", "refuse", ""), str(site))
+    assert told["others"] == []
+    return told["distributions"]
 
 
 def test_one_distribution_is_what_is_expected_and_two_tell_of_an_interrupted_upgrade(tmp_path: Path) -> None:
@@ -713,6 +715,41 @@ def test_no_process_is_disturbed(running: Processes, venv: Venv) -> None:
     assert process.stdout.readline() == b"still here\n"
 
 
+# --- of the files of a patch
+
+
+def found(*paths: Path, revision: int | None = 1) -> _plan.Step:
+    """Return the step of a patch that was found in files; those that are not there were deleted by it."""
+    looks = []
+    for path in paths:
+        text = _edits.Text(path.read_bytes()) if path.exists() else _edits.ABSENT
+        looks.append(_evidence.Look(_environment.Place(str(path), str(path.parent), path.name), text, None))
+    return _plan.Step(_patch.load(engine.PATCH), "applied", "none", "", "1.5", tuple(looks), revision)
+
+
+def test_a_patch_came_when_the_last_of_its_files_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_survey, "processes", lambda changed: changed)
+    paths = [tmp_path / name for name in ("a.py", "b.py", "c.py")]
+    for path, when in zip(paths, (1000, 3000, 2000), strict=True):
+        path.touch()
+        path.with_suffix(".link").hardlink_to(path)  # (with a second link it is the mtime that counts)
+        os.utime(path, (when, when))
+    assert _survey.old_processes([found(*paths, tmp_path / "deleted.py")]) == {"thing_names": 3000}
+    assert _survey.old_processes([found(*paths, revision=None)]) == {}
+    assert _survey.old_processes([found(tmp_path / "deleted.py"), found()]) == {}
+
+
+def test_the_copy_is_that_of_the_first_file_and_each_file_has_its_details(api: Path, tmp_path: Path) -> None:
+    (tmp_path / "api.py").touch()
+    assert _survey.copy_id(found()) is None
+    assert _survey.copy_id(found(api, tmp_path / "api.py")) == _storage.copy_id(str(api.parent))
+    compiled(api)
+    details = _survey.file_details(str(api))
+    assert details == {"file": look(api), "bytecode": _survey.bytecode(str(api))}
+    assert len(details["bytecode"]) == 1
+    assert _survey.file_details(str(tmp_path / "gone.py")) == {"file": None, "bytecode": []}
+
+
 # --- all of it
 
 
@@ -728,11 +765,11 @@ def test_nothing_is_created_or_touched(running: Processes, venv: Venv, version: 
     expression = (
         "[_survey.file(arguments[0]), _survey.bytecode(arguments[0]), "
         "_survey.others(_environment.find('thing'), None), "
-        "_survey.distributions(_environment.find('thing'), arguments[0], None), "
-        "_survey.processes(*arguments[1:])]"
+        "_survey.distributions(arguments[1], ['thing']), "
+        "_survey.processes(*arguments[2:])]"
     )
     before = snapshot.take(environment, PLUGINS)
-    found = within(interpreter, expression, str(api), {"patch": time.time() + 1}, str(running.proc))
+    found = within(interpreter, expression, str(api), str(site), {"patch": time.time() + 1}, str(running.proc))
     assert snapshot.take(environment, PLUGINS) == before
     assert found[0]["links"] == 1
     assert [entry["fresh"] for entry in found[1]] == [True]

@@ -143,7 +143,7 @@ def test_a_user_on_an_own_tree_sees_no_difference(home: Path) -> None:
     """Whoever else may write there, and whoever owns what."""
     site = site_of(home)
     (site / "thing").chmod(0o777)
-    os.chown(site, 0, 0)
+    os.chown(site / "thing", 0, 0)
     assert sandbox.child(lambda: patch(path=site), user=USER)["changed"]
 
 

@@ -57,11 +57,14 @@ def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None
 @pytest.mark.parametrize(
     ("state", "right"),
     # What the state asked for would change is wrong, and what it could not deal with.
-    [("present", {"native", "applied"}), ("absent", {"native", "pending", "unsupported", "missing"})],
+    [
+        ("present", {"native", "unneeded", "applied"}),
+        ("absent", {"native", "unneeded", "pending", "unsupported", "missing"}),
+    ],
 )
 def test_an_audit_objects_by_default_to_what_is_not_as_the_state_asks(state: str, right: set[str]) -> None:
     name = "megatron_bridge_audit_fail_states"
     choices = OPTIONS[name]["choices"]
     templar = Templar(DataLoader(), variables={"megatron_bridge_state": state})
     assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
-    assert set(_plan.ACTIONS) <= set(choices)
+    assert set(_plan.PRESENT) == set(choices)

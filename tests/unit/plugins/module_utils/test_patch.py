@@ -1,6 +1,7 @@
 # Patch definitions: each error names the patch, the key and the reason; what a task's name and definitions select.
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from ansible_collections.primus.patches.plugins.module_utils._diff import Diff, 
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError, SitePatchError
 from ansible_collections.primus.patches.plugins.module_utils._reexport import Reexport
 from ansible_collections.primus.patches.plugins.module_utils._replace import Replace
+from ansible_collections.primus.patches.plugins.module_utils._whole import Delete, Write
+from hypothesis import given
+from hypothesis import strategies as st
 
 EDIT = {"source": ".core", "names": ["Thing", "other"]}
 GOOD: dict[str, Any] = {
@@ -24,7 +28,9 @@ GOOD: dict[str, Any] = {
     "edits": [{"reexport": EDIT}],
     "distribution": "my-package",
 }
-DIFF = "--- a/api.py\n+++ b/api.py\n@@ -3,2 +3,2 @@ def f():\n x\n-old\n+new\n"
+DIFF = "--- a/my_package/api.py\n+++ b/my_package/api.py\n@@ -3,2 +3,2 @@ def f():\n x\n-old\n+new\n"
+HUNK = Hunk(3, 3, (" x\n", "-old\n", "+new\n"))
+SHA = "0123456789abcdef" * 4
 ABSENT = object()
 
 
@@ -41,38 +47,68 @@ def test_a_definition_becomes_a_patch() -> None:
     assert _patch.load(GOOD) == _patch.Patch(
         name="my_patch",
         package="my_package",
+        distribution="my-package",
         versions=">=2.0,<3",
-        file="sub/api.py",
+        when=(),
+        requires=(),
+        applied_upstream=None,
+        revision=3,
+        after=(),
         reason="Thing has moved.",
         upstream="none",
         retire="Some day.",
-        revisions=(_patch.Revision(3, (Reexport(".core", ("Thing", "other")),)),),
-        distribution="my-package",
+        edits=(Reexport("sub/api.py", ".core", ("Thing", "other")),),
     )
 
 
-def test_a_patch_may_have_edits_of_all_kinds_and_earlier_revisions_newest_first() -> None:
-    replace = {"before": "a\n", "after": "b\n", "count": 2}
+def test_a_patch_may_have_edits_of_all_kinds_each_of_its_own_file() -> None:
     patch = _patch.load(
         definition(
-            edits=[{"reexport": EDIT}, {"replace": replace}, {"diff": DIFF}],
-            previous=[
-                {"revision": 1, "edits": [{"replace": {"before": "a", "after": "b"}}]},
-                {"revision": 2, "edits": [{"diff": DIFF}]},
+            edits=[
+                {"reexport": EDIT},
+                {"replace": {"before": "a\r\n", "after": "", "count": "all"}, "file": "a.py"},
+                {
+                    "file": "**/*.py",
+                    "replace": {"pattern": r"f\((\w)\)", "after": r"g(\1)", "count": 2, "partial": True},
+                },
+                {"diff": DIFF},
+                {"write": {"content": "x\r\n", "replaces": "absent"}, "file": "new.py"},
+                {"delete": {"replaces": SHA}, "file": "old.py"},
+                {"delete": None, "file": "older.py"},
             ],
             requires=["torch>=2.1", "jax", "flash-attn ~= 2.1"],
+            when=["numpy>=2"],
             applied_upstream=">=3",
+            after=["another"],
         )
     )
-    diff = Diff((Hunk(3, ("x", "old"), 3, ("x", "new")),))
-    assert patch.revisions == (
-        _patch.Revision(3, (Reexport(".core", ("Thing", "other")), Replace("a\n", "b\n", 2), diff)),
-        _patch.Revision(2, (diff,)),
-        _patch.Revision(1, (Replace("a", "b", 1),)),
+    assert patch.edits == (
+        Reexport("sub/api.py", ".core", ("Thing", "other")),
+        Replace("a.py", "a\n", "", 0),
+        Replace("**/*.py", r"f\((\w)\)", r"g(\1)", 2, partial=True, is_expression=True, over=True),
+        Diff("sub/api.py", (HUNK,)),
+        Write("new.py", "x\n", "absent"),
+        Delete("old.py", SHA),
+        Delete("older.py"),
     )
-    assert patch.revision == 3
     assert patch.requires == (("torch", ">=2.1"), ("jax", ""), ("flash-attn", "~= 2.1"))
-    assert patch.applied_upstream == ">=3"
+    assert patch.when == (("numpy", ">=2"),)
+    assert (patch.applied_upstream, patch.after) == (">=3", ("another",))
+    assert patch.files() == ("sub/api.py", "a.py", "**/*.py", "new.py", "old.py", "older.py")
+    assert patch.on("a.py") == (patch.edits[1], patch.edits[2]._replace(file="a.py"))
+    assert patch.on("data.txt") == ()
+
+
+def test_without_a_file_a_diff_is_of_those_that_it_names() -> None:
+    above = "src/my_package"
+    moved = f"diff --git a/{above}/x b/{above}/sub/y\nrename from {above}/x\nrename to {above}/sub/y\n"
+    patch = _patch.load(definition(file=ABSENT, edits=[{"diff": DIFF + moved}, {"diff": DIFF, "file": "b.py"}]))
+    assert patch.edits == (
+        Delete("x", moved=True),
+        Diff("api.py", (HUNK,)),
+        Diff("sub/y", source="x"),
+        Diff("b.py", (HUNK,)),
+    )
 
 
 def test_revision_and_distribution_may_be_left_out() -> None:
@@ -81,11 +117,30 @@ def test_revision_and_distribution_may_be_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "file", "expected"),
-    [("a", "b.py", "a"), ("a", "b/c/d.py", "a.b.c"), ("a.b", "c.py", "a.b"), ("a.b", "c/d.py", "a.b.c")],
+    "file", ["my_package-2.0.dist-info/METADATA", "top_level.py", "../../../bin/tool", "my_package/api.py"]
 )
-def test_the_package_of_the_module_is_that_of_its_file(package: str, file: str, expected: str) -> None:
-    assert _patch.load(definition(package=package, file=file)).module_package == expected
+def test_a_distribution_alone_may_have_any_file_that_record_lists(file: str) -> None:
+    patch = _patch.load(
+        definition(package=ABSENT, file=file, edits=[{"replace": {"before": "a", "after": "b"}}], versions="*")
+    )
+    assert (patch.package, patch.distribution, patch.files()) == (None, "my-package", (file,))
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "expected"),
+    [
+        ("a", "b.py", "a"),
+        ("a", "b/c/d.py", "a.b.c"),
+        ("a.b", "c.py", "a.b"),
+        ("a.b", "c/d.py", "a.b.c"),
+        (ABSENT, "b.py", ""),
+        (ABSENT, "a/b.py", "a"),
+        (ABSENT, "../../bin/a", ""),
+    ],
+)
+def test_the_package_of_the_module_is_that_of_its_file(package: object, file: str, expected: str) -> None:
+    patch = _patch.load(definition(package=package, file=file, edits=[{"diff": DIFF}]))
+    assert patch.module_package(file) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,6 +150,9 @@ def test_the_package_of_the_module_is_that_of_its_file(package: str, file: str, 
         ("package", "name.space.package_1"),
         ("package", "módulo"),
         ("versions", "==4.57.*"),
+        ("versions", "*"),
+        ("when", []),
+        ("after", []),
         ("file", "__init__.py"),
         ("revision", 1),
         ("edits", edits(source="a.b")),
@@ -120,7 +178,11 @@ def test_a_name_is_lower_case_letters_digits_and_underscores(name: object) -> No
     assert str(caught.value) == f"patch definition: name: expected lower-case letters, digits and _, found {found!r}"
 
 
-TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
+TEXT_KEYS = ["versions", "reason", "upstream", "retire"]
+ALL_KEYS = (
+    "name, versions, reason, upstream, retire, package, distribution, applied_upstream, file, when, requires, "
+    "revision, after, edits"
+)
 
 
 @pytest.mark.parametrize(
@@ -128,15 +190,31 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
     [
         *((key, ABSENT, f"{key}: expected text, found nothing") for key in TEXT_KEYS),
         *((key, "  ", f"{key}: expected text, found str '  '") for key in TEXT_KEYS),
-        *((key, 5, f"{key}: expected text, found int 5") for key in [*TEXT_KEYS, "distribution"]),
-        ("patches", 1, "patches: unknown key; known: name, package, versions, file, reason, upstream, retire, "),
+        *((key, 5, f"{key}: expected text, found int 5") for key in [*TEXT_KEYS, "package", "distribution", "file"]),
+        ("patches", 1, f"patches: unknown key; known: {ALL_KEYS}"),
+        ("previous", [], f"previous: unknown key; known: {ALL_KEYS}"),
+        ("file", ABSENT, "file: expected the file of the edit reexport, found none"),
+        ("file", "*.py", "file: expected one file, found '*.py'; only a replace may be over several"),
+        ("distribution", "my package", "distribution: expected the name of a distribution, found 'my package'"),
+        ("reason", "\ud800", "reason: expected text, found '\\ud800', which is no character"),
+        ("reason", "a" * (16 * 1024 * 1024 + 1), "reason: expected at most 16777216 characters, found 16777217"),
+        ("edits", [{"diff": DIFF}] * 10001, "edits: expected at most 10000 edits, found 10001"),
+        *(
+            ("after", value, f"after: expected {error}")
+            for value, error in (
+                ("x", "a list of names, found str 'x'"),
+                (["my_patch"], "the name of another patch, found 'my_patch'"),
+                (["A"], "the name of another patch, found 'A'"),
+                ([1], "the name of another patch, found 1"),
+            )
+        ),
         *(
             ("package", value, f"package: expected a dotted import name, found {value!r}")
             for value in ("my-package", ".core", "a..b", "a.", "1a", "a/b", "a b", "a\n")
         ),
         *(
             ("file", value, f"file: expected a path below the package, found {value!r}")
-            for value in ("/etc/passwd", "../x.py", "a/../../x.py", "./x.py", "a//x.py", "a/", "a\\x.py", "..")
+            for value in ("a\0b", "/etc/passwd", "../x.py", "a/../../x.py", "./x.py", "a//x.py", "a/", "a\\x.py", "..")
         ),
         ("versions", ">=4.56 <5", "versions: version specifier '>=4.56 <5': expected "),
         ("versions", "4.56", "versions: version specifier '4.56': expected "),
@@ -150,8 +228,21 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
         ),
         ("edits", [], "edits: expected at least one edit, found none"),
         *(
-            ("edits", [value], "edits: expected one of reexport, replace, diff as the only key of an edit, found ")
-            for value in ("x", {}, {"sed": "s/a/b/"}, {"reexport": EDIT, "diff": DIFF}, None, [DIFF])
+            (
+                "edits",
+                [value],
+                "edits: expected one of reexport, replace, diff, write, delete as the only key of an edit besides file",
+            )
+            for value in (
+                "x",
+                {},
+                {"file": "a.py"},
+                {1: 2},
+                {"sed": "s/a/b/"},
+                {"reexport": EDIT, "diff": DIFF},
+                None,
+                [DIFF],
+            )
         ),
         ("edits", [{"reexport": [1]}], "edits.reexport: expected a mapping of source, names, found list [1]"),
         *(
@@ -160,12 +251,36 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
                 ({"before": "a"}, ".after: expected text, found nothing"),
                 ({"before": "", "after": "a"}, ".before: expected text, found str ''"),
                 ({"before": "a", "after": "a"}, ".after: expected another text than before, found the same"),
-                ({"before": "ab", "after": "b"}, ".after: a text that is part of before cannot be told from it"),
-                ({"before": "ab", "after": ""}, ".after: expected text, found str ''"),
-                ({"before": "a", "after": "b", "count": 0}, ".count: expected a whole number from 1, found 0"),
-                ({"before": "a", "after": "b", "count": True}, ".count: expected a whole number from 1, found True"),
-                ({"before": "a", "after": "b", "regex": 1}, ".regex: unknown key; known: before, after, count"),
-                ("a", ": expected a mapping of before, after, count, found str 'a'"),
+                ({"before": "a\r\n", "after": "a\n"}, ".after: expected another text than before, found the same"),
+                ({"after": "b"}, ": expected either before or pattern, found neither"),
+                (
+                    {"before": "a", "pattern": "a", "after": "b"},
+                    ": expected either before or pattern, found before and ",
+                ),
+                ({"pattern": "(", "after": "b"}, ".pattern: expected a Python regular expression: missing ), "),
+                (
+                    {"pattern": "(a)", "after": r"\2"},
+                    ".after: expected a template for the pattern: invalid group refer",
+                ),
+                (
+                    {"pattern": "(a)", "after": r"\g<x>"},
+                    ".after: expected a template for the pattern: unknown group na",
+                ),
+                ({"before": "a", "after": "b", "count": 0}, ".count: expected a whole number from 1, or all, found 0"),
+                (
+                    {"before": "a", "after": "b", "count": True},
+                    ".count: expected a whole number from 1, or all, found ",
+                ),
+                (
+                    {"before": "a", "after": "b", "count": "2"},
+                    ".count: expected a whole number from 1, or all, found '2",
+                ),
+                ({"before": "a", "after": "b", "partial": 1}, ".partial: expected true or false, found 1"),
+                (
+                    {"before": "a", "after": "b", "over": True},
+                    ".over: unknown key; known: before, pattern, after, count,",
+                ),
+                ("a", ": expected a mapping of before, pattern, after, count, partial, found str 'a'"),
             )
         ),
         *(
@@ -173,32 +288,28 @@ TEXT_KEYS = ["package", "versions", "file", "reason", "upstream", "retire"]
             for value, error in (
                 (1, "expected text, found int 1"),
                 ("--- a\n+++ b\n", "expected a unified diff that changes something, found no hunk"),
-                ("@@ -1 +1 @@\n x\n", "expected a unified diff that changes something, found no hunk"),
                 ("@@ -1,2 +1,2 @@\n x\n-a\n", "line 4: expected more lines of a hunk, found the end"),
-                ("@@ -1,2 +1,2 @@\n x\n?a\n", "line 3: expected a line of a hunk, found '?a'"),
-                ("@@ -1 +1 @@\n-a\n+b\nrubbish\n", "line 4: expected '@@ -N,N +N,N @@', found 'rubbish'"),
-                ("@@ -1,0 +1 @@\n+b\n", "line 2: a hunk without context cannot be undone"),
-                ("@@ -1 +1,0 @@\n-b\n", "line 2: a hunk without context cannot be undone"),
-                ("@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n", "line 4: a diff that changes the newline"),
+                (DIFF + DIFF, "a diff of 2 files: leave file out, then their names in the diff count"),
             )
         ),
         *(
-            ("previous", value, f"previous{error}")
+            ("edits", [value], f"edits.{error}")
             for value, error in (
-                ("x", ": expected a list of revisions, found str 'x'"),
-                ([1], ": expected a mapping of revision and edits, found int 1"),
-                ([{"edits": [{"diff": DIFF}]}], ".revision: expected a whole number from 1, found None"),
-                ([{"revision": 1, "edits": []}], ".edits: expected at least one edit, found none"),
-                ([{"revision": 1, "edits": [{"diff": DIFF}], "x": 1}], ".x: unknown key; known: revision, edits"),
-                ([{"revision": 3, "edits": [{"diff": DIFF}]}], ": expected revisions below 3, each once, found [3]"),
+                ({"write": {}}, "write.content: expected text, found nothing"),
                 (
-                    [{"revision": 1, "edits": [{"diff": DIFF}]}] * 2,
-                    ": expected revisions below 3, each once, found [1, 1]",
+                    {"write": {"content": "", "replaces": "a" * 63}},
+                    "write.replaces: expected a SHA-256 or absent, found ",
                 ),
+                ({"write": {"content": "", "mode": 1}}, "write.mode: unknown key; known: content, replaces"),
+                ({"delete": {"replaces": "absent"}}, "delete.replaces: expected a SHA-256, found 'absent'"),
+                ({"delete": {"moved": True}}, "delete.moved: unknown key; known: replaces"),
+                ({"delete": "a.py"}, "delete: expected a mapping of replaces, found str 'a.py'"),
+                ({"delete": None, "file": ""}, "file: expected text, found str ''"),
             )
         ),
         *(
-            ("requires", value, f"requires: {error}")
+            (key, value, f"{key}: {error}")
+            for key in ("requires", "when")
             for value, error in (
                 ("torch", "expected a list of texts, found str 'torch'"),
                 ([1], "expected text, found int 1"),
@@ -240,8 +351,111 @@ def test_a_source_above_the_package_is_refused(file: str, source: str) -> None:
         _patch.load(definition(file=file, edits=edits(source=source)))
 
 
+def test_a_module_outside_of_a_package_has_no_siblings() -> None:
+    with pytest.raises(DefinitionError, match=r"my_patch: edits\.reexport\.source: \.core lies above top\.py"):
+        _patch.load(definition(package=ABSENT, file="top.py"))
+
+
+def test_either_a_package_or_a_distribution_is_needed() -> None:
+    with pytest.raises(DefinitionError, match="package: expected it, or distribution alone, found neither"):
+        _patch.load(definition(package=ABSENT, distribution=ABSENT))
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/passwd", "a/../../x", "..", "../..", "../a/../b", "./x", "a//b", "..\\x", "../"]
+)
+def test_a_path_of_a_distribution_goes_up_at_its_front_alone(file: str) -> None:
+    with pytest.raises(DefinitionError, match="file: expected a path as RECORD lists it, found "):
+        _patch.load(definition(package=ABSENT, file=file, edits=[{"diff": DIFF}]))
+
+
+@pytest.mark.parametrize("path", ["../x.py", "b/../../x.py", "/etc/passwd"])
+def test_a_diff_cannot_name_a_file_elsewhere(path: str) -> None:
+    diffs = [
+        f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-a\n+b\n",
+        f"diff --git a/x b/y\nrename from {path}\nrename to y\n",
+    ]
+    for diff in diffs:
+        with pytest.raises(DefinitionError, match="file: expected a path below the package, found "):
+            _patch.load(definition(file=ABSENT, edits=[{"diff": diff}]))
+
+
 def test_every_error_belongs_to_the_one_family() -> None:
     assert issubclass(DefinitionError, SitePatchError)
+
+
+# --- what facts keep
+
+
+def digest(**changes: object) -> str:
+    patch = _patch.load(definition(**changes))
+    return _patch.digest(patch.on(patch.files()[0]))
+
+
+def test_the_digest_is_that_of_what_the_edits_do() -> None:
+    replace = {"before": "a\nb", "after": "c\n", "count": 1}
+    one = digest(edits=[{"replace": replace}])
+    assert one == digest(edits=[{"replace": dict(reversed(replace.items()))}])
+    assert one == digest(edits=[{"replace": {"after": "c\r\n", "before": "a\r\nb"}}], reason="Another.", revision=9)
+    assert one == digest(edits=[{"replace": replace, "file": "another.py"}])
+    assert one != digest(edits=[{"replace": {**replace, "count": 2}}])
+    assert one != digest(edits=[{"replace": {**replace, "partial": True}}])
+    assert one != digest(edits=[{"replace": {"pattern": "a\nb", "after": "c\n"}}])
+
+
+def test_the_digest_of_a_diff_is_that_of_its_hunks() -> None:
+    one = digest(edits=[{"diff": DIFF}])
+    assert one == digest(edits=[{"diff": DIFF.replace("\n", "\r\n")}])
+    assert one == digest(edits=[{"diff": DIFF}], file=ABSENT)
+    assert one == digest(edits=[{"diff": "Subject: why\n\n" + DIFF.replace("api.py", "x.py").replace(" def f():", "")}])
+    assert one != digest(edits=[{"diff": DIFF.replace("+new", "+newer")}])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Reexport("f", "..a.b", ("x", "y")),
+        Replace("f", "a", "b", 3, partial=True),
+        Replace("f", "(a)", r"\1", 0, is_expression=True, over=True),
+        Diff("f", (Hunk(1, 1, ("-a", "+b\n")),), "source", executable=False),
+        Diff("f", (Hunk(0, 1, ("+\udce9\r\n",)),), creates=True, executable=True),
+        Diff("f", (Hunk(1, 0, ("-a\n",)), Hunk(9, 8, (" x\n", "+y\n"))), removes=True),
+        Diff("f", executable=True),
+        Write("f", "", "absent"),
+        Write("f", "x"),
+        Delete("f", SHA),
+        Delete("f", moved=True),
+    ],
+)
+def test_edits_come_back_from_a_fact(edit: Any) -> None:
+    kept = json.loads(json.dumps(_patch.stored([edit])))
+    again = _patch.restored("f", kept)
+    assert _patch.digest(again) == _patch.digest([edit])
+    if not (isinstance(edit, Replace) and edit.over):
+        assert again == (edit,)
+    else:
+        assert again == (edit._replace(occurrences=0),)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+KEYS = st.sampled_from(
+    ["source", "names", "before", "pattern", "after", "count", "partial", "over", "hunks", "creates"]
+)
+MORE = st.sampled_from(["removes", "executable", "content", "replaces", "moved"])
+
+
+@given(
+    JSON | st.lists(st.dictionaries(st.sampled_from(sorted(_patch.KINDS)), st.dictionaries(KEYS | MORE, JSON) | JSON))
+)
+def test_what_is_damaged_in_a_fact_is_an_error_of_the_family(kept: Any) -> None:
+    try:
+        edits = _patch.restored("f", kept)
+    except DefinitionError:
+        return
+    assert _patch.restored("f", _patch.stored(edits)) == edits
 
 
 # --- what a task means

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.primus.patches.plugins.module_utils import _files, _patch, _plan
+from ansible_collections.primus.patches.plugins.module_utils import _commit, _files, _patch, _plan
 from ansible_collections.primus.patches.plugins.module_utils._catalogue.transformers_modeling_utils import PATCH
 from ansible_collections.primus.patches.plugins.module_utils._errors import NoEnvironment
 from ansible_collections.primus.patches.tests.lab import packages
@@ -27,16 +27,18 @@ def look(
     return plan, plan.steps[-1].result()
 
 
+def paths(result: dict[str, Any]) -> list[str]:
+    return [file["path"] for file in result["files"]]
+
+
 def states(path: Path, *patches: _patch.Patch) -> list[str]:
     return [step.state for step in _plan.plan(patches or [SEVEN], str(path)).steps]
 
 
 def carry_out(plan: _plan.Plan) -> None:
-    """Write what a plan would have written."""
+    """Write what a plan says."""
     assert not plan.refused
-    for change in plan.changes:
-        assert Path(change.path).read_bytes() == change.before
-        Path(change.path).write_bytes(change.after)
+    assert _commit.commit(plan.changes, backup=False) == {}
 
 
 def snapshot(site: Path) -> dict[Path, tuple[int, bytes]]:
@@ -73,10 +75,18 @@ SITUATIONS: dict[str, Callable[[Path], object]] = {
     "applied": lambda site: installed(site, api=WITH_BLOCK),
     "pending": installed,
     "outdated": lambda site: installed(site, api=WITH_BLOCK),
+    "unneeded": installed,
     "unsupported": lambda site: installed(site, "2.0"),
     "conflict": lambda site: installed(site, api="import os\n("),
     "missing": lambda site: packages.write(site, {"other/__init__.py": ""}),
 }
+
+
+def situated(state: str) -> _patch.Patch:
+    """Return a patch that is in that state in its situation."""
+    if state == "unneeded":
+        return definition(when=["numlib>=2"])
+    return definition(revision=2 if state == "outdated" else 1)
 
 
 @pytest.mark.parametrize("skip", [[], ["unsupported"], ["missing"], ["unsupported", "missing"]])
@@ -87,6 +97,7 @@ SITUATIONS: dict[str, Callable[[Path], object]] = {
         ("applied", "none", "revert"),
         ("pending", "apply", "none"),
         ("outdated", "migrate", "revert"),
+        ("unneeded", "none", "none"),
         ("unsupported", "refuse", "none"),
         ("missing", "refuse", "none"),
         ("conflict", "refuse", "refuse"),
@@ -94,7 +105,7 @@ SITUATIONS: dict[str, Callable[[Path], object]] = {
 )
 def test_the_table_of_states(tmp_path: Path, state: str, present: str, absent: str, skip: list[str]) -> None:
     SITUATIONS[state](tmp_path)
-    patch = definition(revision=2 if state == "outdated" else 1)
+    patch = situated(state)
     for asked, action in ((True, "skip" if state in skip else present), (False, absent)):
         plan, result = look(tmp_path, patch, present=asked, skip=skip)
         assert (result["state"], plan.steps[0].action) == (state, action)
@@ -106,17 +117,18 @@ def test_the_table_of_states(tmp_path: Path, state: str, present: str, absent: s
 @pytest.mark.parametrize("state", SITUATIONS)
 def test_a_result_has_the_documented_keys(tmp_path: Path, state: str) -> None:
     SITUATIONS[state](tmp_path)
-    result = look(tmp_path, definition(revision=2 if state == "outdated" else 1))[1]
+    result = look(tmp_path, situated(state))[1]
     documented = _documented_keys()
-    assert list(result) == [key for key in documented if key != "backup_file"]
-    types = {"str": (str, type(None)), "int": (int, type(None))}
+    assert list(result) == list(documented)
+    types = {"str": (str, type(None)), "int": (int, type(None)), "list": (list,)}
     assert all(isinstance(result[key], types[documented[key]["type"]]) for key in result)
     assert result["revision"] == (2 if state == "outdated" else 1)
     assert result["revision_found"] == (1 if state in ("applied", "outdated") else None)
     assert result["integrity"] in ("pristine", "patched", "foreign", "unknown", None)
     assert (result["integrity"] is None) == (state == "missing")
+    assert [set(file) for file in result["files"]] == [{"path", "integrity"}] * (state != "missing")
     assert result["message"].startswith(
-        f"pkg {result['version']} in {tmp_path}/pkg: " if result["path"] else "package pkg:"
+        f"pkg {result['version']} in {tmp_path}/pkg: " if result["files"] else "package pkg:"
     )
 
 
@@ -131,8 +143,9 @@ def test_what_is_missing_tells_what_was_expected_where(tmp_path: Path) -> None:
 def test_a_namespace_of_that_name_without_the_file_is_missing(tmp_path: Path) -> None:
     packages.write(tmp_path, {"pkg/else.py": ""})
     result = look(tmp_path, definition())[1]
-    assert (result["state"], result["path"]) == ("missing", None)
-    assert result["message"] == f"package pkg: expected it in {tmp_path}, found {tmp_path}/pkg without api.py"
+    assert (result["state"], result["files"]) == ("missing", [])
+    expected = f"package pkg: expected it in {tmp_path}, found only {tmp_path}/pkg, which no distribution has"
+    assert result["message"] == expected
 
 
 def test_a_file_missing_from_the_package_is_a_conflict_and_out_of_range_unsupported(tmp_path: Path) -> None:
@@ -143,7 +156,7 @@ def test_a_file_missing_from_the_package_is_a_conflict_and_out_of_range_unsuppor
         site = installed(tmp_path / version, version)
         (site / "pkg" / "api.py").unlink()
         result = look(site, definition())[1]
-        assert (result["state"], result["path"], result["version"]) == (state, f"{site}/pkg/api.py", version)
+        assert (result["state"], paths(result), result["version"]) == (state, [f"{site}/pkg/api.py"], version)
         assert result["message"].endswith(reason)
 
 
@@ -191,7 +204,7 @@ def test_the_version_of_a_checkout_is_read_from_its_source(
     for path in (checkout, checkout / "src", checkout / "src" / "pkg"):
         result = look(path, definition())[1]
         assert (result["state"], result["version"], result["integrity"]) == (state, version, "unknown")
-        assert result["path"] == str(checkout / "src" / "pkg" / "api.py")
+        assert paths(result) == [str(checkout / "src" / "pkg" / "api.py")]
     if version is None:
         expected = "pkg (unknown version) in .*: expected version >=1,<2, found no version: no RECORD, no __version__"
         assert re.match(expected.replace("(", r"\(").replace(")", r"\)"), result["message"])
@@ -277,17 +290,17 @@ def test_patches_of_one_file_compose_in_one_call_and_go_in_any_order(tmp_path: P
         plan, _result = look(site, *come)
         assert [step.patch for step in plan.steps] == list(come)
         assert [step.action for step in plan.steps] == ["apply"] * 3
-        assert [(change.path, change.before) for change in plan.changes] == [(str(file), api.encode())]
+        assert [(change.place.path, change.before.data) for change in plan.changes] == [(str(file), api.encode())]
         carry_out(plan)
         results.add(file.read_bytes())
         assert states(site, *come) == ["applied"] * 3
         for go in permutations((A, B, C)):
-            file.write_bytes(plan.changes[0].after)
+            file.write_bytes(plan.changes[0].after.data or b"")
             for number, patch in enumerate(go):
                 carry_out(look(site, patch, present=False)[0])
                 assert states(site, *go) == ["pending"] * (number + 1) + ["applied"] * (2 - number)
             assert file.read_bytes() == api.encode()
-        file.write_bytes(plan.changes[0].after)
+        file.write_bytes(plan.changes[0].after.data or b"")
         carry_out(look(site, *come, present=False)[0])
         assert file.read_bytes() == api.encode()
     assert len(results) == 1
@@ -312,7 +325,7 @@ def test_a_patch_sees_the_source_as_an_earlier_patch_of_the_call_makes_it(tmp_pa
     first = definition("first", file="core.py", edits=[{"reexport": {"source": ".more", "names": ["Thing"]}}])
     plan, _result = look(site, first, A)
     assert [step.state for step in plan.steps] == ["pending", "pending"]
-    assert sorted(Path(change.path).name for change in plan.changes) == ["api.py", "core.py"]
+    assert sorted(Path(change.place.path).name for change in plan.changes) == ["api.py", "core.py"]
     carry_out(plan)
     carry_out(look(site, first, A, present=False)[0])
     assert (site / "pkg" / "core.py").read_text() == "import os\n"
@@ -346,18 +359,23 @@ def test_a_file_further_down_may_re_export_from_its_parents(tmp_path: Path) -> N
     )
     patch = definition(file="sub/api.py", edits=[{"reexport": {"source": "..core", "names": ["Thing"]}}])
     plan, result = look(site, patch)
-    assert (result["state"], result["path"]) == ("pending", f"{site}/pkg/sub/api.py")
-    assert (
-        b"from .. import core\n# >>> primus.patches: a, revision 1 >>>\nfrom ..core import (  # noqa: F401\n"
-        in plan.changes[0].after
+    assert (result["state"], paths(result)) == ("pending", [f"{site}/pkg/sub/api.py"])
+    assert b"from .. import core\n# >>> primus.patches: a, revision 1 >>>\nfrom ..core import (  # noqa: F401\n" in (
+        plan.changes[0].after.data or b""
     )
 
 
-@pytest.mark.parametrize(("api", "revision"), [("import os\nThing = 1\n", 1), (WITH_BLOCK, 2)])
-def test_what_would_be_written_is_proven_first(tmp_path: Path, api: str, revision: int) -> None:
+@pytest.mark.parametrize(
+    ("api", "revision", "reason"),
+    [
+        ("import os\nThing = 1\n", 1, "the file would not bind Thing even with the block; nothing is written"),
+        (WITH_BLOCK, 2, "expected no block of a, found one that no fact explains: take it out"),
+    ],
+)
+def test_what_would_be_written_is_proven_first(tmp_path: Path, api: str, revision: int, reason: str) -> None:
     plan, result = look(installed(tmp_path, api=api + "del Thing\n"), definition(revision=revision))
     assert result["state"] == "conflict"
-    assert "the file would not bind Thing even with the block; nothing is written" in result["message"]
+    assert reason in result["message"]
     assert plan.changes == ()
 
 
@@ -401,7 +419,7 @@ def test_blocks_of_two_patches_lie_in_one_place_where_the_source_is_the_files_ow
     )
     plan = _plan.plan([one, two], str(tmp_path))
     assert [step.state for step in plan.steps] == ["pending", "pending"]
-    assert plan.changes[0].after.index(b"import third\n# >>> primus.patches: one") > 0
+    assert (plan.changes[0].after.data or b"").index(b"import third\n# >>> primus.patches: one") > 0
 
 
 def _documented_keys() -> dict[str, dict[str, str]]:

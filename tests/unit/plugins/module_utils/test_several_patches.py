@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _patch, _plan
+from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan
 from ansible_collections.primus.patches.tests.lab import packages
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,12 +62,8 @@ def install(site: Path, version: str = "2.3.0", **files: str) -> Path:
 def run(site: Path, *patches: dict[str, Any], known: Any = (), present: bool = True) -> list[dict[str, Any]]:
     """Plan, carry it out unless it is refused, and return the results."""
     plan = _plan.plan([_patch.load(p) for p in patches], str(site), present, known=[_patch.load(p) for p in known])
-    for change in () if plan.refused else plan.changes:
-        with open(change.path, "rb+") as stream:
-            assert stream.read() == change.before
-            stream.seek(0)
-            stream.truncate()
-            stream.write(change.after)
+    if plan.changes and not plan.refused:
+        assert _commit.commit(plan.changes, backup=False) == {}
     return [step.result() for step in plan.steps]
 
 
@@ -126,12 +122,11 @@ def run_states(site: Path) -> list[dict[str, Any]]:
 OVERLAPS = [
     (definition("one", CLIP), definition("two", replace("* clip(radius, a_max=LIMIT) ** 2", "* radius"))),
     (definition("one", replace("LIMIT = 10", "LIMIT = 20")), definition("two", replace("= 10\n", "= 30\n"))),
-    (definition("one", replace("LIMIT = 10", "LIMIT = 10 + 1")), definition("two", replace("10 + 1", "12"))),
     (definition("one", RAISE), definition("two", replace("def area(radius):\n    return", "def area(r):\n    return"))),
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), OVERLAPS + [(b, a) for a, b in OVERLAPS[:2] + OVERLAPS[3:]])
+@pytest.mark.parametrize(("first", "second"), OVERLAPS + [(b, a) for a, b in OVERLAPS])
 @pytest.mark.parametrize("together", [True, False])
 def test_two_patches_that_claim_the_same_text_are_a_conflict_that_names_both(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], *, together: bool
@@ -146,20 +141,27 @@ def test_two_patches_that_claim_the_same_text_are_a_conflict_that_names_both(
         before = file.read_bytes()
         results = run(tmp_path, second, known=[first])
         assert file.read_bytes() == before
-    assert results[-1]["state"] == "conflict"
-    assert f"patches {second['name']} and {first['name']} claim the same text of api.py" in results[-1]["message"]
+    (message,) = [result["message"] for result in results if result["state"] == "conflict"]
+    assert f"patches two and one claim the same text of {file}" in message
 
 
-def test_a_first_revision_is_found_by_its_text_migrated_and_reverted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("record", [True, False])
+def test_an_earlier_revision_is_migrated_and_reverted_from_the_original(tmp_path: Path, *, record: bool) -> None:
     file = install(tmp_path)
-    old = [replace("LIMIT = 10", "LIMIT = 20")]
-    new = definition("limit", replace("LIMIT = 10", "LIMIT = 30"), revision=2, previous=[{"revision": 1, "edits": old}])
-    run(tmp_path, definition("limit", *old))
+    if not record:
+        (tmp_path / "acme-2.3.0.dist-info" / "RECORD").unlink()
+    run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 100")))
     at_one = file.read_bytes()
+    new = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), revision=2)
     (result,) = run(tmp_path, new)
-    assert (result["state"], result["action"], result["integrity"]) == ("outdated", "migrate", "patched")
-    assert b"LIMIT = 30" in file.read_bytes()
+    assert (result["state"], result["action"]) == ("outdated", "migrate")
+    assert result["integrity"] == ("patched" if record else "unknown")
+    assert "LIMIT = 20\n" in file.read_text()
     assert run(tmp_path, new)[0]["state"] == "applied"
+    older = definition("limit", replace("LIMIT = 10", "LIMIT = 100"))
+    (result,) = run(tmp_path, older)
+    assert result["state"] == "conflict"
+    assert "expected revision 1 or older, found revision 2" in result["message"]
     file.write_bytes(at_one)
     (result,) = run(tmp_path, new, present=False)
     assert (result["state"], result["action"]) == ("outdated", "revert")
@@ -170,7 +172,7 @@ def test_what_upstream_made_is_native_by_version_or_by_the_pristine_text(tmp_pat
     for number, (version, api, patch) in enumerate(
         [
             ("2.9", API, definition("limit", replace("gone", "new"), versions="<2.5", applied_upstream=">=2.5")),
-            ("2.9", API.replace("a_max", "max"), definition("clip", CLIP)),
+            ("2.9", API.replace("= 10\n", "= 30\n"), definition("limit", replace("LIMIT = 10\n", "LIMIT = 30\n"))),
             ("2.9", API, definition("limit", CLIP, file="gone.py", versions="<2.5", applied_upstream=">=2.5")),
         ]
     ):
@@ -208,7 +210,7 @@ def test_a_patched_file_with_several_links_is_reported_as_a_poisoned_cache(tmp_p
     os.link(file, tmp_path / "cache")
     (result,) = run(tmp_path, definition("clip", CLIP))
     assert result["state"] == "applied"
-    assert "the file has 2 hard links: a package cache may hold the patched bytes" in result["message"]
+    assert "a file has 2 hard links: a package cache may hold the patched bytes" in result["message"]
 
 
 def test_a_file_that_is_not_python_is_patched_and_not_parsed(tmp_path: Path) -> None:
@@ -224,7 +226,6 @@ def test_a_file_that_is_not_python_is_patched_and_not_parsed(tmp_path: Path) -> 
     ("edit", "reason"),
     [
         (replace("LIMIT = 10", "LIMIT = (10"), "the result does not parse at line"),
-        (replace("def length", "def area"), "undoing the edits would not give the original bytes back"),
         (replace("nothing", "something"), "expected one occurrence of 'nothing', found 0"),
     ],
 )

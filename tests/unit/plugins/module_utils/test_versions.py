@@ -132,13 +132,19 @@ def test_exactly_the_texts_that_packaging_refuses_are_no_versions(text: str) -> 
     assert accepts(_versions.parse, text) is well_formed
 
 
+@pytest.mark.parametrize("version", ["1.0", "no version", "", None])
+def test_a_star_admits_every_version_and_none(version: str | None) -> None:
+    assert _versions.contains(_versions.ANY, version)
+    assert not _versions.contains(">=9", None)
+
+
 @examples
 @given(damaged(SPECIFIERS) | st.text(CHARACTERS, max_size=12))
 def test_malformed_are_what_packaging_refuses_and_what_could_never_match(text: str) -> None:
     never = "+" in text or any(clause.strip() == "===" for clause in text.split(","))
     well_formed = accepts(SpecifierSet, text)
     event(f"well-formed: {well_formed}, never: {never}")
-    assert accepts(_versions.check, text) is (well_formed and not never)
+    assert accepts(_versions.check, text) is (text.strip() == _versions.ANY or (well_formed and not never))
 
 
 # --- written out: the corners that matter to a patch, and those where a comparator is easily wrong

@@ -19,7 +19,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._answer import (
     visible,
 )
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
-from ansible_collections.primus.patches.tests.lab.observations import imported, patch, process, result
+from ansible_collections.primus.patches.tests.lab.observations import file, imported, patch, process, result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").
 WHOLE = result(
     patch(
         others=[{"path": "/a", "version": "1", "where": "sys.path"}],
-        backup_file="/a.bak",
+        files=[{**file("/a.py"), "backup_file": "/a.bak"}],
         integrity="pristine",
     ),
     imports=[imported()],
@@ -38,8 +38,9 @@ WHOLE = result(
 )
 INSIDE = {  # where in an answer it stands -> where in the schema
     ("patches", 0): SCHEMA["patch"],
-    ("patches", 0, "file"): SCHEMA["patch"]["properties"]["file"]["oneOf"][1],
-    ("patches", 0, "bytecode", 0): SCHEMA["patch"]["properties"]["bytecode"]["oneOf"][1]["items"],
+    ("patches", 0, "files", 0): SCHEMA["file"],
+    ("patches", 0, "files", 0, "file"): SCHEMA["file"]["properties"]["file"]["oneOf"][1],
+    ("patches", 0, "files", 0, "bytecode", 0): SCHEMA["file"]["properties"]["bytecode"]["oneOf"][1]["items"],
     ("patches", 0, "others", 0): SCHEMA["patch"]["properties"]["others"]["oneOf"][1]["items"],
     ("imports", 0): SCHEMA["import"],
     ("processes", "candidates", 0): SCHEMA["environment"]["properties"]["processes"]["oneOf"][1]["properties"][

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
 from ansible_collections.primus.patches.tests.lab.observations import (
     Observation,
+    file,
     imported,
     looked,
     lost,
@@ -44,10 +45,10 @@ class Tags(HTMLParser):
 
 def fleet(node: str, text: str) -> Any:
     """Return the report of two nodes, one of which tells that text wherever it can."""
-    told = patch("conflict", name=text or "p", message=text, path=text, version=text, integrity="foreign", copy_id=text)
-    file = {**told["file"], "owner": text, "filesystem": text, "link": text}
+    told = patch("conflict", name=text or "p", message=text, version=text, integrity="foreign", copy_id=text)
+    files = [file(text, owner=text, filesystem=text, link=text)]
     other = {"path": text, "version": text, "where": "sys.path"}
-    told.update(file=file, others=[other], distributions=[text, text])
+    told.update(files=files, others=[other], distributions=[text, text])
     processes = {
         "candidates": [{"pid": 1, "user": text, "age": 1, "command": text, "patches": [text]}],
         "unreadable": 1,

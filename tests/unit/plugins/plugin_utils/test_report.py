@@ -13,6 +13,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL
 from ansible_collections.primus.patches.tests.lab.observations import (
     PYTHON,
     Observation,
+    file,
     imported,
     looked,
     lost,
@@ -57,7 +58,7 @@ def test_the_schema_is_one() -> None:
 
 def test_the_schema_refuses_what_is_no_report() -> None:
     good = build(looked("gpu1", patch()))
-    for bad in ({**good, "version": 2}, {**good, "more": 1}, {key: good[key] for key in good if key != "nodes"}):
+    for bad in ({**good, "version": 1}, {**good, "more": 1}, {key: good[key] for key in good if key != "nodes"}):
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate(bad)
     good["nodes"][0]["environments"][0]["patches"][0]["state"] = "fine"
@@ -115,6 +116,9 @@ def test_what_a_run_was_content_with_is_ok_and_what_it_refused_is_failed() -> No
     assert [kind for kind, _reason, _nodes in todo(refused)] == ["unsupported"]
     broken = changed("gpu1", patch("pending"), failed=True, imports=[imported(error="ImportError: x")], msg="m")
     assert todo(broken) == [("import", "import megatron.bridge: ImportError: x", ["gpu1"])]
+    given_back = patch("conflict", action="restore", name="b")
+    other = changed("gpu1", patch("missing"), given_back, failed=True, msg="m")
+    assert [kind for kind, _reason, _nodes in todo(other)] == ["missing"]
     foreseen = changed("gpu1", patch("pending"), check=True)
     assert [kind for kind, *_rest in todo(foreseen)] == ["pending"]
     assert status(foreseen) == {"gpu1": "drifted"}
@@ -126,6 +130,9 @@ def test_states_are_counted_as_they_are_when_the_run_was_through() -> None:
 
     assert states(changed("gpu1", patch("pending"))) == {"applied": 1}
     assert states(changed("gpu1", patch("applied", action="revert"))) == {"pending": 1}
+    assert states(changed("gpu1", patch("conflict", action="restore"))) == {"pending": 1}
+    for state in ("unneeded", "unsupported", "missing"):
+        assert states(changed("gpu1", patch(state, action="revert"))) == {state: 1}
     assert states(changed("gpu1", patch("pending"), check=True)) == {"pending": 1}
     assert states(changed("gpu1", patch("pending"), failed=True)) == {"pending": 1}
     assert states(looked("gpu1", patch("pending"))) == {"pending": 1}
@@ -200,12 +207,17 @@ def test_alike_nodes_share_an_entry_and_the_most_urgent_comes_first() -> None:
     assert found[-1][1] == f"2 of {PYTHON}"
 
 
+def of(bytecode: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of two files, the second one with this bytecode."""
+    return {"files": [file("a.py"), {**file("b.py"), "bytecode": [{"path": "b.pyc", **bytecode}]}]}
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("stale_unchecked", {"bytecode": [{"path": "a.pyc", "mode": "unchecked-hash", "fresh": False, "ours": False}]}),
-        ("stale", {"bytecode": [{"path": "a.pyc", "mode": "timestamp", "fresh": False, "ours": True}]}),
-        ("foreign", {"integrity": "foreign"}),
+        ("stale_unchecked", of({"mode": "unchecked-hash", "fresh": False, "ours": False})),
+        ("stale", of({"mode": "timestamp", "fresh": False, "ours": True})),
+        ("foreign", {"files": [file("a.py", "foreign")]}),
         ("distributions", {"distributions": ["transformers 4.49.0", "transformers 4.57.6"]}),
         ("others", {"others": [{"path": "/home/u/transformers", "version": None, "where": "user site"}]}),
     ],
@@ -216,8 +228,35 @@ def test_what_is_worth_knowing_is_told_and_makes_no_node_drift(kind: str, more: 
     assert status(found) == {"gpu1": "ok"}
 
 
+def test_of_many_files_with_the_same_trouble_the_first_is_named() -> None:
+    files = [file("a.py"), *(file(f"{name}.py", "foreign") for name in "bcd")]
+    assert todo(looked("gpu1", patch(files=files))) == [("foreign", "b.py (+2 files)", ["gpu1"])]
+
+
+def test_an_import_that_was_accepted_as_it_fails_without_the_patch_as_well_is_a_note() -> None:
+    broken = {**imported(error="fails without the patch as well: IndexError"), "proof": "before"}
+    theirs, ours = ({**broken, "blame": blame} for blame in ("environment", "patch"))
+    accepted = changed("gpu1", patch("pending"), imports=[theirs])
+    reason = "import megatron.bridge: fails without the patch as well: IndexError"
+    assert status(accepted) == {"gpu1": "ok"}
+    assert [(entry["kind"], entry["note"], entry["reason"]) for entry in build(accepted)["todo"]] == [
+        ("accepted", True, reason)
+    ]
+    refused = changed("gpu1", patch("pending"), imports=[theirs], failed=True, msg="m")
+    assert todo(refused) == [("import", reason, ["gpu1"])]
+    assert [kind for kind, *_rest in todo(changed("gpu1", patch("pending"), imports=[ours]))] == ["import"]
+
+
+def test_a_patch_that_is_to_go_is_not_asked_to_fit() -> None:
+    def kinds(state: str) -> list[str]:
+        return [kind for kind, *_rest in todo(changed("gpu1", patch(state, action="revert"), check=True))]
+
+    assert [kinds(state) for state in ("unsupported", "missing", "applied")] == [["applied"]] * 3
+    assert kinds("unneeded") == ["unneeded"]
+
+
 def test_hard_links_count_for_what_is_patched_alone() -> None:
-    linked = {"file": {**patch()["file"], "links": 2}}
+    linked = {"files": [file("a.py"), file("b.py", links=2)]}
     assert [kind for kind, *_rest in todo(looked("gpu1", patch(**linked)))] == ["links"]
     assert todo(looked("gpu1", patch("native", **linked))) == []
 

@@ -5,19 +5,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import fold, printable, shorten, width
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
     brief,
     counts,
-    fold,
     hint,
     merge,
-    printable,
     problems,
     records,
-    shorten,
     table,
-    width,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,8 +29,8 @@ def patch(state: str = "pending", action: str = "apply", name: str = "a_patch") 
     return {"name": name, "state": state, "action": action, "message": f"{name} was found {state}"}
 
 
-def imported(*, ok: bool = True, proven: bool = False, name: str = "megatron.bridge") -> dict[str, Any]:
-    return {"name": name, "ok": ok, "proven": proven, "error": None if ok else "No module named 'x'"}
+def imported(*, ok: bool = True, proof: str = "none", name: str = "megatron.bridge") -> dict[str, Any]:
+    return {"name": name, "ok": ok, "proof": proof, "error": None if ok else "No module named 'x'"}
 
 
 def result(*patches: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -58,10 +55,22 @@ def test_a_directory_names_the_environment_rather_than_the_interpreter() -> None
     assert environment == "/srv/checkout"
 
 
-@pytest.mark.parametrize(("proven", "word"), [(True, "proven"), (False, "work")])
-def test_imports_that_succeeded_are_told_with_the_patch(proven: bool, word: str) -> None:  # noqa: FBT001
-    ((*_others, reason),) = told(result(patch(), imports=[imported(proven=proven)]))
+@pytest.mark.parametrize(("proof", "word"), [("before", "proven"), ("after", "proven"), ("none", "work")])
+def test_imports_that_succeeded_are_told_with_the_patch(proof: str, word: str) -> None:
+    ((*_others, reason),) = told(result(patch(), imports=[imported(proof=proof)]))
     assert reason == f"a_patch was found pending; imports {word}"
+
+
+def test_an_import_that_fails_is_told_with_whose_failure_it_is() -> None:
+    theirs = {**imported(ok=False), "blame": "environment", "error": "fails without the patch as well: IndexError"}
+    ours = {**imported(ok=False), "blame": "patch"}
+    accepted = "a_patch was found pending; import megatron.bridge: fails without the patch as well: IndexError"
+    assert [line[3:] for line in told(result(patch(), imports=[theirs]))] == [("apply", accepted)]
+    refused = "a_patch was found pending; the module's message"
+    assert [line[3:] for line in told(result(patch(), imports=[theirs], failed=True))] == [("failed", refused)]
+    reason = "import megatron.bridge: No module named 'x'; without the patch it can be imported"
+    found = told(result(patch(), imports=[theirs, ours], failed=True))
+    assert [line[3:] for line in found] == [("failed", "a_patch was found pending; " + reason)]
 
 
 def test_each_item_of_a_loop_is_told_and_skipped_items_are_not() -> None:
@@ -74,6 +83,14 @@ def test_a_failed_task_claims_no_action() -> None:
     assert [(name, action, reason) for _environment, name, _state, action, reason in found] == [
         ("a_patch", "failed", "a_patch was found unsupported"),
         ("b", "failed", "the module's message"),
+    ]
+
+
+def test_a_file_that_was_to_be_given_back_is_not_what_a_task_failed_for() -> None:
+    found = told(result(patch("missing", "none"), patch("conflict", "restore", "b"), imports=[], failed=True))
+    assert [(action, reason) for *_where, action, reason in found] == [
+        ("failed", "a_patch was found missing"),
+        ("failed", "the module's message"),
     ]
 
 
@@ -170,6 +187,8 @@ def test_only_where_no_patch_is_applied_an_audit_says_how_to_audit_for_absence()
         ("pending", "apply", "applied", "1 applied (was pending)"),
         ("outdated", "migrate", "migrated", "1 migrated (was outdated)"),
         ("applied", "revert", "reverted", "1 reverted (was applied)"),
+        ("unneeded", "revert", "reverted", "1 reverted (was unneeded)"),
+        ("conflict", "restore", "restored", "1 restored (was conflict)"),
     ],
 )
 def test_what_was_done_is_told_as_done(state: str, action: str, after: str, count: str) -> None:

@@ -1,0 +1,114 @@
+# Folds: a file's content is the edits of the patches listed in it, in one order, over the original. Pure.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from functools import partial
+from typing import Callable, Iterable, NamedTuple, Sequence, Union
+
+from . import _edits
+from ._diff import Diff
+from ._edits import Target, Text
+from ._errors import Conflict, Unsupported
+from ._reexport import Reexport
+from ._replace import Replace
+from ._whole import Delete, Write
+
+Edit = Union[Reexport, Replace, Diff, Write, Delete]
+
+
+class Layer(NamedTuple):
+    """What one patch does to one file."""
+
+    name: str
+    revision: int
+    after: tuple[str, ...]
+    """Names of patches that come before it, where they are in the file as well."""
+    edits: tuple[Edit, ...]
+
+
+class Tree(NamedTuple):
+    """What edits may ask about the files around theirs."""
+
+    package: str
+    """The dotted package that the file's module lives in; empty where there is none."""
+    module: Callable[[str], tuple[str, bytes] | None]
+    other: Callable[[str, str], Text]
+    """Of a patch's name and a file's path: that file as it is before that patch."""
+
+
+def order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The layers as they are folded: each behind those that it names in ``after``, else by name.
+
+    The same for every order of application. Raises Conflict for patches that name each other.
+    """
+    left = sorted(layers)
+    found: list[Layer] = []
+    while left:
+        names = {layer.name for layer in left}
+        ready = next((layer for layer in left if not names.intersection(layer.after)), None)
+        if ready is None:
+            raise Conflict(
+                "expected an order, found patches that each come after the other: %s" % ", ".join(sorted(names))
+            )
+        left.remove(ready)
+        found.append(ready)
+    return tuple(found)
+
+
+def fold(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> Text:
+    """The file with all layers over ``base``. Raises Conflict and Unsupported, as the edits do."""
+    ordered = order(layers)
+    text = base
+    for number, layer in enumerate(ordered):
+        try:
+            text = _over(text, layer, tree)
+        except (Conflict, Unsupported) as error:
+            raise _claimed(file, base, ordered[:number], layer, tree) or error from None
+    if text != base:
+        try:
+            _edits.check(file, base, text)
+        except Conflict as error:
+            raise _claimed(file, base, ordered[:-1], ordered[-1], tree) or error from None
+    return text
+
+
+def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:
+    """A candidate for what ``text`` was before ``layer``, for evidence to confirm; None where there cannot be one."""
+    found: Text | None = text
+    for number, edit in reversed(list(enumerate(layer.edits))):
+        found = edit.undo(found, _target(layer, number, tree)) if found is not None else None
+    return found
+
+
+def _over(text: Text, layer: Layer, tree: Tree) -> Text:
+    for number, edit in enumerate(layer.edits):
+        text = edit.do(text, _target(layer, number, tree))
+    for edit in layer.edits if len(layer.edits) > 1 else ():
+        if isinstance(edit, Reexport) and text.data is not None:  # (another edit may have taken a name away)
+            edit.prove(text.data, tree.package)
+    return text
+
+
+def _target(layer: Layer, number: int, tree: Tree) -> Target:
+    owner = layer.name if number == 0 else "%s/%d" % (layer.name, number + 1)
+    return Target(tree.package, owner, layer.revision, tree.module, partial(tree.other, layer.name))
+
+
+def _claimed(file: str, base: Text, below: Sequence[Layer], layer: Layer, tree: Tree) -> Conflict | None:
+    """The conflict of a layer with those below it, where it would do without them; None where it is its own."""
+    try:
+        _edits.check(file, base, _over(base, layer, tree))
+    except (Conflict, Unsupported):
+        return None
+    names = [each.name for each in below]
+    for each in below:
+        try:
+            _edits.check(file, base, _over(_over(base, each, tree), layer, tree))
+        except (Conflict, Unsupported):
+            names = [each.name]
+            break
+    if not names:
+        return None
+    return Conflict(
+        "patches %s and %s claim the same text of %s: take one of them out first" % (layer.name, ", ".join(names), file)
+    )

@@ -1,0 +1,381 @@
+# Git's index: what real repositories say of a file, and that nothing that is wrong with one is taken for a proof.
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lab import sandbox, snapshot
+from lab.sandbox import USER, needs_root
+from module_utils import _git
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORIGINAL, PATCHED = b"LIMIT = 10\n", b"LIMIT = 20\n"
+VERSIONS = ("2", "3", "4")
+
+
+def git(where: Path, *arguments: str) -> str:
+    """Run git without anybody's settings and return what it prints."""
+    environment = {
+        **os.environ,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "HOME": str(where),
+        **{f"GIT_{who}_{what}": f"{what}@example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+    done = subprocess.run(["git", *arguments], cwd=where, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def repository(top: Path, *options: str) -> Path:
+    """Make a repository with one commit: a package of 30 modules, of which ``acme/api.py`` is looked at."""
+    top.mkdir(parents=True)
+    git(top, "init", "-q", "-b", "main", *options)
+    (top / "acme" / "inner").mkdir(parents=True)
+    for number in range(30):
+        (top / "acme" / "inner" / f"module_{number:02}.py").write_text(f"NUMBER = {number}\n")
+    (top / "acme" / "api.py").write_bytes(ORIGINAL)
+    (top / ".gitignore").write_text("build/\n")
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "first")
+    return top / "acme" / "api.py"
+
+
+def known(path: Path) -> bool:
+    """Whether the index vouches for the bytes that are there."""
+    oid = _git.indexed(str(path))
+    return oid is not None and _git.matches(path.read_bytes(), oid)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Path:
+    return repository(tmp_path / "checkout")
+
+
+# --- what git says
+
+
+def test_the_object_id_is_gits_own_for_each_file(api: Path) -> None:
+    top = api.parents[1]
+    (top / "acme" / ("long_" + "x" * 200)).mkdir()
+    deep = top / "acme" / ("long_" + "x" * 200) / ("y" * 200) / ("z" * 200)
+    deep.mkdir(parents=True)
+    for name in ("a b.py", "é.py", ".hidden", "api.py.orig", "api"):
+        (deep / name).write_text(name)
+        (top / name).write_text(name)
+    git(top, "add", "-A", "-f")
+    for version in VERSIONS:
+        git(top, "update-index", "--index-version", version)
+        for line in git(top, "-c", "core.quotePath=false", "ls-files", "-s").splitlines():
+            entry, name = line.split("\t")
+            assert _git.indexed(str(top / name)) == entry.split()[1], (version, name)
+            assert known(top / name)
+        for name in ("acme", "acme/none.py", "aaa", "zzz", "acme/api.pyc"):
+            assert _git.indexed(str(top / name)) is None
+
+
+def test_a_repository_with_sha256(tmp_path: Path) -> None:
+    try:
+        api = repository(tmp_path / "checkout", "--object-format=sha256")
+    except AssertionError as error:
+        pytest.skip(f"this git knows no SHA-256: {error}")
+    for version in VERSIONS:
+        git(api.parents[1], "update-index", "--index-version", version)
+        assert _git.indexed(str(api)) == git(api.parents[1], "hash-object", str(api))
+        assert known(api)
+    api.write_bytes(PATCHED)
+    assert not known(api)
+
+
+def test_bytes_that_git_has_not_are_not_vouched_for_until_they_are_added(api: Path) -> None:
+    api.write_bytes(PATCHED)
+    assert not known(api)
+    git(api.parents[1], "add", str(api))
+    assert known(api)
+    api.write_bytes(ORIGINAL)
+    assert not known(api)
+
+
+def test_the_patched_file_committed(api: Path) -> None:
+    api.write_bytes(PATCHED)
+    git(api.parents[1], "commit", "-q", "-a", "-m", "patched")
+    assert known(api)
+
+
+def test_clean_and_stash(api: Path) -> None:
+    top = api.parents[1]
+    new = api.with_name("new.py")
+    for command in (["stash", "-a", "-q"], ["checkout", "-q", "--", "."], ["clean", "-xdfq"]):
+        api.write_bytes(PATCHED)
+        new.write_bytes(PATCHED)
+        assert not known(api)
+        assert _git.indexed(str(new)) is None
+        git(top, *command)
+        assert known(api) == (command[0] != "clean")
+        assert new.exists() == (command[0] == "checkout")
+
+
+def test_another_branch_has_another_file(api: Path) -> None:
+    top = api.parents[1]
+    git(top, "checkout", "-q", "-b", "other")
+    api.write_bytes(PATCHED)
+    git(top, "commit", "-q", "-a", "-m", "patched")
+    git(top, "checkout", "-q", "main")
+    assert (known(api), api.read_bytes()) == (True, ORIGINAL)
+    git(top, "checkout", "-q", "other")
+    assert (known(api), api.read_bytes()) == (True, PATCHED)
+    git(top, "rm", "-q", str(api))
+    assert _git.indexed(str(api)) is None
+
+
+def test_upstream_merges_the_same_bytes(api: Path) -> None:
+    top = api.parents[1]
+    git(top, "checkout", "-q", "-b", "upstream")
+    api.write_bytes(PATCHED)
+    git(top, "commit", "-q", "-a", "-m", "upstream's own")
+    git(top, "checkout", "-q", "main")
+    git(top, "merge", "-q", "upstream")
+    assert (known(api), api.read_bytes()) == (True, PATCHED)
+
+
+def test_a_merge_that_is_not_done_yet_vouches_for_nothing(api: Path) -> None:
+    top = api.parents[1]
+    for branch, text in (("other", PATCHED), ("main", b"LIMIT = 30\n")):
+        git(top, "checkout", "-q", *(["-b"] if branch == "other" else []), branch)
+        api.write_bytes(text)
+        git(top, "commit", "-q", "-a", "-m", branch)
+    with pytest.raises(AssertionError):
+        git(top, "merge", "-q", "other")
+    for version in VERSIONS:
+        git(top, "update-index", "--index-version", version)
+        assert _git.indexed(str(api)) is None
+        assert known(api.parent / "inner" / "module_29.py")
+
+
+def test_a_worktree_and_a_submodule_have_an_index_of_their_own(api: Path, tmp_path: Path) -> None:
+    top = api.parents[1]
+    git(top, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    side = tmp_path / "side" / "acme" / "api.py"
+    side.write_bytes(PATCHED)
+    git(tmp_path / "side", "add", "-A")
+    assert known(side)
+    assert known(api)
+    api.write_bytes(PATCHED)
+    assert not known(api)
+    other = repository(tmp_path / "outer")
+    git(other.parents[1], "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(top), "vendored")
+    within = other.parents[1] / "vendored" / "acme" / "api.py"
+    assert known(within)
+    within.write_bytes(PATCHED)
+    assert not known(within)
+    assert _git.indexed(str(other.parents[1] / "vendored")) is None, "the submodule itself is no file"
+
+
+def test_a_sha256_worktree_takes_the_repositorys_configuration(tmp_path: Path) -> None:
+    try:
+        api = repository(tmp_path / "checkout", "--object-format=sha256")
+    except AssertionError as error:
+        pytest.skip(f"this git knows no SHA-256: {error}")
+    git(api.parents[1], "worktree", "add", "-q", str(tmp_path / "side"))
+    assert known(tmp_path / "side" / "acme" / "api.py")
+
+
+def test_line_ends_that_a_checkout_has_changed(api: Path) -> None:
+    top = api.parents[1]
+    git(top, "config", "core.autocrlf", "true")
+    api.unlink()
+    git(top, "checkout", "--", str(api))
+    assert api.read_bytes() == ORIGINAL.replace(b"\n", b"\r\n")
+    assert known(api)
+    api.write_bytes(PATCHED.replace(b"\n", b"\r\n"))
+    assert not known(api)
+
+
+def test_a_file_that_was_committed_with_cr_lf(api: Path) -> None:
+    api.write_bytes(ORIGINAL.replace(b"\n", b"\r\n"))
+    git(api.parents[1], "add", str(api))
+    assert known(api)
+
+
+def test_links_are_followed_to_the_file_that_git_knows(api: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "acme").symlink_to(api.parent)
+    (tmp_path / "site" / "api.py").symlink_to(api)
+    assert known(tmp_path / "site" / "acme" / "api.py")
+    assert known(tmp_path / "site" / "api.py")
+    link = api.with_name("link.py")
+    link.symlink_to("gone.py")
+    git(api.parents[1], "add", str(link))
+    assert _git.indexed(str(link)) is None, "the object is the link's own text"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["update-index", "--assume-unchanged"],
+        ["update-index", "--skip-worktree"],
+        ["update-index", "--split-index"],
+        ["update-index", "--chmod=+x"],
+    ],
+)
+def test_entries_with_flags_are_read(api: Path, command: list[str]) -> None:
+    split = command[-1] == "--split-index"
+    git(api.parents[1], *command, *([] if split else [str(api)]))
+    api.with_name("last.py").write_bytes(ORIGINAL)
+    git(api.parents[1], "add", str(api.with_name("last.py")))
+    assert known(api) == (not split), "what a split index shares is not looked for"
+    assert known(api.with_name("last.py"))
+
+
+def test_an_entry_without_content_is_no_proof(api: Path) -> None:
+    empty = api.with_name("zero.py")
+    empty.touch()
+    git(api.parents[1], "add", "--intent-to-add", str(empty))
+    assert _git.indexed(str(empty)) is None
+    assert known(api)
+    git(api.parents[1], "add", str(empty))
+    assert known(empty)
+
+
+def test_an_index_without_a_checksum(api: Path) -> None:
+    index = api.parents[1] / ".git" / "index"
+    index.write_bytes(index.read_bytes()[:-20] + bytes(20))  # as git writes it with index.skipHash, from 2.40 on
+    git(api.parents[1], "-c", "index.skipHash=true", "status")
+    assert known(api)
+
+
+def test_neither_is_git_started_nor_anything_written(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_more: object) -> None:
+        raise AssertionError("a process was started")
+
+    before = snapshot.take(api.parents[1])
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    assert known(api)
+    assert snapshot.take(api.parents[1]) == before
+
+
+# --- what is no proof
+
+
+def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda top: (top / ".git" / "index").write_bytes(change((top / ".git" / "index").read_bytes()))
+
+
+def replaced(make: Callable[[Path], object], *names: str) -> Callable[[Path], object]:
+    def change(top: Path) -> None:
+        path = top.joinpath(*names)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        make(path)
+
+    return change
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no repository": lambda top: shutil.rmtree(top / ".git"),
+    "no index": lambda top: (top / ".git" / "index").unlink(),
+    "empty": damage(lambda _text: b""),
+    "cut": damage(lambda text: text[: len(text) // 2]),
+    "one bit": damage(lambda text: text[:100] + bytes([text[100] ^ 1]) + text[101:]),
+    "no checksum and cut": damage(lambda text: text[:120] + bytes(20)),
+    "another version": damage(lambda text: text[:7] + b"\x09" + text[8:-20] + bytes(20)),
+    "more entries than there are": damage(lambda text: text[:8] + b"\xff" * 4 + text[12:100] + bytes(20)),
+    "another hash": lambda top: git(top, "config", "extensions.objectFormat", "blake3"),
+    "the other hash": lambda top: git(top, "config", "extensions.objectFormat", "sha256"),
+    "a pipe": replaced(os.mkfifo, ".git", "index"),
+    "a directory": replaced(Path.mkdir, ".git", "index"),
+    "a link to nothing": replaced(lambda path: path.symlink_to("gone"), ".git", "index"),
+    "a file that leads nowhere": replaced(lambda path: path.write_text("gitdir: /nonexistent\n"), ".git"),
+    "a file that leads to itself": replaced(lambda path: path.write_text("gitdir: .git\n"), ".git"),
+    "a file that says something else": replaced(lambda path: path.write_text("hello\n"), ".git"),
+    "a NUL in a path": replaced(lambda path: path.write_bytes(b"gitdir: a\0b\n"), ".git"),
+    "a pipe instead of .git": replaced(os.mkfifo, ".git"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_damaged_or_odd_is_no_proof_and_no_error(api: Path, name: str) -> None:
+    assert known(api)
+    DAMAGES[name](api.parents[1])
+    assert _git.indexed(str(api)) is None
+
+
+@settings(max_examples=300)
+@given(data=st.data(), version=st.sampled_from(VERSIONS))
+def test_no_index_that_was_changed_anywhere_is_taken_for_another_proof(
+    data: st.DataObject, version: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without a checksum to catch it: what comes out is None or an object id, in time."""
+    cache = tmp_path_factory.getbasetemp() / f"index-{version}"
+    if not cache.exists():
+        api = repository(cache)
+        git(cache, "update-index", "--index-version", version)
+    api = cache / "acme" / "api.py"
+    index = cache / ".git" / "index"
+    kept = cache / "kept"
+    if not kept.exists():
+        shutil.copy(index, kept)
+    text = bytearray(kept.read_bytes())
+    for _time in range(data.draw(st.integers(1, 4))):
+        text[data.draw(st.integers(0, len(text) - 21))] = data.draw(st.integers(0, 255))
+    index.write_bytes(bytes(text[:-20]) + bytes(20))
+    oid = _git.indexed(str(api))
+    assert oid is None or len(oid) == 40
+
+
+def test_what_is_too_large_is_not_read(api: Path) -> None:
+    with (api.parents[1] / ".git" / "index").open("r+b") as index:
+        index.truncate(65 << 20)
+    assert _git.indexed(str(api)) is None
+
+
+@needs_root
+def test_a_repository_of_somebody_else_is_no_proof(api: Path) -> None:
+    """As in /tmp, where anybody may make a .git above another user's tree."""
+    top = api.parents[1]
+    os.chown(top / ".git", USER, USER)
+    assert _git.indexed(str(api)) is None
+    os.chown(api.parent, USER, USER)
+    assert known(api)
+    os.chown(top / ".git", 0, 0)
+    assert known(api), "root may vouch for everybody's"
+
+
+@needs_root
+def test_a_repository_that_this_user_may_not_read_is_no_proof(api: Path) -> None:
+    top = api.parents[1]
+    for path in api.parents[:4]:
+        path.chmod(0o755)
+    (top / ".git").chmod(0o700)
+    assert known(api)
+    assert sandbox.child(lambda: _git.indexed(str(api)), user=USER) is None
+
+
+@needs_root
+def test_root_follows_no_users_link_to_another_index(api: Path, tmp_path: Path) -> None:
+    other = repository(tmp_path / "other")
+    index = api.parents[1] / ".git" / "index"
+    index.unlink()
+    index.symlink_to(other.parents[1] / ".git" / "index")
+    assert known(api), "its own link"
+    os.chown(index, USER, USER, follow_symlinks=False)
+    assert _git.indexed(str(api)) is None
+
+
+@given(st.binary(max_size=200), st.sampled_from(["sha1", "sha256"]))
+def test_a_file_matches_the_object_that_it_is_and_no_other(data: bytes, algorithm: str) -> None:
+    oid = hashlib.new(algorithm, b"blob %d\0" % len(data) + data).hexdigest()
+    assert _git.matches(data, oid)
+    assert not _git.matches(data + b"x", oid)
+    if b"\r" not in data:
+        assert _git.matches(data.replace(b"\n", b"\r\n"), oid)

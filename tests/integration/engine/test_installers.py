@@ -1,0 +1,312 @@
+# pip, uv and git over a patched tree: what they did is seen, and nothing counts as applied that is not.
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import engine, environments, packages, snapshot, wheels
+from lab.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UV = str(Path(sys.executable).parent / "uv")
+OLD, NEW = "3.10", "3.11"
+EXTRA = "# One module more.\n"
+PATCH = {
+    "name": "idna_error",
+    "package": "idna",
+    "versions": "*",
+    "file": "core.py",
+    "reason": "A test.",
+    "upstream": "none",
+    "retire": "Never.",
+    "edits": [
+        {
+            "replace": {
+                "before": "class IDNAError(UnicodeError):\n",
+                "after": "class IDNAError(UnicodeError):  # ours\n",
+            }
+        },
+        {"write": {"content": EXTRA, "replaces": "absent"}, "file": "extra/more.py"},
+    ],
+}
+
+
+def install(how: str, python: Path, version: str, *more: str) -> None:
+    """Install a real wheel with pip, or with uv in one of its link modes."""
+    if how == "pip":
+        (installer, options) = (["pip", "--python", str(python)], ["--no-index", "--no-deps", "--quiet"])
+        command = [sys.executable, "-m", *installer, "install", *options, *more]
+    else:
+        command = [UV, "pip", "install", "--python", str(python), "--no-index", "--no-deps", "--quiet"]
+        command += ["--link-mode", how, *("--reinstall" if each == "--force-reinstall" else each for each in more)]
+    run(*command, str(wheels.wheel("idna", version)))
+
+
+def uninstall(how: str, python: Path) -> None:
+    if how == "pip":
+        run(sys.executable, "-m", "pip", "--python", str(python), "uninstall", "--quiet", "--yes", "idna")
+    else:
+        run(UV, "pip", "uninstall", "--python", str(python), "--quiet", "idna")
+
+
+def ask(python: Path, state: str = "present", **more: Any) -> tuple[str, str]:
+    """Return state and action of the patch."""
+    result = engine.ask("patch", python, definitions=[PATCH], state=state, **more)
+    (patch,) = result["patches"]
+    assert result["changed"] == (patch["action"] not in ("none", "skip")), result
+    return patch["state"], patch["action"]
+
+
+def files(site: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(site).as_posix(): path.read_bytes()
+        for path in (site / "idna").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+HOWS = ["pip", "hardlink", "symlink", "copy"]
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the_patch(
+    venv: Callable[..., Path], how: str
+) -> None:
+    environment = venv()
+    python, site = environments.python_of(environment), environments.site_packages(environment)
+    install(how, python, OLD)
+    stock = files(site)
+    cached = wheels.unpacked("idna", OLD)
+    before = snapshot.take(cached)
+    assert ask(python) == ("pending", "apply")
+    assert ask(python) == ("applied", "none")
+    # The same version once more: the edited file is the wheel's again, the added one stays, as pip knows nothing of it.
+    install(how, python, OLD, "--force-reinstall")
+    assert files(site) == {**stock, "idna/extra/more.py": EXTRA.encode()}
+    assert ask(python) == ("outdated", "migrate")
+    assert ask(python) == ("applied", "none")
+    # Another version: its files are its own.
+    install(how, python, NEW, "--force-reinstall")
+    newer = {name: text for name, text in files(site).items() if name != "idna/extra/more.py"}
+    assert b"# ours" not in newer["idna/core.py"]
+    state = ask(python)[0]
+    assert state in ("pending", "outdated", "conflict"), state
+    if state == "conflict":  # (the added file is of the other version: state absent removes what is left of it)
+        assert ask(python, "absent")[1] == "revert"
+        ask(python)
+    assert ask(python) == ("applied", "none")
+    assert ask(python, "absent") == ("applied", "revert")
+    assert files(site) == newer
+    install(how, python, OLD, "--force-reinstall")
+    assert ask(python) == ("pending", "apply")
+    # Uninstalled: what we added is a leftover, and no package.
+    uninstall(how, python)
+    assert ask(python, missing="skip") == ("missing", "skip")
+    assert ask(python, "absent") == ("missing", "revert")
+    assert not (site / "idna" / "extra").exists()
+    assert ask(python, "absent") == ("missing", "none")
+    assert snapshot.take(cached) == before
+
+
+def test_two_dist_infos_that_an_upgrade_of_a_target_left_are_no_evidence_for_the_wrong_one(tmp_path: Path) -> None:
+    for version in (OLD, NEW):
+        options = ["--no-index", "--no-deps", "--quiet", "--upgrade", "--target", str(tmp_path)]
+        run(sys.executable, "-m", "pip", "install", *options, str(wheels.wheel("idna", version)))
+    stock = files(tmp_path)
+    result = engine.ask("patch", path=tmp_path, definitions=[PATCH])
+    assert result["patches"][0]["version"] == NEW, result["msg"]
+    engine.ask("patch", path=tmp_path, definitions=[PATCH], state="absent")
+    assert files(tmp_path) == stock
+
+
+# --- git
+
+
+def git(where: Path, *arguments: str) -> str:
+    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no", "init.defaultBranch=main")
+    return run("git", "-C", str(where), *(word for each in settings for word in ("-c", each)), *arguments)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a git checkout of the package's sources."""
+    where = tmp_path / "checkout"
+    shutil.copytree(wheels.unpacked("idna", OLD) / "idna", where / "idna")
+    git(where, "init", "--quiet")
+    git(where, "add", ".")
+    git(where, "commit", "--quiet", "--message", "As released")
+    return where
+
+
+def at(path: Path, state: str = "present", **more: Any) -> tuple[str, str]:
+    (patch,) = engine.ask("patch", path=path, definitions=[PATCH], state=state, **more)["patches"]
+    return patch["state"], patch["action"]
+
+
+def test_a_store_is_no_part_of_a_checkout(checkout: Path) -> None:
+    assert at(checkout) == ("pending", "apply")
+    assert git(checkout, "status", "--porcelain").splitlines() == [" M idna/core.py", "?? idna/extra/"]
+
+
+@pytest.mark.parametrize("command", [["clean", "-xdfq"], ["stash", "--all", "--quiet"], ["checkout", "--quiet", "."]])
+def test_what_git_takes_away_is_never_taken_for_applied(checkout: Path, command: list[str]) -> None:
+    stock = files(checkout)
+    at(checkout)
+    git(checkout, *command)
+    state, action = at(checkout, check_mode=True)
+    there = files(checkout)
+    whole = b"# ours" in there["idna/core.py"] and "idna/extra/more.py" in there
+    assert (state == "applied") == whole, (state, action)
+    at(checkout)
+    assert b"# ours" in files(checkout)["idna/core.py"]
+    assert at(checkout) == ("applied", "none")
+    at(checkout, "absent")
+    assert files(checkout) == stock
+
+
+def test_a_patch_that_was_committed_is_upstreams_and_no_line_of_it_is_ever_removed(checkout: Path) -> None:
+    at(checkout)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "Take the patch over")
+    committed = files(checkout)
+    for state in ("present", "absent"):
+        assert at(checkout, state) == ("native", "none")
+        assert files(checkout) == committed
+
+
+def test_another_branch_and_a_worktree_have_their_own_state(checkout: Path, tmp_path: Path) -> None:
+    git(checkout, "branch", "other")
+    git(checkout, "branch", "third")
+    at(checkout)
+    git(checkout, "worktree", "add", "--quiet", str(tmp_path / "tree"), "other")
+    assert at(tmp_path / "tree", check_mode=True) == ("pending", "apply")
+    git(checkout, "stash", "--quiet", "--include-untracked")
+    git(checkout, "checkout", "--quiet", "third")
+    assert at(checkout, check_mode=True)[0] != "applied"
+
+
+def test_no_git_process_is_started(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "git"
+    packages.write(tmp_path, {"bin/git": f"#!/bin/sh\ntouch {tmp_path}/started\n"})
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    subprocess.run(["git"], check=True)
+    (tmp_path / "started").unlink()
+    assert at(checkout) == ("pending", "apply")
+    assert at(checkout, "absent") == ("applied", "revert")
+    assert not (tmp_path / "started").exists()
+
+
+# --- stores that were copied, lost or damaged
+
+
+def acme(site: Path, version: str = "2.3.0", *, record: bool = True) -> Path:
+    files = {"acme/__init__.py": "", "acme/api.py": "LIMIT = 10\nx = 1\n"}
+    info = packages.install(site, "acme", version, files)
+    if not record:
+        (info / "RECORD").unlink()
+    return site / "acme" / "api.py"
+
+
+LIMIT = {
+    **PATCH,
+    "name": "acme_limit",
+    "package": "acme",
+    "file": "api.py",
+    "edits": [{"replace": {"before": "LIMIT = 10", "after": "LIMIT = 20"}}],
+}
+
+
+def of(site: Path, state: str = "present") -> tuple[str, str]:
+    (patch,) = engine.ask("patch", path=site, definitions=[LIMIT], state=state)["patches"]
+    return patch["state"], patch["action"]
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_a_copy_of_all_of_site_packages_has_its_store(tmp_path: Path, *, record: bool) -> None:
+    acme(tmp_path / "one", record=record)
+    of(tmp_path / "one")
+    run("cp", "-r", *map(str, sorted((tmp_path / "one").glob("*"))), str(_made(tmp_path / "two")))
+    assert of(tmp_path / "two") == ("applied", "none")
+    assert of(tmp_path / "two", "absent") == ("applied", "revert")
+    assert (tmp_path / "two" / "acme" / "api.py").read_text() == "LIMIT = 10\nx = 1\n"
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_a_copy_of_the_package_alone_is_adopted_by_record_or_is_the_original(tmp_path: Path, *, record: bool) -> None:
+    acme(tmp_path / "one", record=record)
+    of(tmp_path / "one")
+    shutil.rmtree(tmp_path / "one" / "primus-patches")
+    expected = ("applied", "revert") if record else ("conflict", "none")
+    assert of(tmp_path / "one", "absent") == expected
+    assert of(tmp_path / "one")[0] == ("pending" if record else "conflict")
+
+
+def test_the_store_of_another_environment_says_nothing_about_this_one(tmp_path: Path) -> None:
+    acme(tmp_path / "one")
+    other = acme(tmp_path / "two", "2.4.0")
+    of(tmp_path / "one")
+    shutil.copytree(tmp_path / "one" / "primus-patches", tmp_path / "two" / "primus-patches")
+    assert of(tmp_path / "two") == ("pending", "apply")
+    assert of(tmp_path / "two", "absent") == ("applied", "revert")
+    assert other.read_text() == "LIMIT = 10\nx = 1\n"
+
+
+def test_a_file_that_is_deleted_reinstalled_and_deleted_again(tmp_path: Path) -> None:
+    gone = {**LIMIT, "edits": [{"delete": {}}]}
+    file = acme(tmp_path)
+
+    def step(state: str) -> tuple[str, str]:
+        (patch,) = engine.ask("patch", path=tmp_path, definitions=[gone], state=state)["patches"]
+        return patch["state"], patch["action"]
+
+    assert step("present") == ("pending", "apply")
+    assert not file.exists()
+    acme(tmp_path)
+    assert step("present") == ("pending", "apply")
+    assert not file.exists()
+    assert step("present") == ("applied", "none")
+    assert step("absent") == ("applied", "revert")
+    assert file.read_text() == "LIMIT = 10\nx = 1\n"
+
+
+def test_two_emptied_init_files_are_two_files(tmp_path: Path) -> None:
+    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "x = 1\n", "acme/sub/__init__.py": "x = 1\n"})
+    edits = [{"write": {"content": ""}, "file": file} for file in ("__init__.py", "sub/__init__.py")]
+    patch = {**LIMIT, "edits": edits}
+    for state, action in (("present", "apply"), ("present", "none"), ("absent", "revert")):
+        (found,) = engine.ask("patch", path=tmp_path, definitions=[patch], state=state)["patches"]
+        assert found["action"] == action, found
+    assert (tmp_path / "acme" / "sub" / "__init__.py").read_text() == "x = 1\n"
+
+
+def test_names_as_long_as_a_file_system_has_them(tmp_path: Path) -> None:
+    name = "n" * 240 + ".py"
+    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", f"acme/{name}": "LIMIT = 10\n"})
+    patch = {**LIMIT, "file": name}
+    (found,) = engine.ask("patch", path=tmp_path, definitions=[patch])["patches"]
+    assert found["state"] in ("pending", "conflict")
+    if found["action"] == "apply":
+        engine.ask("patch", path=tmp_path, definitions=[patch], state="absent")
+    assert (tmp_path / "acme" / name).read_text() == "LIMIT = 10\n"
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+def test_facts_are_readable_json_that_names_the_patch(tmp_path: Path) -> None:
+    acme(tmp_path)
+    of(tmp_path)
+    (fact,) = (tmp_path / "primus-patches" / "facts").iterdir()
+    told = json.loads(fact.read_text())
+    assert (told["schema"], told["path"], told["proven"], told["proof"]) == (1, "acme/api.py", "pristine", "none")
+    assert [patch["name"] for patch in told["patches"]] == ["acme_limit"]
