@@ -168,10 +168,15 @@ class Site:
         layers = self.layers(look)
         return self.fold(look, self._with(patch, look, layers)) == self.fold(look, layers)
 
-    def try_fold(self, patch: Patch, looks: Iterable[Look]) -> None:
+    def try_fold(self, patch: Patch, looks: Sequence[Look]) -> None:
         """Raise Conflict or Unsupported where a patch cannot be made in one of its files."""
         for look in looks:
-            self.fold(look, self._with(patch, look, self.layers(look)))
+            try:
+                self.fold(look, self._with(patch, look, self.layers(look)))
+            except (Conflict, Unsupported) as error:
+                if len(looks) == 1 or look.place.path in str(error):
+                    raise
+                raise type(error)("%s: %s" % (look.place.path, error)) from None
 
     def unmarked(self, patch: Patch, look: Look) -> str:
         """What is to be said of the block that the first stand-alone script wrote; nothing where there is none."""

@@ -315,3 +315,14 @@ def test_the_bytes_depend_on_which_patches_are_there_alone_and_the_original_come
     run(sites[0], *MOVES, present=False)
     assert file.read_text() == "".join(LINES)
     assert sorted(path.name for path in file.parent.iterdir()) == ["__init__.py", "api.py"]
+
+
+def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: Path) -> None:
+    file = install(tmp_path, "LIMIT = 10\n")
+    other = file.with_name("other.py")
+    other.write_text("x = 1\n")
+    (result,) = run(
+        tmp_path, several(replace("LIMIT = 10", "LIMIT = 20"), {**replace("y = 1", "y = 2"), "file": "other.py"})
+    )
+    assert result["state"] == "conflict"
+    assert f"{other}: expected one occurrence of 'y = 1', found 0" in result["message"]
