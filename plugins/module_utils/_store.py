@@ -308,6 +308,10 @@ def parse(text: bytes) -> Fact:
 
 def is_below(path: str) -> bool:
     """Whether a path counts from the root as RECORD's do, and leads no further up than to an environment's prefix."""
+    try:
+        path.encode("utf-8", "surrogateescape")
+    except UnicodeError:  # (half of a surrogate pair: no file has such a name)
+        return False
     parts = path.split("/")
     up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
     rest = parts[up:]
