@@ -135,8 +135,9 @@ class _Step:
         """The hidden name of a file that goes, until all is done."""
 
     def overtaken(self) -> bool:
-        """Whether somebody else has changed the file since it was planned for."""
-        return self.spot.now() not in (None, self.spot.change.before)
+        """Whether somebody else has changed the file since it was planned for, or removed its directory."""
+        removed = os.fstat(self.spot.directory.descriptor).st_nlink == 0
+        return removed or self.spot.now() not in (None, self.spot.change.before)
 
 
 class _Work:
@@ -252,7 +253,7 @@ class _Work:
         if step.away is not None and spot.directory.stat(step.away) is not None:
             if not _temporary.add(spot.directory, step.away, spot.name):
                 return "another file is there now; what was there is %s" % spot.directory.join(step.away)
-        elif step.temporary is not None and self._is_switched(step):
+        elif step.temporary is not None and self._is_switched(step) and not spot.unchanged():
             if spot.now() != spot.change.after:
                 return "changed by somebody else meanwhile"
             if spot.comes():

@@ -73,7 +73,9 @@ def _writable(directory: Directory, what: str) -> None:
 
 def _owned(spot: Spot) -> None:
     """Raise CommitError where owner and group of a file could not be kept by a user who may not give files away."""
-    link, parent = spot.entry(), os.fstat(spot.directory.descriptor)
+    link, parent = spot.directory.stat(spot.name), os.fstat(spot.directory.descriptor)
+    if spot.missing or link is None:
+        return  # (it has gone since it was planned for: that is not for us to judge)
     me = os.geteuid()
     groups = {os.getegid(), *os.getgroups()}
     if parent.st_mode & stat.S_ISGID:  # (new files get its group by themselves)

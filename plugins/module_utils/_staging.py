@@ -89,7 +89,10 @@ class Spot(NamedTuple):
 
 
 def open_spot(change: Change, trust: Trust, stack: ExitStack) -> Spot:
-    """Hold the directories of a file open until the stack ends. Raises CommitError where they cannot be reached."""
+    """Hold the directories of a file open until the stack ends. Raises CommitError where they cannot be reached.
+
+    One that is not there is no error: it is made, or the file is not the one that was planned for.
+    """
     path = change.place.path
     where, name = os.path.split(path)
     missing: list[str] = []
@@ -99,7 +102,7 @@ def open_spot(change: Change, trust: Trust, stack: ExitStack) -> Spot:
                 directory = stack.enter_context(_files.open_directory(where, trust.guard()))
                 break
             except FileNotFoundError:
-                if change.before.data is not None or change.after.data is None or where == "/":
+                if where == "/":
                     raise
                 where, last = os.path.split(where)
                 missing.insert(0, last)

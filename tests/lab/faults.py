@@ -133,10 +133,11 @@ def cases(top: Path) -> Iterator[Case]:
             for directory in (tree / "thing", tree / "thing" / "__pycache__"):
                 for file in CHANGED:
                     (directory / f".{file}.{_temporary.HOST}.0123abcd{_files.SUFFIX}").write_text("left")
-        yield Case(name, tree, request, _texts(tree, files), _texts(done, files))
+        yield Case(name, tree, request, texts(tree, files), texts(done, files))
 
 
-def _texts(tree: Path, files: Iterable[str]) -> dict[str, bytes | None]:
+def texts(tree: Path, files: Iterable[str]) -> dict[str, bytes | None]:
+    """Return what is in files of the package, by name; None where there is none."""
     return {name: _bytes(tree / "thing" / name) for name in files}
 
 
@@ -249,10 +250,10 @@ def inject(case: Case, fault: Fault, work: Path) -> dict[str, str]:
 
 
 def _after_fault(case: Case, fault: Fault, ending: syscalls.Ending, work: Path) -> Iterator[tuple[str, str]]:
-    found = _texts(work, case.old)
+    found = texts(work, case.old)
     yield from _torn(case, work, found)
     yield from _stale(case, work)
-    yield from _lost(work)
+    yield from lost(work, FILES)
     if ending.killed:
         return
     result = ending.value or {"failed": True, "msg": ending.error}
@@ -285,11 +286,11 @@ def _torn(case: Case, work: Path, found: Mapping[str, bytes | None]) -> Iterator
         yield "torn", "the file in the cache, behind the link, was changed"
 
 
-def _lost(work: Path) -> Iterator[tuple[str, str]]:
+def lost(work: Path, installed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Files that are not as they were installed, and of which no fact says what that was, or no original is kept."""
     for name in (*CHANGED, COMES, GOES):
         here = _store.sha(_bytes(work / "thing" / name))
-        original = FILES[name].encode() if name in FILES else None
+        original = installed[name].encode() if name in installed else None
         if here == _store.sha(original):
             continue
         store = Store(str(work))
@@ -302,9 +303,9 @@ def _lost(work: Path) -> Iterator[tuple[str, str]]:
 
 def _after_next(case: Case, work: Path) -> Iterator[tuple[str, str]]:
     result = _run(work, case.request)
-    if result.get("failed") or _texts(work, case.new) != case.new:
+    if result.get("failed") or texts(work, case.new) != case.new:
         yield "not converged", str(result["msg"])
-    yield from _lost(work)
+    yield from lost(work, FILES)
     yield from _stale(case, work)
     for path in work.rglob(f"*{_files.SUFFIX}"):
         yield "left", str(path.relative_to(work))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KILLED = 0.1  # of the runs
+_CHANGED = (*faults.CHANGED, faults.COMES, faults.GOES)
 # A version in the source, so that no run waits for pip's RECORD; and more lines than pip writes at once.
 _FILES = {
     **faults.FILES,
@@ -35,9 +36,9 @@ _FILES = {
 def race(top: Path, seconds: float, writers: int = 16, readers: int = 2, *, pip: bool) -> faults.Tally:
     """Let all run for so long, then judge the tree; ``pip``: it is installed anew all the while."""
     site, install = _installed(top)
-    old = {name: (site / "thing" / name).read_bytes() for name in faults.CHANGED}
+    old = faults.texts(site, _CHANGED)
     _apply(site, present=True)
-    new = {name: (site / "thing" / name).read_bytes() for name in faults.CHANGED}
+    new = faults.texts(site, _CHANGED)
     until = time.monotonic() + seconds
     tally = faults.Tally()
     with ProcessPoolExecutor(writers + readers + 1, mp_context=get_context("fork")) as pool:
@@ -76,7 +77,7 @@ def _apply(site: Path, *, present: bool) -> dict[str, Any]:
     request = {
         "operation": "patch",
         "path": str(site),
-        "definitions": faults.definitions(1),
+        "definitions": faults.definitions(1, more=True),
         "state": "present" if present else "absent",
         "timeout": 60.0,
         "by_root": os.geteuid() == 0,
@@ -169,15 +170,15 @@ def _install(command: tuple[str, ...], until: float) -> tuple[int, list[tuple[st
     return count, found
 
 
-def _at_rest(site: Path, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+def _at_rest(site: Path, old: Mapping[str, bytes | None], new: Mapping[str, bytes | None]) -> Iterator[tuple[str, str]]:
     """Judge what all of them left: first as it is, then after one more run."""
-    for name in faults.CHANGED:
-        text = (site / "thing" / name).read_bytes()
+    for name, text in faults.texts(site, _CHANGED).items():
         if text not in (old[name], new[name]):
-            yield "torn", f"{name} is neither the old nor the new one ({len(text)} bytes)"
+            yield "torn", f"{name} is neither the old nor the new one ({len(text or b'')} bytes)"
+    yield from faults.lost(site, _FILES)
     yield from [wrong for wrong in [_forked(lambda: _import(site))] if wrong]
     result = _apply(site, present=True)
-    if result.get("failed") or any((site / "thing" / name).read_bytes() != new[name] for name in faults.CHANGED):
+    if result.get("failed") or faults.texts(site, _CHANGED) != new:
         yield "not converged", str(result["msg"])
     yield from [wrong for wrong in [_forked(lambda: _import(site))] if wrong]
     for path in site.rglob(f"*{_files.SUFFIX}"):

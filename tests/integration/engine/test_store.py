@@ -724,6 +724,42 @@ def test_a_mode_that_was_changed_since_is_another_file(site: Path) -> None:
     assert _commit.commit([planned], backup=False) is None
 
 
+@pytest.mark.parametrize("user", [0, USER] if os.geteuid() == 0 else [None])
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_file_that_is_gone_since_it_was_planned_for_is_planned_for_again(
+    site: Path, what: str, user: int | None
+) -> None:
+    """As by another run that takes the same patch out."""
+    coming = new(site, "sub", "new.py")
+    commit(coming)
+    for path in (site, *site.rglob("*")):
+        os.chown(path, -1 if user is None else user, -1)
+    (site / "acme" / "sub" / "new.py").unlink()
+    if what == "directory":
+        (site / "acme" / "sub").rmdir()
+    edit = change(site / "acme" / "sub" / "new.py", Text(NEW), Text(NEW + b"# 2\n"))
+    for each in (back(coming), edit):
+        assert sandbox.child(lambda: commit(each), user=user or None) is None  # noqa: B023 (it is run at once)
+        assert leftovers(site) == []
+
+
+@pytest.mark.parametrize("step", ["stage", "switch"])
+def test_a_directory_that_another_run_removes_just_now_is_planned_for_again(
+    site: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    (site / "acme" / "sub").mkdir()
+    real = getattr(_commit._Work, step)
+
+    def late(*arguments: Any) -> Any:
+        shutil.rmtree(site / "acme" / "sub", ignore_errors=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(_commit._Work, step, late)
+    assert _commit.commit([api(site), new(site, "sub", "new.py")], backup=False) is None
+    assert (site / "acme" / "api.py").read_bytes() == BEFORE
+    assert leftovers(site) == []
+
+
 # --- all or none
 
 
