@@ -28,7 +28,7 @@ VENV = "/opt/venv/bin/python"
 VARIABLES = {"megatron_bridge_pythons": [VENV], **fleet.PROBED}
 DO, DONE, LOST = ("pending", "applied"), ("applied", "none"), ("unreachable", "none")
 # The moments at which a node is stopped (see lab/inside): before the file is replaced, and after.
-BEFORE, AFTER = ("import", "created", "written", "rename"), ("renamed", "bytecode")
+BEFORE, AFTER = ("import", "created", "written", "kept", "rename"), ("renamed", "bytecode")
 FREE = ("free1", "free2")
 COMPILE = """
 import py_compile, sys
@@ -189,7 +189,7 @@ def test_the_next_run_converges_when_controller_and_nodes_lose_power(
     those.nodes.stop(*BEFORE, *AFTER)
     those.nodes.start(*BEFORE, *AFTER)
     assert those.done() == before
-    assert set(those.leftovers()) == {"created", "written", "rename", "bytecode"}
+    assert set(those.leftovers()) == {"created", "written", "kept", "rename", "bytecode"}
     # What an import and Ansible's module leave in /tmp; beyond that, nothing.
     payload = "ansible_primus.patches.site_patch_payload"
     left = {"import": [payload, "primus-imports"], **{name: [payload] for name in (*BEFORE[1:], *AFTER)}}

@@ -10,7 +10,7 @@ from typing import Any
 
 def at(moment: str) -> None:
     """Wait while this moment is to be waited at, having said so."""
-    if os.path.exists(f"/run/pause-{moment}"):
+    if moment and os.path.exists(f"/run/pause-{moment}"):
         with open(f"/run/reached-{moment}", "w"):
             pass
     while os.path.exists(f"/run/pause-{moment}"):
@@ -18,7 +18,7 @@ def at(moment: str) -> None:
 
 
 def install() -> None:
-    """Pause around what a commit does: created, written, rename, renamed, bytecode, compiled."""
+    """Pause around what a commit does: created, written, kept (the fact), rename, renamed, bytecode, compiled."""
     make, sync, move = os.open, os.fsync, os.rename
 
     def create(path: Any, flags: int, *arguments: Any, **where: Any) -> int:
@@ -32,7 +32,8 @@ def install() -> None:
         sync(descriptor)
 
     def rename(source: Any, target: Any, **where: Any) -> None:
-        before, after = ("bytecode", "compiled") if str(target).endswith(".pyc") else ("rename", "renamed")
+        moments = {".pyc": ("bytecode", "compiled"), ".json": ("", "kept"), ".py": ("rename", "renamed")}
+        before, after = moments.get(os.path.splitext(str(target))[1], ("", ""))
         at(before)
         move(source, target, **where)
         at(after)
