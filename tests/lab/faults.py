@@ -264,7 +264,7 @@ def _after_fault(case: Case, fault: Fault, ending: syscalls.Ending, work: Path) 
         if case.request.get("backup") and copies != len(case.old):
             yield "false success", f"not every copy is there: {said}"
         return
-    if case.old != case.new and found == case.new:
+    if case.old != case.new and found == case.new and "could not be put back" not in said:
         yield "false failure", said
     elif found != case.old and "could not be put back" not in said:
         yield "false failure", f"says nothing of what is changed: {said}"
