@@ -160,9 +160,13 @@ def _outcome(patch: Mapping[str, t.Any], result: Result, failure: str) -> tuple[
 
 
 def _failure(imports: Sequence[Mapping[str, t.Any]], message: str) -> str:
-    """Return why a task failed. Imports that fail without the patch as well may have been accepted before that."""
-    own = _broken([entry for entry in imports if entry.get("blame") != "environment"])
-    return own or message or _broken(imports) or "failed"
+    """Return why a task failed. Imports that fail without the patch as well may have been accepted before that.
+
+    Then the message, which has the error of each import that was refused, is about something else.
+    """
+    broken = [entry for entry in imports if not entry.get("ok")]
+    accepted = [e for e in broken if e.get("blame") == "environment" and str(e.get("error")) not in message]
+    return (message if accepted == broken else "") or _broken(imports) or "failed"
 
 
 def _joined(*parts: str) -> str:

@@ -66,10 +66,12 @@ def test_an_import_that_fails_is_told_with_whose_failure_it_is() -> None:
     ours = {**imported(ok=False), "blame": "patch"}
     accepted = "a_patch was found pending; import megatron.bridge: fails without the patch as well: IndexError"
     assert [line[3:] for line in told(result(patch(), imports=[theirs]))] == [("apply", accepted)]
-    refused = "a_patch was found pending; the module's message"
-    assert [line[3:] for line in told(result(patch(), imports=[theirs], failed=True))] == [("failed", refused)]
+    refused = result(patch(), imports=[theirs], failed=True, msg=f"import failed: x ({theirs['error']})")
+    assert [line[3:] for line in told(refused)] == [("failed", accepted)]
+    later = "a_patch was found pending; the module's message"
+    assert [line[3:] for line in told(result(patch(), imports=[theirs], failed=True))] == [("failed", later)]
     reason = "import megatron.bridge: No module named 'x'; without the patch it can be imported"
-    found = told(result(patch(), imports=[theirs, ours], failed=True))
+    found = told(result(patch(), imports=[ours], failed=True))
     assert [line[3:] for line in found] == [("failed", "a_patch was found pending; " + reason)]
 
 
