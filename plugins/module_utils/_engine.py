@@ -193,6 +193,8 @@ class _Work:
             _sweep(plan, self.trust)
             return {}
         kept: dict[str, str] | None = _committing().commit(_with_proof(plan.changes, proof), self.backup, self.trust)
+        if kept is not None:
+            _sweep(plan, self.trust)
         return kept
 
     def _write_and_prove(self, plan: _plan.Plan) -> dict[str, str] | None:

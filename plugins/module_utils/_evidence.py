@@ -207,8 +207,9 @@ def _told(bare: Look, fact: Fact, facts: Sequence[Fact | Damaged], recorded: str
         return bare._replace(original=None, listed=fact.patches, fact=fact, problem=_other_version(fact, bare))
     listed = tuple(listed for each in reversed(chain) for listed in each.patches)
     absent = ABSENT if last.original == _store.sha(None) else None
+    whole = fact._replace(original=last.original, original_executable=last.original_executable, patches=listed)
     told = bare._replace(original=absent, listed=listed, proven=last.proven)
-    return told._replace(fact=fact._replace(original=last.original, original_executable=last.original_executable))
+    return told._replace(fact=whole)
 
 
 def _kept(fact: Fact, store: Store) -> Text | None:

@@ -90,7 +90,7 @@ def test_a_failed_task_claims_no_action() -> None:
 
 def test_a_file_that_was_to_be_given_back_is_not_what_a_task_failed_for() -> None:
     found = told(result(patch("missing", "none"), patch("conflict", "restore", "b"), imports=[], failed=True))
-    assert [(action, reason) for *_where, action, reason in found] == [
+    assert [line[-2:] for line in found] == [
         ("failed", "a_patch was found missing"),
         ("failed", "the module's message"),
     ]
