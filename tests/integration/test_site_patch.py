@@ -133,9 +133,9 @@ def test_present_and_absent_are_predicted_done_and_then_idle(playbook: Playbook,
             )
         ]
     assert packages.recorded(site / FILE) == recorded(site)
-    assert {name: entry[8] for name, entry in snapshot.take(site).items()} == {
-        name: entry[8] for name, entry in original.items()
-    }
+    # (The store stays for an hour: another host may be about to need what is in it.)
+    now = {name: entry[8] for name, entry in snapshot.take(site).items() if "primus-patches" not in str(name)}
+    assert now == {name: entry[8] for name, entry in original.items()}
 
 
 @pytest.mark.slow
@@ -201,7 +201,10 @@ def test_an_import_that_fails_keeps_the_change_from_being_written(playbook: Play
             (True, "before", None),
             (False, "before", "name"),
         ]
-        assert "nothing was written: thing.api:three (expected three in thing.api" in result["msg"]
+        assert (
+            "nothing was written: thing.api:three (fails without the patch as well: expected three in thing.api"
+            in result["msg"]
+        )
         assert snapshot.take(site) == before
     tasks = [
         patch(validate=["thing.api:one"], verify="changed", **common),
@@ -324,7 +327,7 @@ def test_what_a_user_may_not_do_fails_in_check_mode_with_the_runs_message(
     nobody = pwd.getpwnam("nobody")
     sites = {name: thing(open_path / name) for name in ("closed", "foreign", "own")}
     os.chown(sites["foreign"] / "thing", nobody.pw_uid, nobody.pw_gid)
-    for path in (sites["own"] / "thing", *(sites["own"] / "thing").iterdir()):
+    for path in (sites["own"], sites["own"] / "thing", *(sites["own"] / "thing").iterdir()):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     become = {"become": True, "become_user": "nobody", "become_method": "ansible.builtin.su"}
     plays = play(*[{**patch(definitions=[THING], path=str(site)), **become} for site in sites.values()])
