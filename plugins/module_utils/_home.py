@@ -47,6 +47,22 @@ class Home(NamedTuple):
             return _environment.place(self.package, file)
         return _environment.site_place(self.title, file, self.path)
 
+    def kept(self, relative: str) -> Place | None:
+        """Where a file is that a fact of the store names; None where the patch could not have put it there.
+
+        Whoever may write to the store may name any file: it is no authority on what lies outside of the package, or of
+        the distribution's environment, nor behind a link.
+        """
+        top = self.place("__init__.py") if self.package is not None else None
+        above = "" if top is None else top.relative[: -len("__init__.py")]
+        if not relative.startswith(above):
+            return None
+        try:
+            place = self.place(relative[len(above) :])
+        except Conflict:
+            return None
+        return place if place is not None and (place.root, place.relative) == (self.root, relative) else None
+
     def files(self) -> list[str]:
         """All files, as definitions name them: those that RECORD lists, else those that are there.
 

@@ -19,6 +19,8 @@ from ._replace import Replace
 from ._store import Store
 from ._trust import Trust
 
+_MOST_FILES = 1000  # of one patch: a controller takes an answer that names as many (plugin_utils/_answer.py)
+
 
 class Wish(NamedTuple):
     """What one file is to be."""
@@ -71,11 +73,13 @@ class Site:
                 found[place.root, place.relative] = self.look(place, patch)
         for relative in self._store(home.root).naming(patch.name):
             key = (home.root, relative)
-            if key not in found:
-                place = Place(os.path.normpath(os.path.join(home.root, relative)), home.root, relative)
-                look = self.look(place, patch)
+            kept = home.kept(relative)
+            if key not in found and kept is not None:
+                look = self.look(kept, patch)
                 if look.entry(patch.name) or look.edited is not None:
                     found[key] = look
+        if len(found) > _MOST_FILES:
+            raise Conflict("expected a patch of at most %d files, found %d" % (_MOST_FILES, len(found)))
         return list(found.values())
 
     def look(self, place: Place, patch: Patch) -> Look:

@@ -214,7 +214,6 @@ def several(*edits: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
 
 def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n")
-    other = file.with_name("new.py")
     wrote = {"write": {"content": "NEW = 1\n", "replaces": "absent"}, "file": "sub/new.py"}
     patch = several(replace("LIMIT = 10", "LIMIT = 20"), wrote)
     assert one(tmp_path, patch) == ("pending", "apply")
@@ -228,13 +227,12 @@ def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: 
     assert one(tmp_path, less) == ("applied", "none")
     assert one(tmp_path, less, present=False) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\n"
-    assert not other.exists()
 
 
 def test_one_file_of_several_put_back_by_hand_is_outdated_and_made_again(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n")
-    patch = several(replace("LIMIT = 10", "LIMIT = 20"), {**replace("", "X = 1\n"), "file": "x.py"})
-    patch["edits"][1] = {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"}
+    new = {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"}
+    patch = several(replace("LIMIT = 10", "LIMIT = 20"), new)
     run(tmp_path, patch)
     file.write_text("LIMIT = 10\n")
     assert one(tmp_path, patch) == ("outdated", "migrate")
@@ -326,3 +324,30 @@ def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: P
     )
     assert result["state"] == "conflict"
     assert f"{other}: expected one occurrence of 'y = 1', found 0" in result["message"]
+
+
+@pytest.mark.parametrize("path", ["../../../victim.txt", "other/unlisted.py", "acme/link/victim.txt"])
+def test_a_fact_is_no_authority_on_files_that_are_none_of_the_patch(tmp_path: Path, path: str) -> None:
+    """Whoever may write to the store says of a file that the patch added it: it stays all the same."""
+    site = tmp_path / "lib" / "python3" / "site-packages"
+    install(site, "LIMIT = 10\n")
+    packages.write(tmp_path, {"victim.txt": "mine\n"})
+    packages.write(site, {"other/__init__.py": "", "other/unlisted.py": "mine\n"})
+    (site / "acme" / "link").symlink_to(tmp_path)
+    patch = several({"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"})
+    run(site, patch)
+    facts = site / _store.DIRECTORY / "facts"
+    (fact,) = (_store.parse(each.read_bytes()) for each in facts.iterdir())
+    forged = fact._replace(path=path, written=_store.sha(b"mine\n"), dist=None, directories=())
+    (facts / _store.fact_name(forged.path, forged.written)).write_bytes(_store.dump(forged))
+    assert one(site, patch) == ("applied", "none")
+    assert one(site, patch, present=False) == ("applied", "revert")
+    assert (site / path).read_text() == "mine\n"
+
+
+def test_a_patch_of_more_files_than_an_answer_may_name_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    files = {f"acme/m{number}.py": "old()\n" for number in range(1001)}
+    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", **files})
+    (result,) = run(tmp_path, several({**replace("old", "new", count="all"), "file": "*.py"}))
+    assert (result["state"], result["action"]) == ("conflict", "none")
+    assert "expected a patch of at most 1000 files, found 1001" in result["message"]
