@@ -142,7 +142,6 @@ class _Work:
         self.request = request
         self.result = result
         self.check_mode = bool(request.get("check_mode"))
-        self.backup = bool(request.get("backup") or request.get("restore"))
         self.trust = _trust(request)
         self.patches, self.known = _select(request)
         self.proven = False
@@ -158,7 +157,7 @@ class _Work:
         self.result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         if plan.changes:
-            plan = _noted(plan, _committing().preflight(plan.changes, self.backup, self.trust))
+            plan = _noted(plan, _committing().preflight(plan.changes, self._keeps(plan), self.trust))
             self.result["patches"] = [step.result() for step in plan.steps]
         return plan
 
@@ -192,7 +191,9 @@ class _Work:
             _settle(plan.owed, proof, self.trust)
             _sweep(plan, self.trust)
             return {}
-        kept: dict[str, str] | None = _committing().commit(_with_proof(plan.changes, proof), self.backup, self.trust)
+        kept: dict[str, str] | None = _committing().commit(
+            _with_proof(plan.changes, proof), self._keeps(plan), self.trust
+        )
         if kept is not None:
             _sweep(plan, self.trust)
         return kept
@@ -205,31 +206,24 @@ class _Work:
         if kept is None:
             return None
         results = self._prove({}, "after")
-        try:
-            self._refusal(results)
-        except SitePatchError:
-            back = [_reversed(change) for change in plan.changes] or plan.owed
-            if _committing().commit(back, False, self.trust) is None:
-                raise CommitError("files were changed meanwhile and are left as they are; the imports failed") from None
-            results = _imports.without(results, **self._how())
-            self.result["imports"] = _told(results)
-            message = _imports.refusal(results, self._accepts())
-            if message is not None:
-                raise SitePatchError("%s; what was written has been put back" % message) from None
-            kept = _committing().commit(_with_proof(plan.changes, "after"), self.backup, self.trust)
-            self.notes.append(_imports.accepted(results))
-            return kept  # type: ignore[no-any-return]
-        _settle([*plan.changes, *plan.owed], "after", self.trust)
-        return kept
+        if all(done["ok"] for done in results):
+            _settle([*plan.changes, *plan.owed], "after", self.trust)
+            return kept
+        back = [_reversed(change) for change in plan.changes] or plan.owed
+        if _committing().commit(back, False, self.trust) is None:
+            raise CommitError("files were changed meanwhile and are left as they are; the imports failed")
+        results = _imports.without(results, **_how(self.request, self.patches))
+        self.result["imports"] = _told(results)
+        message = _imports.refusal(results, self._accepts())
+        if message is not None:
+            raise SitePatchError("%s; what was written has been put back" % message)
+        self.notes.append(_imports.accepted(results))
+        return self._write(plan, "after")
 
     def _prove(self, previews: Mapping[str, bytes | None], proof: str) -> list[dict[str, Any]]:
         results = _prove(self.request, self.patches, previews, proof)
         self.result["imports"] = _told(results)
         return results
-
-    def _refusal(self, results: Sequence[Mapping[str, Any]]) -> None:
-        if not all(done["ok"] for done in results):
-            raise SitePatchError
 
     def _refuse_imports(self, results: Sequence[Mapping[str, Any]], changed: bool) -> None:
         accepted = _refuse_imports(results, self.request, changed)
@@ -239,8 +233,9 @@ class _Work:
     def _accepts(self) -> bool:
         return self.request.get("validate_failure") == "accept_unchanged"
 
-    def _how(self) -> dict[str, Any]:
-        return _how(self.request, self.patches)
+    def _keeps(self, plan: _plan.Plan) -> bool:
+        """Whether copies of the files are to be kept: what is given back replaces somebody's own edits."""
+        return bool(self.request.get("backup")) or any(step.action == "restore" for step in plan.steps)
 
 
 def _select(request: Mapping[str, Any], look: bool = False) -> tuple[list[_patch.Patch], list[_patch.Patch]]:
