@@ -225,7 +225,7 @@ def _same(fact: Fact, owner: Distribution | None) -> bool:
         return fact.dist is None and owner is None
     if fact.dist[3] is None:  # (metadata that a build makes again, of files that no installer wrote)
         return fact.dist[0] == owner.name
-    return tuple(fact.dist[:3]) == (owner.name, owner.version, os.path.basename(owner.info))
+    return fact.dist[2] == os.path.basename(owner.info)  # (name and version, also where a patch edits METADATA)
 
 
 def _is_recorded(digest: str, recorded: str) -> bool:

@@ -351,3 +351,26 @@ def test_a_patch_of_more_files_than_an_answer_may_name_is_refused_before_it_is_m
     (result,) = run(tmp_path, several({**replace("old", "new", count="all"), "file": "*.py"}))
     assert (result["state"], result["action"]) == ("conflict", "none")
     assert "expected a patch of at most 1000 files, found 1001" in result["message"]
+
+
+def test_a_distributions_own_files_are_patched_and_come_back_metadata_included(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3" / "site-packages"
+    packages.write(tmp_path, {"pyvenv.cfg": ""})
+    info = packages.install(site, "tool", "1.0", {"tool.py": "x = 1\n", "../../../bin/tool": "#!/bin/sh\necho 1\n"})
+    edits = {
+        "../../../bin/tool": replace("echo 1", "echo 2"),
+        "tool-1.0.dist-info/METADATA": replace("Version: 1.0", "Version: 1.0+site"),
+        "tool.py": replace("x = 1", "x = 2"),
+    }
+    before = {file: (site / file).read_text() for file in edits}
+    patch = several(*({**edit, "file": file} for file, edit in edits.items()), versions="*", distribution="tool")
+    for key in ("package", "file"):
+        del patch[key]
+    assert one(site, patch) == ("pending", "apply")
+    assert one(site, patch) == ("applied", "none")
+    assert "Version: 1.0+site" in (info / "METADATA").read_text()
+    assert one(site, patch, present=False) == ("applied", "revert")
+    assert {file: (site / file).read_text() for file in edits} == before
+    outside = {**patch, "edits": [{"write": {"content": "x", "replaces": "absent"}, "file": "../../../../out"}]}
+    assert one(site, outside) == ("conflict", "none")
+    assert not (tmp_path.parent / "out").exists()
