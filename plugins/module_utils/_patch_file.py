@@ -284,14 +284,16 @@ def _inside(
         raise ValueError("expected paths with %s, found others. To leave those out:\nLeave-Out: %s" % (wanted, paths))
     if not found:
         raise ValueError("expected a file of the package, found none that is not left out")
-    tops = [each for each in found[0][1] if all(each in ways for _section, ways in found)]
+    # (a file that goes has no new name: in q.orig/acme/x.py it lies below another directory than q/acme/y.py)
+    told = [ways for section, ways in found if len(ways) > 1 or not _unified.goes(section)] or [found[0][1]]
+    tops = [each for each in told[0] if all(each in ways for ways in told)]
     if len(tops) != 1:
-        several = tops or dict.fromkeys(each for _section, ways in found for each in ways)
+        several = tops or dict.fromkeys(each for ways in told for each in ways)
         raise ValueError(
             "expected the package below one directory, found it below %s: say which is another thing in Leave-Out, or "
             "give Strip" % " and ".join(each or "the top" for each in several)
         )
-    return [(section, *ways[tops[0]]) for section, ways in found]
+    return [(section, *(ways.get(tops[0]) or next(iter(ways.values())))) for section, ways in found]
 
 
 def _ways(section: Section, package: str | None, strip: int | None) -> dict[str, tuple[str, str]]:

@@ -115,6 +115,8 @@ def edits(found: Iterable[tuple[Section, str, str]]) -> list[Diff | Delete]:
     made = [edit for section, old, new in found for edit in _edits(section, old, new)]
     if not made:
         raise ValueError("expected a unified diff that changes something, found no hunk")
+    gone = [edit.file for edit in made if isinstance(edit, Diff) and edit.removes]
+    made = [edit for edit in made if isinstance(edit, Diff) or edit.file not in gone]  # (svn says of a rename both)
     for edit in made:
         _alone(edit, [other for other in made if other.file == edit.file and other is not edit])
     return sorted(made, key=lambda edit: isinstance(edit, Diff))  # (one may take the name that another gives up)
@@ -236,7 +238,7 @@ def _edits(section: Section, old: str, new: str) -> list[Diff | Delete]:
     if not section.hunks and not all(_NO_CONTENT.match(each) for each in section.contents):
         raise ValueError("line %d: %s: expected hunks, found none: is it truncated?" % (section.number, new))
     changing = tuple(hunk for hunk in section.hunks if any(each[0] != " " for each in hunk.lines))
-    creates, removes = _comes(section), _goes(section)
+    creates, removes = _comes(section), goes(section)
     mode = section.header("new mode") or section.header("new file mode")
     executable = None if mode is None else mode.endswith("755")
     executable = executable or None if creates else executable
@@ -257,7 +259,7 @@ def _comes(section: Section) -> bool:
     return bare and _NO_FILE.search(section.old or "") is not None
 
 
-def _goes(section: Section) -> bool:
+def goes(section: Section) -> bool:
     """Whether the file goes."""
     if section.header("deleted file mode") or _name(section.new or "") == _NOTHING:
         return True

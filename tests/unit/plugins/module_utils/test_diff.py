@@ -49,9 +49,7 @@ def test_a_diff_matches_wherever_its_lines_stand_and_can_be_undone(newline: str,
 def test_lines_that_stand_in_several_places_are_meant_where_the_hunk_says() -> None:
     text = b"x\nsame\nx\nsame\n"
     assert do("@@ -3,2 +3,2 @@\n x\n-same\n+other\n", text) == b"x\nsame\nx\nother\n"
-    with pytest.raises(
-        Conflict, match="stand in several places, and nothing tells which is meant: give it more context"
-    ):
+    with pytest.raises(Conflict, match="stand in several places, and nothing tells which is meant"):
         do("@@ -9,2 +9,2 @@\n x\n-same\n+other\n", text)
 
 
@@ -345,7 +343,7 @@ def test_what_was_before_a_file_came_or_went_is_a_candidate() -> None:
         ("Binary files a/x and b/x differ\n", "line 1: f: a binary file cannot be patched"),
         ("diff --git a/x b/x\nGIT binary patch\nliteral 3\n", "line 1: f: a binary file cannot be patched"),
         (
-            "diff --git a/x b/x\nindex 1..2 160000\n--- a/x\n+++ b/x\n" + CHANGE,
+            f"diff --git a/x b/x\nindex 1..2 160000\n{CHANGE}",
             "line 1: f: a submodule cannot be patched",
         ),
         ("diff --git a/x b/x\nnew file mode 120000\n", "line 1: f: a symbolic link cannot be patched"),
