@@ -17,9 +17,11 @@ from ._whole import Delete
 
 DIFFS = (".patch", ".diff")
 JSON = ".json"
+YAML = (".yml", ".yaml")
 _BESIDE = ("leave_out", "strip")
 _GIVEN = (*(key for key in _patch.KEYS if key not in ("file", "edits")), *_BESIDE)
 _LARGEST = 16 * 1024 * 1024  # bytes
+_SOME = [{"file": "x", "delete": {}}]
 _CACHES = ("*__pycache__/*", "*.pyc")  # what a comparison of directories finds besides, and nobody means
 _ODD = re.compile(r"[^!#-\[\]-~]")  # what is quoted in a name
 _LINK = re.compile(r"https?://[^\s,>]+")
@@ -71,7 +73,7 @@ def read(path: str) -> list[dict[str, Any]]:
         for definition in _read(file):
             name = definition["name"]
             if name in where:
-                raise DefinitionError("%s: a patch %s is in %s already: rename one" % (file, name, where[name]))
+                raise DefinitionError("%s: a patch %s is in %s already: rename one of them" % (file, name, where[name]))
             where[name] = file
             found.append(definition)
     return found
@@ -104,6 +106,8 @@ def _read(path: str) -> list[dict[str, Any]]:
             data = opened.read(_LARGEST + 1)
     except OSError as error:
         raise DefinitionError("%s: cannot be read: %s" % (path, error.strerror or error)) from None
+    if path.lower().endswith(YAML):
+        raise DefinitionError("%s: definitions in YAML are for Ansible alone: write them as JSON" % path)
     if not path.lower().endswith(JSON):
         return [load(data, path)]
     try:
@@ -153,13 +157,11 @@ def _definition(text: str, file: str, given: Mapping[str, Any]) -> dict[str, Any
             raise ValueError(
                 "expected %s, found none: add it in front of the diff, or give %s beside the file" % (wanted, key)
             )
-    package = made.get("package")
-    if package is not None and not isinstance(package, str):
-        raise ValueError("package: expected text, found %r" % (package,))
     leave_out, strip = _listed(made.pop("leave_out", ())), _number("strip", made.pop("strip", None))
-    made["edits"] = [{"diff": written(_unified.edits(_inside(sections, package, leave_out, strip)), package)}]
     made.setdefault("upstream", "none")
     made.setdefault("retire", _retire(made))
+    package = _patch.load({**made, "edits": _SOME}).package  # (what is wrong in the header is told first)
+    made["edits"] = [{"diff": written(_unified.edits(_inside(sections, package, leave_out, strip)), package)}]
     return made
 
 
@@ -279,9 +281,16 @@ def _inside(
         outside += [] if ways else [names[1]]
         found.append((section, ways))
     if outside:
-        paths = ", ".join(re.sub(r"[\s,]", "?", each) for each in dict.fromkeys(outside))
         wanted = "more than %d parts" % strip if strip else "the directory of the package %s" % package
-        raise ValueError("expected paths with %s, found others. To leave those out:\nLeave-Out: %s" % (wanted, paths))
+        listed = ", ".join(re.sub(r"[\s,]", "?", each) for each in dict.fromkeys(outside))
+        if any(ways for _section, ways in found):
+            raise ValueError(
+                "expected paths with %s, found others. To leave those out:\nLeave-Out: %s" % (wanted, listed)
+            )
+        raise ValueError(
+            "expected paths with %s, found %s: give Strip (how many leading parts to take off), or another Package"
+            % (wanted, listed)
+        )
     if not found:
         raise ValueError("expected a file of the package, found none that is not left out")
     # (a file that goes has no new name: in q.orig/acme/x.py it lies below another directory than q/acme/y.py)
