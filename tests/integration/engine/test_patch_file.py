@@ -35,7 +35,7 @@ def data_of(lines: list[str], end: str) -> bytes:
     return ("\n".join(lines) + (end if lines else "")).encode()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(old=LINES, changes=SPLICES, others=SPLICES, ends=st.tuples(END, END), context=st.integers(1, 3))
 def test_a_hunk_goes_where_patch_and_git_put_it_or_nowhere(
     tmp_path_factory: pytest.TempPathFactory,
@@ -116,7 +116,7 @@ def test_unidiff_reads_the_same_hunks_of_the_same_files(path: Path) -> None:
     assert_alike(path.read_text())
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(old=FILES, new=FILES, end=END)
 def test_unidiff_reads_the_same_of_what_git_writes(
     tmp_path_factory: pytest.TempPathFactory, old: dict[str, list[str]], new: dict[str, list[str]], end: str
