@@ -32,13 +32,12 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     results = looks.matching(python, path) if python or path else []
     for root in roots:
         results += looks.below(root)
-    found = {
+    return {
         "changed": False,
         "msg": "looked at %d environments" % len(results),
         "environments": results,
         "patches": [patch for result in results for patch in result["patches"]],
     }
-    return found
 
 
 class _Looks:
