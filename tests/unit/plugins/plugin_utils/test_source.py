@@ -58,23 +58,19 @@ def test_without_a_source_arguments_stay_as_they_are(absent: Any) -> None:
 
 
 def test_a_directory_is_its_files_by_name_and_joins_what_is_written_out(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
     for name, text in (
         ("c.PATCH", DIFF),
         ("b.diff", DIFF),
-        ("a.json", json.dumps([PATCH, {**PATCH, "name": "second"}])),
         (".hidden.patch", "no patch"),
         ("notes.txt", "no patch"),
+        ("below/a.json", json.dumps([PATCH, {**PATCH, "name": "second"}])),
     ):
         (tmp_path / name).write_text(text)
-    (tmp_path / "below").mkdir()
     beside = {"package": "acme", "versions": "*", "reason": "Another one."}
-    (tmp_path / "a.json").rename(tmp_path / "below" / "a.json")
-    found = sourced(
-        [{"file": str(tmp_path), **beside}, str(tmp_path / "below")], definitions=json.dumps({**PATCH, "name": "own"})
-    )
-    assert [json.loads(found[0])["name"], *(each["name"] for each in found[1:])] == [
-        *["own", "b", "c", "acme_limit", "second"]
-    ]
+    source = [{"file": str(tmp_path), **beside}, str(tmp_path / "below")]
+    found = sourced(source, definitions=[{**PATCH, "name": "own"}])
+    assert [each["name"] for each in found] == ["own", "b", "c", "acme_limit", "second"]
     assert [each["reason"] for each in found[1:]] == [*["Another one."] * 2, *["A test."] * 2]
     assert "{{ 7 }}" in found[1]["edits"][0]["diff"]
 
