@@ -30,6 +30,7 @@ options:
       - May be a pattern, such as V(/opt/conda/envs/*/bin/python). Then the same is done in each environment that
         matches, one after the other. One that is refused keeps no other from it, and fails the task in the end.
       - Where nothing matches, every patch is missing. O(timeout) is for each environment.
+      - Whoever may create what matches decides what is started; of another user's, root does so as that user.
   path:
     description:
       - May be a pattern, too.

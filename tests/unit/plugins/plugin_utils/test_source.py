@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._source import with_definitions
 from hypothesis import given
@@ -49,6 +50,21 @@ def test_definitions_in_files_are_what_stands_there(
     (found,) = sourced([str(path)])
     assert found == definition
     assert {type(value) for value in found.values()} == {str, list}, "plain: of Ansible's own types none is left"
+
+
+def test_what_is_encrypted_is_read_by_who_has_the_secret(tmp_path: Path) -> None:
+    secret = VaultSecret(b"secret")
+    header = "Description: A.\nPackage: acme\nVersions: ==1\n\n"
+    for name, text in (("a.patch", header + DIFF), ("b.yml", yaml.safe_dump({**PATCH, "name": "b"}))):
+        (tmp_path / name).write_bytes(VaultLib().encrypt(text, secret))
+    loader = DataLoader()
+    with pytest.raises(DefinitionError, match=r"a.patch: expected a file that can be read: .*(secret|password)"):
+        with_definitions({"src": str(tmp_path)}, str, loader)
+    loader.set_vault_secrets([("default", secret)])
+    found = with_definitions({"src": str(tmp_path)}, str, loader)["definitions"]
+    assert [each["name"] for each in found] == ["a", "b"]
+    assert "{{ 7 }}" in found[0]["edits"][0]["diff"]
+    assert not loader._tempfiles, "nothing that was decrypted is left"
 
 
 @pytest.mark.parametrize("absent", [None, "", [], "nothing"])
