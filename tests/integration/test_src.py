@@ -93,6 +93,7 @@ def test_files_and_directories_are_patches_in_each_module_and_way(playbook: Play
         task(name=["acme_limit"], shared=True),
         {"primus.patches.site_patch": {"options": {**given, "src": source}}, "async": 60, "poll": 1},
         {"ansible.builtin.slurp": {"src": str(site / "acme" / "api.py")}},
+        task(),
         task(state="absent"),
     ]
     tasks[4]["vars"] = {"ansible_async_dir": str(project / "jobs")}  # (the lab's HOME is not what ~root means)
@@ -107,6 +108,7 @@ def test_files_and_directories_are_patches_in_each_module_and_way(playbook: Play
         [(name, "pending", "apply") for name in names],
         [("acme_limit", "pending", "apply")],
         [applied, *[(name, "pending", "apply") for name in names[1:]]],
+        [(name, "applied", "none") for name in names],
         [(name, "applied", "revert") for name in names],
     ]
     assert base64.b64decode(run.one("slurp").result["content"]) == DONE
