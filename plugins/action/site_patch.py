@@ -46,7 +46,7 @@ class Verdict(t.TypedDict):
 class ActionModule(Module):
     """Runs the module on the node, or takes over what became of the same copy elsewhere."""
 
-    def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
+    def _arguments(self) -> dict[str, t.Any]:
         options = self._task.args.pop("options", None)
         try:
             options = {} if options is None else check_type_dict(options)
@@ -55,6 +55,9 @@ class ActionModule(Module):
         if "options" in options:
             raise AnsibleActionFail("options: expected options of this module, found options in options")
         self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
+        return super()._arguments()
+
+    def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         result = self._shared(tmp, task_vars)
         if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
@@ -79,10 +82,7 @@ class ActionModule(Module):
                     json.dump(Verdict(node=node, changed=bool(result.get("changed")), failure=failure), file)
                 return result
         if verdict["failure"]:
-            taken = {key: look[key] for key in ("environment", "patches") if key in look}
-            taken["patches"] = [{key: patch[key] for key in patch if key != "copy_id"} for patch in look["patches"]]
-            msg = f"{verdict['node']}, which stands for this copy: {verdict['failure']}"
-            return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
+            return _failed(look, f"{verdict['node']}, which stands for this copy: {verdict['failure']}")
         # The module looks at the file here as well: if it is another one after all, it is patched, too.
         self._task.args = {**arguments, "verify": "never"}
         result = super()._work(tmp, task_vars)
@@ -91,8 +91,22 @@ class ActionModule(Module):
         return result
 
 
+def _failed(look: Result, msg: str) -> Result:
+    """Return what is said of a node that takes a failure over, with the patches that a look found there."""
+    taken = {key: look[key] for key in ("environment", "patches") if key in look}
+    taken["patches"] = [{key: patch[key] for key in patch if key != "copy_id"} for patch in look["patches"]]
+    if "environments" in look:
+        taken["environments"] = [_failed(each, msg) for each in look["environments"]]
+    return {**taken, "changed": False, "imports": [], "failed": True, "msg": msg}
+
+
 def _left(result: Result, node: str) -> Result:
     """Return what check mode says of a node where nothing is to be done once the other one is through."""
+    if "environments" in result:
+        several = [_left(each, node) for each in result["environments"]]
+        patches = [patch for each in several for patch in each["patches"]]
+        result = {**result, "environments": several, "patches": patches}
+        return {**{key: result[key] for key in result if key != "diff"}, "changed": False, "msg": f"left to {node}"}
     patches = [
         patch if patch["action"] == "none" else {**patch, "action": "none", "message": f"left to {node}"}
         for patch in result["patches"]

@@ -22,13 +22,28 @@ options:
     description:
       - Patches written out by the caller, in the schema of the catalogue.
       - They extend the catalogue for this task. A definition must not have the name of a patch in the catalogue.
+      - What stands in a playbook or an inventory is a template. Mark text that has curly brackets with C(!unsafe), or
+        give the definition by O(src), which is none.
     type: list
     elements: dict
+  src:
+    description:
+      - Patches in files on the controller. Each entry is a file, or a directory with such files (not below it).
+      - What ends in C(.yml), C(.yaml) or C(.json) holds a definition or a list of them, in the schema of
+        O(definitions). Any other file is a patch with a header, and of a directory C(.patch) and C(.diff) are.
+      - An entry may be a dictionary with the path as C(file). Its other keys are those of a definition, and also
+        C(leave_out) and C(strip) for a patch. They win over what the file says, which so can stay as it was downloaded.
+      - Relative paths are looked for as M(ansible.builtin.copy) does, in C(files) of the role and beside the playbook.
+      - Files are never templated. They may be encrypted with Ansible Vault.
+      - What is found counts as O(definitions). It is read and checked before a node is asked.
+    type: list
+    elements: raw
+    version_added: 0.1.0
   timeout:
     description:
       - Seconds that the interpreter may take to answer and, apart from that, that all imports may take together.
       - Then the process and all that it started are ended.
-      - Where one task looks at several environments, this is for all of them together.
+      - Where one task only looks at several environments, this is for all of them together.
     type: float
     default: 300
   trust_writers:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import collections
-import glob
 import json
 import os
-import re
 import time
-from typing import Any, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Collection, Iterable, Iterator, Mapping, Sequence
 
-from . import _child, _environment, _patch
+from . import _child, _environment, _patch, _several
 from ._errors import NoEnvironment, SitePatchError
+from ._several import Place, is_pattern, told
 
 _NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
-_INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*t?\Z")
 _SKIPPED = ("__pycache__", "node_modules", ".git")
 _SECONDS, _CPU, _ANSWER = 30.0, 10, 1 << 20  # limits for one environment (the first one without imports)
-_FOUND = 1 << 24  # bytes that the paths of all of them may take
 _ROOM = 1 << 26  # bytes that all results together may take, about; a controller has as many of them as nodes
-
-Place = Tuple["str | None", "str | None"]  # python and path
 
 
 def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,19 +26,18 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
     ``timeout`` (twice that with imports, as for ``_child.call``; here for all together) is told in one more of them.
     """
     path, roots = request.get("path"), request.get("roots") or []
-    if not roots and not _is_pattern(python) and not _is_pattern(path):
+    if not roots and not is_pattern(python) and not is_pattern(path):
         return _child.call(python, request)
     looks = _Looks(request)
     results = looks.matching(python, path) if python or path else []
     for root in roots:
         results += looks.below(root)
-    found = {
+    return {
         "changed": False,
         "msg": "looked at %d environments" % len(results),
         "environments": results,
         "patches": [patch for result in results for patch in result["patches"]],
     }
-    return _utf8(found)  # type: ignore[no-any-return]
 
 
 class _Looks:
@@ -59,12 +53,10 @@ class _Looks:
 
     def matching(self, python: str | None, path: str | None) -> list[dict[str, Any]]:
         """The results for what one pattern or two match; without a match, that of one in which all is missing."""
-        pythons, why = self.search(lambda: _interpreters(python)) if python and _is_pattern(python) else ([python], "")
-        paths, also = self.search(lambda: _directories(path)) if path and _is_pattern(path) else ([path], "")
-        places = [(interpreter, directory) for interpreter in pythons for directory in paths]
-        if not places and not (why or also):
-            return [_nothing(self.request, python, path, "path" if pythons else "python")]
-        return self.look((python, path), places, self.request, why or also)
+        places, option, why = _several.matching(python, path, self.half())
+        if not places and not why:
+            return [_several.nothing(self.request, python, path, option)]
+        return self.look((python, path), places, self.request, why)
 
     def below(self, root: str) -> list[dict[str, Any]]:
         """The results for all copies below a root; without one, that of a look that found nothing.
@@ -77,8 +69,8 @@ class _Looks:
             if not os.path.isdir(root):
                 raise NoEnvironment("roots: expected a directory, found %s" % root)
         except SitePatchError as error:
-            return [_told(None, root, str(error), failed=True)]
-        found, why = self.search(lambda: _walk(root, *wanted))
+            return [told(None, root, str(error), failed=True)]
+        found, why = _several.search(lambda: _walk(root, *wanted), self.half())
         unread = [each[0] for each in found if isinstance(each, list)]
         if unread:
             why = "; ".join(filter(None, (why, "%d directories cannot be read (%s)" % (len(unread), unread[0]))))
@@ -86,22 +78,12 @@ class _Looks:
         results = self.look((None, root), copies, {**self.request, "imports": []}, why)
         for result in results:  # (of several patches, a copy is only asked for those of its package)
             result["patches"] = [patch for patch in result["patches"] if patch["state"] != "missing"]
-        return results or [_told(None, root, "no copy below %s" % root, imports=[])]
+        return results or [told(None, root, "no copy below %s" % root, imports=[])]
 
-    def search(self, search: Callable[[], Iterable[Any]]) -> tuple[list[Any], str]:
-        """What a search finds, in half of the time that is left; and why it may be that there is more, else nothing."""
-        from . import _processes
-
-        def work(say: Callable[[bytes], object]) -> None:
-            for each in search():
-                say(json.dumps(each).encode("ascii") + b"\n")
-
-        seconds = (self.deadline - time.monotonic()) / 2
-        limits = _processes.Limits(seconds, memory=_child.MEMORY, files=False, answer=_FOUND)
-        answer = _processes.in_child(work, limits)
-        found = [json.loads(line) for line in answer.text.split(b"\n")[:-1]]
-        why = answer.limit or ("" if answer.ending == "exit status 0" else answer.ending)
-        return found, "not all of it was searched (%s)" % why if why else ""
+    def half(self) -> float:
+        """Seconds that a search may take: half of the time that is left."""
+        left: float = self.deadline - time.monotonic()
+        return left / 2
 
     def look(
         self, whole: Place, places: Sequence[Place], request: Mapping[str, Any], why: str = ""
@@ -120,7 +102,7 @@ class _Looks:
             self.room -= len(json.dumps(results[-1]))
         if why:
             name = " ".join(filter(None, whole))
-            results.append(_told(*whole, "%s: expected to look at all of it; %s" % (name, why), failed=True))
+            results.append(told(*whole, "%s: expected to look at all of it; %s" % (name, why), failed=True))
         return results
 
 
@@ -135,52 +117,7 @@ def _look(place: Place, request: Mapping[str, Any], left: float) -> dict[str, An
     try:
         return _child.call(python, {**request, "python": python, "path": path}, limits)
     except SitePatchError as error:
-        return _told(python, path, str(error), failed=True)
-
-
-def _told(python: str | None, path: str | None, message: str, **more: Any) -> dict[str, Any]:
-    """The result of a look that did not get as far as the engine."""
-    return {"changed": False, "msg": message, "environment": {"python": python, "path": path}, "patches": [], **more}
-
-
-def _utf8(value: Any) -> Any:
-    """The value with texts as UTF-8 has them: Ansible refuses a whole result for the name of one directory."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, dict):
-        return {key: _utf8(each) for key, each in value.items()}
-    return [_utf8(each) for each in value] if isinstance(value, list) else value
-
-
-def _nothing(request: Mapping[str, Any], python: str | None, path: str | None, option: str) -> dict[str, Any]:
-    """The result for a pattern that matches nothing, maybe for want of a mount: every patch is missing there."""
-    pattern, what = (python, "interpreter") if option == "python" else (path, "directory")
-    message = "%s %s: expected one %s or more that match, found none" % (option, pattern, what)
-    definitions = request.get("definitions") or []
-    names = request.get("name") or [patch.get("name") for patch in definitions or request.get("catalogue") or []]
-    unknown = dict.fromkeys(("revision", "revision_found", "integrity", "package", "version", "copy_id"))
-    patch: dict[str, Any] = {**unknown, "state": "missing", "action": "none", "files": [], "message": message}
-    patches = [{**patch, "name": name} for name in names]
-    return _told(python, path, message, patches=patches, imports=[])
-
-
-def _is_pattern(path: str | None) -> bool:
-    return path is not None and glob.escape(path) != path and not os.path.lexists(os.path.expanduser(path))
-
-
-def _interpreters(pattern: str | None) -> list[str]:
-    """What matches, once for each environment: ``bin/python*`` is one, whatever its links are called."""
-    found: dict[tuple[str, str], str] = {}
-    any_name = not _is_pattern(os.path.basename(pattern or ""))
-    for path in sorted(glob.glob(os.path.expanduser(pattern or ""))):
-        named = any_name or _INTERPRETER.match(os.path.basename(path))  # (no python3-config, no python3.11-gdb.py)
-        if named and os.path.isfile(path) and os.access(path, os.X_OK):
-            found.setdefault((os.path.realpath(os.path.dirname(path)), os.path.realpath(path)), path)
-    return list(found.values())
-
-
-def _directories(pattern: str) -> list[str]:
-    return [path for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path)]
+        return told(python, path, str(error), failed=True)
 
 
 def _wanted(request: Mapping[str, Any]) -> tuple[set[tuple[str, ...]], set[str]]:

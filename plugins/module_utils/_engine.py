@@ -65,7 +65,8 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 
         _imports.check(imports)
     patches, known = _select(request, look=True)
-    steps = _plan.plan(patches, request.get("path"), known=known, trust=_trust(request)).steps
+    skip = _skipped(request)
+    steps = _plan.plan(patches, request.get("path"), skip=skip, known=known, trust=_trust(request)).steps
     found = [{**step.result(), "copy_id": survey.copy_id(step)} for step in steps]
     if request.get("details"):
         for told, step in zip(found, steps):
@@ -73,7 +74,8 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
             for entry in told["files"]:
                 entry.update(survey.file_details(entry["path"]))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
-    result["imports"] = _told(_prove(request, patches, {}, "none")) if imports else []
+    tried = imports and any(step.action != "skip" for step in steps)
+    result["imports"] = _told(_prove(request, patches, {}, "none")) if tried else []
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
 
@@ -150,7 +152,7 @@ class _Work:
     def plan(self) -> _plan.Plan:
         """What is to be done. Raises SitePatchError where that is refused, or could not be written."""
         request = self.request
-        skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
+        skip = _skipped(request)
         present = request.get("state", "present") == "present"
         restore = bool(request.get("restore"))
         plan = _plan.plan(self.patches, request.get("path"), present, skip, self.known, self.trust, restore)
@@ -240,6 +242,11 @@ class _Work:
 
 def _select(request: Mapping[str, Any], look: bool = False) -> tuple[list[_patch.Patch], list[_patch.Patch]]:
     return _patch.select(request.get("name"), request.get("definitions"), request.get("catalogue") or [], look)
+
+
+def _skipped(request: Mapping[str, Any]) -> list[str]:
+    """The states that are passed over."""
+    return [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
 
 
 def _trust(request: Mapping[str, Any]) -> Trust:

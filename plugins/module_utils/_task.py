@@ -32,6 +32,8 @@ class Discreet:
         super().fail_json(*message, **result)  # type: ignore[misc]
 
     def _note(self) -> None:
+        # (Ansible quotes the options, and a diff may hold bytes that are no UTF-8.)
+        self.params = {**self.params, "definitions": _utf8(self.params.get("definitions"))}
         values = {*self.no_log_values, *_leaves(self.params.get("import_environment"))}
         if values:  # Every occurrence of a value is hidden: of a "1" it would leave no version number readable.
             from ._imports import SHORTEST_SECRET
@@ -50,7 +52,7 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
     try:
         if request.get("imports") and request["path"] and not request["python"]:
             raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])
-        result = call(request["python"], request)
+        result = _utf8(call(request["python"], request))
     except SitePatchError as error:
         module.fail_json(msg=str(error), patches=[])
     if result.pop("failed", False):
@@ -65,6 +67,15 @@ def _leaves(value: Any) -> Iterator[str]:
             yield from _leaves(each)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
+
+
+def _utf8(value: Any) -> Any:
+    """The value with texts as UTF-8 has them: Ansible refuses a whole result for the name of one directory."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _utf8(each) for key, each in value.items()}
+    return [_utf8(each) for each in value] if isinstance(value, list) else value
 
 
 def _text(value: Any) -> str:

@@ -23,8 +23,8 @@ options:
     required: true
   preview:
     description:
-      - Patches to be served from memory, of the catalogue or of O(definitions).
-      - Without it, all O(definitions) are meant. A patch that is applied or not needed is no error.
+      - Patches to be served from memory, of the catalogue, O(definitions) or O(src).
+      - Without it, all of O(definitions) and O(src) are meant. A patch that is applied or not needed is no error.
       - Python source can be served so, with modules that come or go. A patch that would change anything else, such as
         data or a script, fails the task; M(primus.patches.site_patch) tries imports once that is written.
     type: list
@@ -92,6 +92,7 @@ def main() -> None:
             imports=dict(type="list", elements="str", required=True),
             preview=dict(type="list", elements="str"),
             definitions=dict(type="list", elements="dict"),
+            src=dict(type="list", elements="raw"),  # (the action plugin's)
             python=dict(type="str"),
             path=dict(type="path"),
             timeout=dict(type="float", default=300),

@@ -15,16 +15,25 @@ description:
   - Keeps the original of each file that it edits, and makes every content from that, in a directory C(primus-patches)
     beside the packages. A patch counts as applied only where a hash says so.
   - Imports can be tried with the patch in place before anything is written.
-  - All patches of one task are one transaction. Either each file is replaced, by a rename, or none is.
+  - All patches of one task in one environment are one transaction. Either each file is replaced, by a rename, or none.
   - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
     the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 options:
   name:
     description:
-      - Patches to be used, of the catalogue or of O(definitions).
-      - Without it, all O(definitions) are meant. One of the two is needed.
+      - Patches to be used, of the catalogue, O(definitions) or O(src).
+      - Without it, all of O(definitions) and O(src) are meant. One of the three is needed.
     type: list
     elements: str
+  python:
+    description:
+      - May be a pattern, such as V(/opt/conda/envs/*/bin/python). Then the same is done in each environment that
+        matches, one after the other. One that is refused keeps no other from it, and fails the task in the end.
+      - Where nothing matches, every patch is missing. O(timeout) is for each environment.
+      - Whoever may create what matches decides what is started; of another user's, root does so as that user.
+  path:
+    description:
+      - May be a pattern, too.
   state:
     description:
       - V(present) applies patches that are pending and migrates outdated ones.
@@ -138,6 +147,22 @@ EXAMPLES = r"""
     name: transformers_modeling_utils
     python: /opt/venv/bin/python
     state: absent
+
+- name: Apply an upstream pull request as it was downloaded, in all conda environments
+  primus.patches.site_patch:
+    python: /opt/conda/envs/*/bin/python
+    src:
+      - file: files/12345.diff
+        name: my_package_crash
+        package: my_package
+        versions: ">=2.0,<3"
+        reason: Version 2.0 crashes on an empty batch.
+    missing: skip
+
+- name: Apply all patch files of a directory
+  primus.patches.site_patch:
+    python: /opt/venv/bin/python
+    src: [patches/]
 
 - name: Apply a patch written out in the playbook
   primus.patches.site_patch:
@@ -269,12 +294,17 @@ backup_file:
   description: The copy that was kept, where it is one.
   returned: changed, and with O(backup) or O(restore)
   type: str
+environments:
+  description: The result in each environment, where several are meant. One that was refused is C(failed).
+  returned: when O(python) or O(path) is a pattern
+  type: list
+  elements: dict
 """
 
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _locks, _task
+from ansible_collections.primus.patches.plugins.module_utils import _locks, _several, _task
 
 if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there is something to write)
     from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
@@ -290,6 +320,7 @@ def main() -> None:
         argument_spec=dict(
             name=dict(type="list", elements="str"),
             definitions=dict(type="list", elements="dict"),
+            src=dict(type="list", elements="raw"),  # (the action plugin's)
             python=dict(type="str"),
             path=dict(type="path"),
             state=dict(type="str", choices=["present", "absent"], default="present"),
@@ -309,7 +340,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     wait = 0.0 if module.check_mode else _locks.SECONDS
-    _task.run(module, "patch", imports=module.params["validate"], wait=wait)
+    _task.run(module, "patch", _several.call, imports=module.params["validate"], wait=wait)
 
 
 if __name__ == "__main__":

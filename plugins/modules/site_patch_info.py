@@ -17,8 +17,8 @@ description:
 options:
   name:
     description:
-      - Patches to be looked for, of the catalogue or of O(definitions).
-      - Without it, all O(definitions) are meant and, without those either, the whole catalogue.
+      - Patches to be looked for, of the catalogue, O(definitions) or O(src).
+      - Without it, all of O(definitions) and O(src) are meant and, without those either, the whole catalogue.
     type: list
     elements: str
   python:
@@ -27,6 +27,20 @@ options:
   path:
     description:
       - May be a pattern, too.
+  unsupported:
+    description:
+      - As for M(primus.patches.site_patch). With V(skip), such a patch has the action skip, and where every patch has
+        it, O(imports) are not tried.
+    type: str
+    choices: [fail, skip]
+    default: fail
+    version_added: 0.1.0
+  missing:
+    description: As O(unsupported), of a package that is not installed.
+    type: str
+    choices: [fail, skip]
+    default: fail
+    version_added: 0.1.0
   roots:
     description:
       - Directories below which every copy of the patches' packages is looked for, and looked at.
@@ -188,8 +202,11 @@ def main() -> None:
         argument_spec=dict(
             name=dict(type="list", elements="str"),
             definitions=dict(type="list", elements="dict"),
+            src=dict(type="list", elements="raw"),  # (the action plugin's)
             python=dict(type="str"),
             path=dict(type="path"),
+            unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
+            missing=dict(type="str", choices=["fail", "skip"], default="fail"),
             roots=dict(type="list", elements="path", default=[]),
             imports=dict(type="list", elements="str", default=[]),
             details=dict(type="bool", default=False),

@@ -57,10 +57,10 @@ def _are_tried(module: str, arguments: Mapping[str, t.Any], answer: Mapping[str,
     """Tell whether imports were to be tried, where the rest of the answer is as it says."""
     patches = answer.get("patches") or []
     if module == "site_patch_info":  # (a pattern that nothing matches has no interpreter)
-        return not patches or any(patch["state"] != "missing" for patch in patches)
+        return not patches or any(patch["state"] != "missing" and patch["action"] != "skip" for patch in patches)
     if module == "site_patch":
         verify = arguments.get("verify") or "always"
-        worked_on = any(patch["action"] != "skip" for patch in patches)
+        worked_on = any(patch["state"] != "missing" and patch["action"] != "skip" for patch in patches)
         return worked_on and (verify == "always" or (verify == "changed" and bool(answer.get("changed"))))
     return True
 

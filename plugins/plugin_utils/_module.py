@@ -7,9 +7,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action.normal import ActionModule as Normal
+from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
 from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
+from ansible_collections.primus.patches.plugins.plugin_utils._source import with_definitions
 
 if t.TYPE_CHECKING:
     Result = dict[str, t.Any]
@@ -31,7 +33,15 @@ class Module(Normal):
         wrong = wrong_task(task_vars or {})
         if wrong:
             return {"failed": True, "msg": wrong}
+        try:
+            self._task.args = self._arguments()
+        except DefinitionError as error:
+            return {"failed": True, "msg": str(error)}
         return self._work(tmp, task_vars)
+
+    def _arguments(self) -> dict[str, t.Any]:
+        """Return what the module is to get: what lies on the controller is read here. Raises DefinitionError."""
+        return with_definitions(self._task.args, lambda name: self._find_needle("files", name), self._loader)
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         """Return the module's result, of a task in which the operator got nothing wrong."""

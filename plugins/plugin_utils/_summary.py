@@ -114,15 +114,21 @@ def _told(node: str, result: Result, *, predicted: bool, status: str = "") -> li
 
 
 def _judge(found: Sequence[Record], fail_states: Sequence[str], *, wrong: bool) -> list[Record]:
-    """Return the records of an audit with its verdict as their action: none or drifted."""
+    """Return the records of an audit with its verdict as their action: drifted, or none, or skip as it was asked to."""
     blamed = [wrong and (record["state"] in fail_states or record["action"] == "failed") for record in found]
     own = "the playbook's own condition on this node says so" if wrong and not any(blamed) else ""
     return [
-        Record({**record, "action": "drifted" if blame or own else "none", "reason": _joined(record["reason"], own)})
+        Record(
+            {**record, "action": _verdict(record, wrong=blame or bool(own)), "reason": _joined(record["reason"], own)}
+        )
         if record["patch"]
         else record
         for record, blame in zip(found, blamed)
     ]
+
+
+def _verdict(record: Record, *, wrong: bool) -> str:
+    return "drifted" if wrong else "skip" if record["action"] == "skip" else "none"
 
 
 def _is_judged(result: Result) -> bool:
@@ -131,8 +137,9 @@ def _is_judged(result: Result) -> bool:
 
 
 def _is_look(result: Result) -> bool:
-    """Tell whether a result has the patches of `site_patch_info`: it alone tells copies, or several environments."""
-    return "environments" in result or any("copy_id" in patch for patch in result.get("patches") or ())
+    """Tell whether a result has the patches of `site_patch_info`: it alone tells copies, or finds no patch in any."""
+    patches = result.get("patches") or ()
+    return any("copy_id" in patch for patch in patches) or (not patches and "environments" in result)
 
 
 def _status(result: Result, known: str = "") -> str:

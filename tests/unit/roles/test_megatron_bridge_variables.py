@@ -55,16 +55,19 @@ def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None
 
 
 @pytest.mark.parametrize(
-    ("state", "right"),
-    # What the state asked for would change is wrong, and what it could not deal with.
+    ("given", "right"),
+    # What the state asked for would change is wrong, and what it could not deal with, unless that is passed over.
     [
-        ("present", {"native", "unneeded", "applied"}),
-        ("absent", {"native", "unneeded", "pending", "unsupported", "missing"}),
+        ({}, {"native", "unneeded", "applied"}),
+        ({"state": "absent"}, {"native", "unneeded", "pending", "unsupported", "missing"}),
+        ({"missing": "skip"}, {"native", "unneeded", "applied", "missing"}),
+        ({"missing": "skip", "unsupported": "skip"}, {"native", "unneeded", "applied", "missing", "unsupported"}),
     ],
 )
-def test_an_audit_objects_by_default_to_what_is_not_as_the_state_asks(state: str, right: set[str]) -> None:
+def test_an_audit_objects_by_default_to_what_is_not_as_is_asked(given: dict[str, str], right: set[str]) -> None:
     name = "megatron_bridge_audit_fail_states"
     choices = OPTIONS[name]["choices"]
-    templar = Templar(DataLoader(), variables={"megatron_bridge_state": state})
+    variables = {key: DEFAULTS[key] for key in DEFAULTS if key != name}
+    templar = Templar(DataLoader(), variables={**variables, **{f"megatron_bridge_{key}": given[key] for key in given}})
     assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
     assert set(_plan.PRESENT) == set(choices)

@@ -144,6 +144,13 @@ JSON = [imported("json")]
         ("site_patch", {"name": "", "definitions": '{"name": "a"}'}, {"patches": PENDING}, ["patch a"]),
         ("site_patch", {"name": NAME, "validate": ["json"]}, {"patches": PENDING}, ["import json"]),
         ("site_patch", {"name": NAME, "validate": ["json"]}, {"patches": SKIPPED}, []),
+        ("site_patch", {"name": NAME, "validate": ["json"]}, {"environments": [{"patches": MISSING}]}, []),
+        (
+            "site_patch",
+            {"name": NAME, "validate": ["json"]},
+            {"environments": [{"patches": PENDING}, {"failed": True}]},
+            ["import json"],
+        ),
         ("site_patch", {"name": NAME, "validate": "json", "verify": "never"}, {"patches": PENDING}, []),
         ("site_patch", {"name": NAME, "validate": "json", "verify": "changed"}, {"patches": PENDING}, []),
         (
@@ -156,6 +163,7 @@ JSON = [imported("json")]
         ("site_patch_info", {"name": NAME, "imports": ["json"]}, {"patches": PENDING, "imports": JSON}, []),
         ("site_patch_info", {"name": NAME, "imports": ["json"]}, {"patches": PENDING}, ["import json"]),
         ("site_patch_info", {"name": NAME, "imports": ["json"]}, {"environments": [{"patches": MISSING}]}, []),
+        ("site_patch_info", {"name": NAME, "imports": ["json"]}, {"patches": SKIPPED}, []),
         ("site_patch_info", {}, {"environments": []}, ["environments"]),
         (
             "site_patch_info",

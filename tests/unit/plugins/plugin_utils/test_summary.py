@@ -259,6 +259,20 @@ SEVERAL = {
 }
 
 
+CHANGED = {
+    "environments": [
+        result(patch()),
+        result(
+            patch("unsupported", "none"),
+            environment={"python": "/opt/b/bin/python", "path": None},
+            failed=True,
+            msg="x",
+        ),
+    ],
+    "patches": [patch(), patch("unsupported", "none")],
+}
+
+
 @pytest.mark.parametrize("judged", [{}, {"failed": True, "failed_when_result": True}])
 def test_several_environments_of_one_call_are_told_and_judged_one_by_one(judged: dict[str, Any]) -> None:
     found = {**SEVERAL, **judged}
@@ -269,6 +283,23 @@ def test_several_environments_of_one_call_are_told_and_judged_one_by_one(judged:
     ]
     assert problems(found, ["pending"]) == ["/opt/b/bin/python: a_patch is pending", "/opt/c/bin/python: no Python"]
     assert told({"environments": [], "patches": []}) == []
+
+
+def test_a_change_in_several_environments_is_told_one_by_one_whatever_the_task_thought_of_it() -> None:
+    """It alone tells no copies: an audit's verdict is not for it."""
+    for judged in ({}, {"failed_when_result": False}):
+        found = records("node", {**CHANGED, **judged}, predicted=False)
+        assert [(line["environment"], line["state"], line["action"]) for line in found] == [
+            ("/opt/venv/bin/python", "pending", "apply"),
+            ("/opt/b/bin/python", "unsupported", "failed"),
+        ]
+
+
+def test_what_an_audit_was_told_to_pass_over_is_no_drift() -> None:
+    passed = {**patch("missing", "skip"), "copy_id": None}
+    for wrong, action in ((False, "skip"), (True, "drifted")):
+        (line,) = records("node", result(passed, failed_when_result=wrong), predicted=True)
+        assert line["action"] == action
 
 
 def test_lines_are_aligned_also_with_wide_characters() -> None:
