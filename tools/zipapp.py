@@ -28,7 +28,8 @@ import sys
 
 if sys.version_info < (3, 8):
     sys.stderr.write(
-        "primus-patches.pyz: expected Python 3.8 or newer, found %%s: %%s\\n" %% (sys.version.split()[0], sys.executable)
+        "primus-patches.pyz: expected Python 3.8 or newer, found %%s: %%s\\n"
+        %% (sys.version.split()[0], sys.executable)
     )
     sys.exit(2)
 
@@ -68,10 +69,10 @@ def bare(source: str) -> str:
     """
     lines = source.split("\n")
     top = next((number for number, line in enumerate(lines) if not line.startswith("#")), 0)
-    cuts: list[tuple[int, int, int, int, str]] = []  # (lines count from 1, columns in characters)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and token.start[0] > top:
-            cuts.append((*token.start, *token.end, ""))
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT and token.start[0] > top]
+    # (lines count from 1, columns in characters)
+    cuts: list[tuple[int, int, int, int, str]] = [(*token.start, *token.end, "") for token in comments]
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
         for text in body if isinstance(body, list) else ():
