@@ -24,6 +24,7 @@ SOURCES = "plugins/module_utils/"
 MAIN = """\
 # Starts the command line; see --help. Any Python can read this, so that an old one can say that it is old.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import os
 import sys
 
 if sys.version_info < (3, 8):
@@ -33,11 +34,11 @@ if sys.version_info < (3, 8):
     )
     sys.exit(2)
 
+sys.path[0] = os.path.abspath(sys.path[0])  # (modules are read late, maybe from another working directory)
 from %s import _command
 
 if __name__ == "__main__":
-    # (nothing that is looked for in this environment is to be found in here)
-    del sys.path[0]
+    del sys.path[0]  # (nothing that is looked for in this environment is to be found in here)
     sys.exit(_command.main())
 """
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
