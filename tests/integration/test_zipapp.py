@@ -90,15 +90,14 @@ def test_it_is_small_and_can_be_run_as_a_program(file: Path, site: Path) -> None
 
 
 def test_what_it_holds_is_the_engine_without_comments_line_by_line(file: Path) -> None:
-    def code(text: str) -> list[tuple[str, int]]:
-        found = []
-        for node in ast.walk(ast.parse(text)):
+    def code(text: str) -> tuple[str, list[int]]:
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
             body = getattr(node, "body", None)
             for each in body if isinstance(body, list) else []:
                 if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant):
                     each.value.value = ""
-            found.append((ast.dump(node), getattr(node, "lineno", 0)))
-        return found
+        return ast.dump(tree), [getattr(node, "lineno", 0) for node in ast.walk(tree)]
 
     with zipfile.ZipFile(file) as archive:
         texts = json.loads(archive.read("engine.json"))
