@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import site
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping
@@ -16,7 +15,7 @@ from ._trust import Trust, User
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
     from ._processes import Answer, Limits
 
-_LOADER: Any = _boot.__spec__.loader  # (reads files, also out of the archive that Ansible sends)
+_LOADER: Any = _boot.__spec__.loader  # (of files, also in the archive that Ansible sends, or an Engine's)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
@@ -162,6 +161,10 @@ def _ending(answer: Answer) -> str:
 
 def _sources() -> dict[str, str]:
     """The text of each module here, by dotted name: the child may not be allowed to read our files."""
+    if hasattr(_LOADER, "texts"):
+        return _LOADER.texts()  # type: ignore[no-any-return]
+    import pkgutil  # (only here: it is slow to be imported)
+
     found: dict[str, str] = {}
     packages = [("", os.path.dirname(__file__))]
     while packages:
