@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import cache, controller, environments, wheels
+from lab import cache, controller, wheels
+from lab import image as images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,36 +15,15 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., controller.Run]
 
-# The image's /usr, /dev and /proc are this machine's own (a whole image would take minutes to make), bound there in a
-# mount namespace that ends with each command.
-CHROOT = """#!/bin/sh
-exec unshare --mount sh -c 'set -e
-mount --bind -o ro /usr "$1/usr"; mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"
-exec chroot "$@"' sh "$@"
-"""
-
 
 @pytest.fixture
 def image(tmp_path: Path, system_python: Path) -> Path:
     """Return the root of an image that holds a virtual environment at /opt/venv with a real Transformers."""
-    if not str(system_python).startswith("/usr/bin/"):
-        pytest.skip(f"the system's Python {system_python} is not in /usr/bin, which the image shares with this machine")
-    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
-        pytest.skip("mount namespaces are not allowed here")
-    root = tmp_path / "image"
-    for name in ("usr", "dev", "proc", "etc", "root", "tmp", "opt"):
-        (root / name).mkdir(parents=True)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        (root / name).symlink_to(f"usr/{name}")
-    (root / "usr" / "bin").mkdir()
-    shutil.copy("/bin/sh", root / "usr" / "bin")  # the plugin looks for it before the first command binds /usr
-    shutil.copy("/etc/passwd", root / "etc")
-    venv = environments.bare(system_python, root / "opt" / "venv")
-    (site_packages,) = venv.glob("lib/python3*/site-packages")
-    wheels.modeling_tree("4.57.6", root / "tree")
-    shutil.copytree(root / "tree", site_packages, dirs_exist_ok=True)
-    shutil.rmtree(root / "tree")
-    return root
+    site_packages = images.make(tmp_path / "image", system_python)
+    wheels.modeling_tree("4.57.6", tmp_path / "tree")
+    shutil.copytree(tmp_path / "tree", site_packages, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "tree")
+    return tmp_path / "image"
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +45,7 @@ def collections(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.slow
 def test_the_role_works_inside_the_root_of_an_image(tmp_path: Path, image: Path, collections: Path) -> None:
     program = tmp_path / "chroot"
-    program.write_text(CHROOT)
+    program.write_text(images.CHROOT)
     program.chmod(0o755)
     variables: dict[str, Any] = {
         "ansible_connection": "community.general.chroot",
