@@ -53,6 +53,41 @@ def test_lines_that_stand_in_several_places_are_meant_where_the_hunk_says() -> N
         do("@@ -9,2 +9,2 @@\n x\n-same\n+other\n", text)
 
 
+UNIQUE = "@@ -1 +1 @@\n-first\n+FIRST\n"
+TWICE = "@@ -3,3 +3,3 @@\n x\n-same\n+other\n y\n"
+BARE = "@@ -4,0 +5 @@\n+put\n"
+LAST = "@@ -7 +7 @@\n-last\n+LAST\n"
+BLOCK = "x\nsame\ny\n"
+
+
+@pytest.mark.parametrize(
+    ("hunks", "text", "after"),
+    [
+        (UNIQUE + TWICE, f"first\n\n{BLOCK}{BLOCK}", f"FIRST\n\nx\nother\ny\n{BLOCK}"),
+        (UNIQUE + TWICE, f"0\n1\n2\nfirst\n\n{BLOCK}{BLOCK}", f"0\n1\n2\nFIRST\n\nx\nother\ny\n{BLOCK}"),
+        (UNIQUE + TWICE, f"first\n{BLOCK}{BLOCK}", None),
+        (TWICE + LAST, f"\n\n{BLOCK}\nlast\n{BLOCK}", f"\n\nx\nother\ny\n\nLAST\n{BLOCK}"),
+        (TWICE + LAST, f"\n\n{BLOCK}{BLOCK}\nlast\n", None),
+        (UNIQUE + BARE, "0\nfirst\n2\n3\n4\n5\n", "0\nFIRST\n2\n3\n4\nput\n5\n"),
+        (BARE + LAST, "1\n2\n3\n4\n5\n6\n7\nlast\n", None),
+        ("@@ -1 +1,2 @@\n a\n+b\n", "a\nx\na\n", None),
+        ("@@ -3 +3,2 @@\n a\n+b\n", "a\nx\na\n", "a\nx\na\nb\n"),
+        ("@@ -1 +1,2 @@\n+b\n a\n", "a\nx\na\n", "b\na\nx\na\n"),
+        ("@@ -3 +3,2 @@\n+b\n a\n", "a\nx\na\n", None),
+    ],
+)
+def test_lines_that_stand_several_times_are_meant_where_the_other_hunks_and_the_ends_of_the_file_have_them(
+    hunks: str, text: str, after: str | None
+) -> None:
+    if after is None:
+        with pytest.raises(
+            Conflict, match=r"several places, and nothing tells which|no context, and what is around it"
+        ):
+            do(hunks, text.encode())
+    else:
+        assert do(hunks, text.encode()) == after.encode()
+
+
 def test_a_hunk_stands_behind_the_one_before_it() -> None:
     diff = "@@ -1 +1,2 @@\n a\n+b\n@@ -2 +3 @@\n-b\n+c\n"
     assert do(diff, b"a\nb\n") == b"a\nb\nc\n"
@@ -162,6 +197,28 @@ def test_what_the_encoding_cannot_say_is_a_conflict() -> None:
         do("@@ -2 +2 @@\n-x\n+€\n", b"# coding: latin-1\nx\n", "f.py")
 
 
+# --- what upstream has
+
+
+@pytest.mark.parametrize(
+    ("diff", "text", "told"),
+    [
+        (unified(OLD, NEW), NEW, True),
+        (unified(OLD, NEW), "more\n" + NEW, True),
+        (unified(OLD, NEW), OLD.replace("two\n", "2\n"), False),
+        ("@@ -1 +0,0 @@\n-a\n", "b\n", False),
+        ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\n", True),
+        ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "b\n", False),
+        ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", None, True),
+        ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", "b\n", False),
+    ],
+)
+def test_a_conflict_says_where_the_diff_fits_the_other_way_round(diff: str, text: str | None, *, told: bool) -> None:
+    with pytest.raises(Conflict) as caught:
+        load(diff).do(Text(None if text is None else text.encode()), TARGET)
+    assert str(caught.value).endswith("; upstream seems to have this already") is told
+
+
 # --- what the file holds already
 
 
@@ -186,6 +243,7 @@ def test_a_hunk_that_matches_within_what_it_would_make_is_held() -> None:
         (unified(OLD, NEW), NEW + OLD, False),
         (unified(OLD, NEW), OLD.replace("two\n", "2\n"), False),
         ("@@ -1 +0,0 @@\n-a\n", "b\n", False),
+        ("@@ -1,0 +2 @@\n+a\n", "b\na\n", False),
         ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\n", True),
         ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\nb\n", False),
         ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", "a\n", False),
