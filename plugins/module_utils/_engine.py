@@ -74,6 +74,17 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
                 entry.update(survey.file_details(entry["path"]))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
     result["imports"] = _told(_prove(request, patches, {}, "none")) if imports else []
+    if request.get("integrity"):
+        integrity = importlib.import_module("._integrity", __package__)
+        looks = [look for step in steps for look in step.files]
+        result["integrity"] = integrity.verify(
+            request["integrity"],
+            request.get("path"),
+            looks,
+            _trust(request),
+            request["timeout"] / 2,  # (the other half is for the rest of the look)
+            bool(request.get("integrity_libraries")),
+        )
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
 
@@ -355,7 +366,7 @@ def _diff(change: _plan.Change) -> str:
 
 def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
-    for name in ("_commit", "_imports", "_survey"):
+    for name in ("_commit", "_imports", "_integrity", "_survey"):
         with suppress(ImportError):  # (Ansible sends along what the module itself may need)
             importlib.import_module("." + name, __package__)
     for name in ("difflib", "gzip", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):
