@@ -56,8 +56,10 @@ class Wanted(NamedTuple):
         algorithm, _equals, value = self.digest.partition("=")
         if algorithm == "git":
             return value
+        if algorithm != "sha256" or len(value) != 43:
+            return None
         try:
-            return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if algorithm == "sha256" else None
+            return base64.urlsafe_b64decode(value + "=").hex()
         except ValueError:
             return None
 
@@ -80,7 +82,8 @@ def is_same(
         digest = _hash(descriptor, info.st_size, hashlib.new(algorithm), budget).digest()
     except (ValueError, TypeError):
         return None  # (an algorithm that is unknown, or whose digests have no length of their own)
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == value
+    found = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return found == value if len(found) == len(value) else None  # (some build tools write it in hexadecimal)
 
 
 def sha256(descriptor: int, info: os.stat_result, budget: Budget) -> str:

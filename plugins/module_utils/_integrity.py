@@ -125,6 +125,8 @@ def _hold(held: Held, named: Named, path: str | None) -> None:
     source = _records.source_of(info)
     rows = _records.rows(named.distribution) if source is None else None
     installer = (_files.head(os.path.join(info, "INSTALLER"), 100) or b"").decode("ascii", "replace").strip().lower()
+    if not installer and os.path.basename(named.root) == "dist-packages":  # (pip's own are in there, too)
+        installer = "debian"
     if named.others:
         claims = ", ".join(sorted([os.path.basename(info), *named.others]))
         reason = "several claim to be it (%s), as after an upgrade that was interrupted: reinstall it" % claims
@@ -156,7 +158,7 @@ def _hold_rows(held: Held, rows: Sequence[tuple[str, str, int | None]], prefix: 
     strange = 0
     for relative, digest, size in rows:
         table, base = inside, relative
-        if relative.endswith((".pyc", ".pyo")) or (relative.endswith(".dist-info/RECORD") and not digest):
+        if relative.endswith((".pyc", ".pyo")):
             continue
         if relative.startswith("../") and _store.is_below(relative):
             table, base = outside, os.path.relpath(os.path.normpath(os.path.join(held.root, relative)), prefix)
@@ -164,7 +166,8 @@ def _hold_rows(held: Held, rows: Sequence[tuple[str, str, int | None]], prefix: 
             strange += 1
             continue
         directory, _slash, name = base.rpartition("/")
-        table.setdefault(directory, {})[name] = Wanted(digest, size)
+        if name != "RECORD" or digest or not directory.endswith(".dist-info"):  # (which cannot hold its own hash)
+            table.setdefault(directory, {})[name] = Wanted(digest, size)
     if strange:
         held.stop("%d files that RECORD lists lie outside of the environment" % strange)
     held.hold(held.root, inside, own=True)
