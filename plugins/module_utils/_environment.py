@@ -92,8 +92,11 @@ def site_place(distribution: str, file: str, path: str | None) -> Place | None:
     outside of the environment: of the directory on ``sys.path``, and of the prefix that this one lies in.
     """
     entry = next((entry for entry in entries(path) if infos(entry, [distribution])), None)
-    if entry is None:
-        return None
+    return None if entry is None else entry_place(entry, distribution, file, path)
+
+
+def entry_place(entry: str, distribution: str, file: str, path: str | None) -> Place:
+    """Where a file of a distribution is that lies in this directory on ``sys.path``; else as ``site_place``."""
     root = os.path.realpath(entry)
     # (a file that lies above is where the installer has really put it, and not where a link leads back)
     found = os.path.normpath(os.path.join(root if file.startswith("../") else entry, file))
@@ -108,7 +111,10 @@ def site_place(distribution: str, file: str, path: str | None) -> Place | None:
 
 
 def entries(path: str | None) -> list[str]:
-    """The directories in which distributions are looked for. Raises NoEnvironment where ``path`` is no directory."""
+    """The directories on ``sys.path`` of this interpreter, or those that would be for what lies at ``path``.
+
+    ``path`` as for ``find``. Raises NoEnvironment where it is no directory.
+    """
     return path_entries() if path is None else _holders(above(_directory(path)))
 
 

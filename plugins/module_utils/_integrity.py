@@ -6,7 +6,7 @@ import os
 import resource
 import site
 import threading
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from . import _environment, _files, _git, _records, _store
 from ._differ import Budget, Spent, Wanted
@@ -36,6 +36,12 @@ class Named(NamedTuple):
     """Real path of the directory on ``sys.path``."""
     others: tuple[str, ...] = ()
     """What else there claims to be it."""
+
+
+def asked(request: Mapping[str, Any], looks: Iterable[Look], trust: Trust) -> list[dict[str, Any]]:
+    """What a request of the engine asks for; raises as ``verify``. Half of its ``timeout`` is for the rest of it."""
+    libraries = bool(request.get("integrity_libraries"))
+    return verify(request["integrity"], request.get("path"), looks, trust, request["timeout"] / 2, libraries)
 
 
 def verify(

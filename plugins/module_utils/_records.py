@@ -151,6 +151,20 @@ def record_digest(distribution: Distribution) -> str | None:
     return None if text is None else hashlib.sha256(text).hexdigest()
 
 
+def source_of(info: str) -> str | None:
+    """The real path of the source tree that an editable distribution was installed from; None for others."""
+    import urllib.parse  # (hardly ever needed, and slow to be imported)
+
+    try:
+        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
+        if not told["dir_info"]["editable"]:
+            return None
+        url = urllib.parse.urlsplit(told["url"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None
+
+
 def matches(data: bytes, digest: str) -> bool:
     """Whether bytes have the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
     algorithm, _equals, value = digest.partition("=")
