@@ -122,7 +122,7 @@ class Held:
         except Blocked as blocked:
             self.stop("%s is %s, and nothing behind it was looked at" % (blocked.path, blocked.reason))
             path = self._told(top, blocked.path, "")
-            if all(entry["path"] != path for entry in self.found):
+            if all(entry["path"] != _utf8(path) for entry in self.found):
                 self._tell("changed", path, None, note=blocked.reason)
             return None
         except OSError as error:
@@ -315,7 +315,7 @@ class Held:
         self.budget.room -= size
         entry: dict[str, Any] = {
             "kind": kind,
-            "path": path,
+            "path": _utf8(path),
             "size": info.st_size if info is not None else None,
             "owner": _owner(info.st_uid) if info is not None else None,
             "time": None,
@@ -324,7 +324,7 @@ class Held:
             "lines_added": None,
             "lines_removed": None,
             "patches": [],
-            "note": note[:_LONGEST_NOTE] or None,
+            "note": _utf8(note[:_LONGEST_NOTE]) or None,
         }
         if info is not None:  # (as in _survey.file: a package cache renews the ctime with each further link)
             entry["time"] = info.st_mtime if info.st_nlink > 1 else max(info.st_mtime, info.st_ctime)
@@ -353,6 +353,11 @@ def _is_left_out(directory: str, name: str) -> bool:
     if name in _SKIPPED or _BYTECODE.search(name) or _OURS.search(name):
         return True
     return directory.endswith(".dist-info") and name in (*_ADDED, *_UV)
+
+
+def _utf8(text: str) -> str:
+    """A text as UTF-8 has it: a name of other bytes would end what says it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _said(error: Exception) -> str:

@@ -131,20 +131,6 @@ def rows(distribution: Distribution) -> list[tuple[str, str, int | None]] | None
     return [(path, digest, int(size) if _SIZE.fullmatch(size) else None) for path, digest, size in padded]
 
 
-def source_of(info: str) -> str | None:
-    """The real path of the source tree that an editable distribution was installed from; None for others."""
-    import urllib.parse  # (hardly ever needed, and slow to be imported)
-
-    try:
-        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
-        if not told["dir_info"]["editable"]:
-            return None
-        url = urllib.parse.urlsplit(told["url"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None
-
-
 def record_digest(distribution: Distribution) -> str | None:
     """The SHA-256 (hex) of a distribution's RECORD; None without one."""
     text = _files.read(os.path.join(distribution.info, "RECORD"))

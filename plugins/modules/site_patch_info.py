@@ -101,7 +101,7 @@ EXAMPLES = r"""
 
 - name: Name the files
   ansible.builtin.debug:
-    msg: "{{ look.integrity | map(attribute='found') | flatten | rejectattr('kind', 'equalto', 'declared') | map(attribute='path') }}"
+    msg: "{{ look.integrity | map(attribute='found') | flatten | map(attribute='path') }}"
 
 - name: Find every copy of Transformers that users have
   primus.patches.site_patch_info:
@@ -231,12 +231,12 @@ integrity:
       type: int
     found:
       description:
-        - One entry for each of these files, with its C(kind), C(path), C(size), C(owner), and the C(time) at which it may
-          last have changed, in seconds since the epoch.
-        - C(sha256) is the hash of what is there; null where there is nothing, or more than 64 MiB. C(recorded) is what was
-          recorded, RECORD's hash in hexadecimal or git's object id.
-        - C(lines_added) and C(lines_removed) count lines of a changed text of at most 1 MiB, where the store has the
-          original.
+        - One entry for each of these files, with its C(kind), C(path), C(size), C(owner), and the C(time) at which
+          it may last have changed, in seconds since the epoch.
+        - C(sha256) is the hash of what is there; null where there is nothing, or more than 64 MiB. C(recorded) is
+          what was recorded, RECORD's hash in hexadecimal or git's object id.
+        - C(lines_added) and C(lines_removed) count lines of a changed text of at most 1 MiB, where the store has
+          the original.
         - C(patches) are ours in it, also where somebody edited it besides. C(note) says what is odd about it.
       type: list
       elements: dict

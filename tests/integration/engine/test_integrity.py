@@ -316,6 +316,11 @@ def test_a_huge_file_costs_neither_memory_nor_more_than_the_time_that_there_is(s
     assert entry(found, "thing/huge.py")["sha256"] is None, "it is known to differ, and not read"
 
 
+def test_names_that_are_no_utf_8_are_told_in_escapes(site: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(site) + b"/thing/b\xff.py"))).write_text("")
+    assert kinds(one(site)) == {"thing/b\\udcff.py": "added"}
+
+
 def test_very_many_edits_are_counted_and_not_all_listed(site: Path) -> None:
     packages.write(site, {f"thing/many/m{number:05}.py": "" for number in range(3000)})
     found = one(site)
