@@ -25,7 +25,9 @@ UNDECLARED = EDITS[:3]
 PROGRAM = "primus-patches.pyz"
 
 _NAMED = 3  # files that a sentence names
-_VARIANT = ("kind", "sha256", "size", "note", "lines_added", "lines_removed")
+_SAME = ("kind", "sha256", "size", "note")
+_VARIANT = (*_SAME, "lines_added", "lines_removed")
+_KEPT = ("path", *_VARIANT, "owner", "time")
 
 
 def number(held: Mapping[str, t.Any]) -> int:
@@ -56,10 +58,20 @@ def sentence(held: Mapping[str, t.Any]) -> str:
     return f"{count} undeclared edit{'s' * (count > 1)} of {title(held)}: {named}{more}"
 
 
+def kept(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[Data] | None:
+    """Return what a report keeps of a node until it is built: all of a fleet may have fifty edits each."""
+    if integrity is None:
+        return None
+    return [
+        {**held, "found": [{key: entry.get(key) for key in _KEPT} for entry in edits_of(held)]} for held in integrity
+    ]
+
+
 def of_fleet(nodes: Sequence[Data]) -> Data:
     """Return the section of the report: `files` that differ, and `unknown`: where not all can be told.
 
-    Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it.
+    Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it. The
+    nodes are left with what is told of each distribution as a whole.
     """
     files: dict[tuple[str, str, str], Data] = {}
     unknown: dict[tuple[str, str, str], Data] = {}
@@ -69,10 +81,14 @@ def of_fleet(nodes: Sequence[Data]) -> Data:
         if not held["complete"]:
             reason = held.get("reason") or "not all was looked at"
             _seen(unknown.setdefault((name, version or "", reason), {**about, "reason": reason}), node, environment)
-        for entry in edits_of(held):
+        for entry in held.pop("found", ()):
             file = files.setdefault((name, version or "", entry["path"]), {**about, "path": entry["path"], "by": {}})
-            key = tuple(entry.get(each) for each in ("kind", "sha256", "size", "note"))
-            _seen(file["by"].setdefault(key, {each: entry.get(each) for each in _VARIANT}), node, environment)
+            new = {**{each: entry[each] for each in _VARIANT}, "owners": {}, "since": None}
+            variant = file["by"].setdefault(tuple(entry[each] for each in _SAME), new)
+            if entry["owner"] is not None:
+                variant["owners"][entry["owner"]] = None
+            variant["since"] = min(filter(None, (variant["since"], entry["time"])), default=None)
+            _seen(variant, node, environment)
     return {
         "files": [_file(files[key]) for key in sorted(files, key=lambda key: tuple(map(natural, key)))],
         "unknown": [_listed(unknown[key]) for key in sorted(unknown)],
@@ -104,8 +120,9 @@ def _seen(entry: Data, node: Data, environment: Data) -> None:
 
 
 def _listed(entry: Data) -> Data:
-    kept = {key: entry[key] for key in entry if key != "example"}
-    return {**kept, "nodes": list(entry["nodes"]), "environments": sorted(entry["environments"], key=natural)}
+    told = {key: entry[key] for key in entry if key != "example"}
+    sets = {key: sorted(entry[key], key=natural) for key in ("owners", "environments") if key in entry}
+    return {**told, **sets, "nodes": list(entry["nodes"])}
 
 
 def _file(file: Data) -> Data:
