@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lab import engine, environments, packages, sandbox, snapshot, wheels
 from lab.run import run
 from lab.sandbox import needs_root
@@ -298,6 +301,27 @@ def test_a_record_that_leads_out_of_the_environment_is_not_followed(site: Path, 
     found = one(site)
     assert (kinds(found), found["complete"]) == ({}, False)
     assert found["reason"] == "not all was looked at: 1 files that RECORD lists lie outside of the environment"
+
+
+PARTS = st.sampled_from(["..", ".", "", "thing", "api.py", "\0", "x" * 300, "é", '"', ",", "\udcff", "RECORD"])
+ROWS = st.tuples(
+    st.lists(PARTS, min_size=1, max_size=6).map("/".join),
+    st.sampled_from(
+        ["", "sha256=", "sha256=AAAA", "shake_128=AA", "none=AA", f"sha256={'A' * 43}", f"sha256={'é' * 43}"]
+    ),
+    st.sampled_from(["", "0", "-1", "9" * 30, "x", "٣"]),
+).map(",".join)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, max_size=8) | st.lists(st.text(max_size=30), max_size=4))
+def test_whatever_record_says_the_look_ends_and_tells_of_files_inside_alone(site: Path, rows: list[str]) -> None:
+    record = site / "thing-1.5.dist-info" / "RECORD"
+    record.write_bytes("\n".join(rows).encode("utf-8", "surrogateescape" if "\udcff" in "".join(rows) else "replace"))
+    found = one(site)
+    kinds(found)
+    assert all(os.path.normpath(site / each["path"]).startswith(f"{site}/") for each in found["found"])
+    json.dumps(found).encode("ascii")
 
 
 def test_a_huge_file_costs_neither_memory_nor_more_than_the_time_that_there_is(site: Path) -> None:
