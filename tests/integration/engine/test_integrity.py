@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -343,6 +344,23 @@ def test_a_huge_file_costs_neither_memory_nor_more_than_the_time_that_there_is(s
 def test_names_that_are_no_utf_8_are_told_in_escapes(site: Path) -> None:
     (Path(os.fsdecode(os.fsencode(site) + b"/thing/b\xff.py"))).write_text("")
     assert kinds(one(site)) == {"thing/b\\udcff.py": "added"}
+
+
+def test_the_look_gives_way_to_others_and_the_process_keeps_its_own_priority(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    hold = _integrity._hold
+
+    def note(*arguments: Any) -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        hold(*arguments)
+
+    monkeypatch.setattr(_integrity, "_hold", note)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    one(site)
+    assert found == [19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_very_many_edits_are_counted_and_not_all_listed(site: Path) -> None:
