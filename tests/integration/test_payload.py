@@ -68,13 +68,17 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
     top = collection / "ansible_collections"
     here = top / "primus" / "patches" / "plugins" / "module_utils"
     only_for = {
-        **dict.fromkeys(("_command.py", "_options.py", "_outcome.py", "_kept.py"), ""),  # (of primus-patches.pyz)
+        **dict.fromkeys(
+            ("_command.py", "_options.py", "_outcome.py", "_kept.py", "_verify.py"), ""
+        ),  # (of primus-patches.pyz)
         **dict.fromkeys(("_patch_file.py", "_patch_header.py"), ""),
         **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py"), "site_patch"),
         **dict.fromkeys(("_preflight.py", "_temporary.py", "_bytecode.py", "_several.py"), "site_patch"),
-        **dict.fromkeys(("_survey.py", "_discovery.py", "_storage.py"), "site_patch_info"),
+        **dict.fromkeys(
+            ("_survey.py", "_discovery.py", "_storage.py", "_integrity.py", "_held.py", "_differ.py", "_walk.py"),
+            "site_patch_info",
+        ),
         **dict.fromkeys(("_script.py", "listing.py"), ""),  # (the command lines of the catalogue)
-        **dict.fromkeys(("_patch_file.py", "_patch_header.py"), ""),  # (read on the controller)
     }
     for module in MODULES:
         wanted = {
