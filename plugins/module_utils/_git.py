@@ -8,11 +8,14 @@ import hashlib
 import os
 import re
 import struct
+import zlib
+from typing import Iterator
 
 from . import _files
 
 _MAX_INDEX = 64 * 1024 * 1024  # bytes; that of half a million files
 _MAX_TEXT = 64 * 1024  # bytes of a .git file or of a repository's configuration
+_MAX_HEAD = 32  # bytes before the content of an object: its kind and size
 _REGULAR = 0o100000  # the kind of an entry: not a link, not a submodule
 _EXTENDED, _STAGE, _LENGTH, _INTENDED = 0x4000, 0x3000, 0x0FFF, 0x2000  # of an entry's flags
 _SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
@@ -28,20 +31,55 @@ def indexed(path: str) -> str | None:
     """
     real = os.path.realpath(path)
     try:
-        found = _checkout(os.path.dirname(real))
+        found = _index(os.path.dirname(real))
         if found is None:
             return None
-        top, directory = found
-        index = _files.read(os.path.join(directory, "index"), _MAX_INDEX)
-        algorithm = _algorithm(directory)
-        if index is None or algorithm is None:
-            return None
+        index, top, algorithm = found
         oid = _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
         return oid if oid is not None and _is_whole(index, algorithm) else None
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
         return None
+
+
+def entries(directory: str) -> dict[str, tuple[str, bool]] | None:
+    """Object id (hex) and executable bit of each file that the index has below a directory, by its path from there.
+
+    None as for ``indexed``.
+    """
+    real = os.path.realpath(directory)
+    found: dict[str, tuple[str, bool]] = {}
+    try:
+        index, top, algorithm = _index(real) or (None, "", "")
+        if index is None:
+            return None
+        below = os.fsencode(os.path.join(os.path.relpath(real, top), "")) if real != top else b""
+        size = hashlib.new(algorithm).digest_size
+        for name, at, flags in _names(index, size):
+            file = _file(index, at, flags, size) if name.startswith(below) and not flags & _STAGE else None
+            if file is not None:
+                found[os.fsdecode(name[len(below) :])] = file
+        return found if _is_whole(index, algorithm) else None
+    except (OSError, ValueError, IndexError, struct.error):
+        return None
+
+
+def blob(directory: str, oid: str) -> bytes | None:
+    """The content of an object in the repository of the checkout that a directory lies in.
+
+    None where it is in a pack (which only git unpacks), is larger than 16 MiB, or cannot be had otherwise.
+    """
+    try:
+        found = _checkout(os.path.realpath(directory))
+        packed = _files.read(os.path.join(_common(found[1]), "objects", oid[:2], oid[2:])) if found else None
+        if packed is None:
+            return None
+        text = zlib.decompressobj().decompress(packed, _files.MAX_BYTES + _MAX_HEAD)
+    except (OSError, ValueError, zlib.error):
+        return None
+    data = text.partition(b"\0")[2]
+    return data if matches(data, oid) else None
 
 
 def matches(data: bytes, oid: str) -> bool:
@@ -55,6 +93,16 @@ def matches(data: bytes, oid: str) -> bool:
         return any(hashlib.new(algorithm, b"blob %d\0%s" % (len(text), text)).hexdigest() == oid for text in texts)
     except ValueError:  # a system that forbids SHA-1
         return False
+
+
+def _index(directory: str) -> tuple[bytes, str, str] | None:
+    """The index of the checkout that a directory lies in, its top, and the repository's hash function."""
+    found = _checkout(directory)
+    if found is None:
+        return None
+    index = _files.read(os.path.join(found[1], "index"), _MAX_INDEX)
+    algorithm = _algorithm(found[1])
+    return None if index is None or algorithm is None else (index, found[0], algorithm)
 
 
 def _checkout(directory: str) -> tuple[str, str] | None:
@@ -85,10 +133,7 @@ def _checkout(directory: str) -> tuple[str, str] | None:
 
 def _algorithm(directory: str) -> str | None:
     """The hash function of a repository; None for one that is not known. A worktree's is that of the repository."""
-    common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
-    if common is not None:
-        directory = os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
-    text = _files.read(os.path.join(directory, "config"), _MAX_TEXT) or b""
+    text = _files.read(os.path.join(_common(directory), "config"), _MAX_TEXT) or b""
     section, algorithm = "", "sha1"
     for line in text.decode("utf-8", "replace").split("\n"):
         head = _SECTION.match(line)
@@ -97,6 +142,12 @@ def _algorithm(directory: str) -> str | None:
         if section == "extensions" and value:
             algorithm = value[1].lower()
     return algorithm if algorithm in ("sha1", "sha256") else None
+
+
+def _common(directory: str) -> str:
+    """Where a repository has its configuration and objects: that of a worktree, in the one that it is of."""
+    common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
+    return directory if common is None else os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
 
 
 def _is_whole(index: bytes, algorithm: str) -> bool:
@@ -109,6 +160,20 @@ def _is_whole(index: bytes, algorithm: str) -> bool:
 def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
     """The object id (``size`` bytes) of a path's entry at stage 0; entries are in the order of their paths.
 
+    Raises as ``_names``.
+    """
+    for name, at, flags in _names(index, size):
+        if name == wanted and not flags & _STAGE:
+            found = _file(index, at, flags, size)
+            return found[0] if found is not None else None
+        if name > wanted:
+            break
+    return None
+
+
+def _names(index: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each entry, where it begins, and its flags.
+
     Raises ValueError, IndexError or struct.error where the index is not what git writes.
     """
     signature, version, count = struct.unpack_from(">4sII", index)
@@ -118,8 +183,7 @@ def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
     for _number in range(count):
         start = at + flags_at + 2  # of the name, after times, owner, mode, size, object id and flags
         flags = index[start - 2] << 8 | index[start - 1]
-        extended = flags & _EXTENDED
-        start += 2 if extended else 0
+        start += 2 if flags & _EXTENDED else 0
         if version == 4:  # how much of the name before is dropped, and what follows
             drop, start = _number_at(index, start)
             stop = index.index(b"\0", start, end)
@@ -134,15 +198,17 @@ def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
             following = at + (stop - at + 8 & ~7)  # 1 to 8 zeros, up to the next multiple of 8
         if following > end:
             raise ValueError("an entry beyond the end")
-        if name == wanted and not flags & _STAGE:
-            mode = struct.unpack_from(">I", index, at + 24)[0]
-            more = struct.unpack_from(">H", index, at + flags_at + 2)[0] if extended else 0
-            regular = mode & 0o170000 == _REGULAR and not more & _INTENDED  # (git add --intent-to-add: no content yet)
-            return index[at + 40 : at + flags_at].hex() if regular else None
-        if name > wanted:
-            break
+        yield name, at, flags
         at = following
-    return None
+
+
+def _file(index: bytes, at: int, flags: int, size: int) -> tuple[str, bool] | None:
+    """Object id and executable bit of the entry that begins there; None for what is no file, or has no content."""
+    mode = struct.unpack_from(">I", index, at + 24)[0]
+    more = struct.unpack_from(">H", index, at + 42 + size)[0] if flags & _EXTENDED else 0
+    if mode & 0o170000 != _REGULAR or more & _INTENDED:  # (git add --intent-to-add: no content yet)
+        return None
+    return index[at + 40 : at + 40 + size].hex(), bool(mode & 0o100)
 
 
 def _number_at(index: bytes, at: int) -> tuple[int, int]:
