@@ -1,25 +1,20 @@
-# The edits of an installed distribution, each file before and after: differences, and the originals of them. Reads only.
+# The edits of an installed distribution, each file before and after: what differs, and its original. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import os
-from typing import Iterator, Mapping, NamedTuple, Sequence
+from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from . import _edited, _evidence, _store
 from ._edited import Difference, Differences, Entry
 from ._edits import ABSENT, Text
 from ._installed import Installed
 from ._originals import Originals
+from ._patch_text import Edited
 from ._store import Fact
 from ._working_copy import Marker
 
-
-class Edited(NamedTuple):
-    """One file that was edited, made or removed."""
-
-    path: str
-    before: Text
-    after: Text
+_Bit = Callable[[str], Optional[bool]]  # whether the original of a path is executable; None where nothing tells
 
 
 class Captured(NamedTuple):
@@ -121,3 +116,25 @@ def _is_written(fact: Fact, now: Text) -> bool:
 
 def _names(fact: Fact) -> str:
     return ", ".join(listed.name for listed in fact.patches)
+
+
+def package(paths: Sequence[str], installed: Installed) -> str | None:
+    """The import package that all these files lie in; None where there is none.
+
+    The one that was asked for, else the outermost one with an ``__init__.py``.
+    """
+    asked = installed.package
+    if asked is not None and all(path.startswith(asked.replace(".", "/") + "/") for path in paths):
+        return asked
+    found = {_regular(path, installed) for path in paths}
+    return found.pop() if len(found) == 1 else None
+
+
+def _regular(path: str, installed: Installed) -> str | None:
+    parts = path.split("/")[:-1]
+    for count in range(1, len(parts) + 1):
+        above = "/".join(parts[:count])
+        if above + "/__init__.py" in installed.known:
+            name = above.replace("/", ".")
+            return name if all(part.isidentifier() for part in parts[:count]) else None
+    return None

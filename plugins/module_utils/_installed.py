@@ -6,13 +6,12 @@ import os
 import re
 from typing import Any, Mapping, NamedTuple
 
-from . import _child, _edited, _environment, _records, _trust
+from . import _child, _edited, _environment, _files, _records, _trust
 from ._edited import Entry
 from ._errors import Conflict, NoEnvironment, SitePatchError
 from ._records import Distribution
 from ._trust import Belongs, Trust
 
-_SECONDS = 60.0  # for the interpreter to tell where it finds the distribution
 _ASKED = {"name": "where", "versions": "*", **dict.fromkeys(("reason", "upstream", "retire"), "none")}
 
 
@@ -40,16 +39,14 @@ class Installed(NamedTuple):
     trust: Trust
 
 
-def find(name: str, python: str | None, path: str | None, trust_writers: bool = False) -> Installed:
+def find(name: str, python: str | None, path: str | None, trust_writers: bool, seconds: float) -> Installed:
     """The distribution of that name, else the one that has the package, in an environment.
 
     Raises NoEnvironment where it is not there, Conflict where nothing is on record of its files or where several are
     there, and Untrusted where others may change what root would read.
     """
-    if not python and not path:
-        raise SitePatchError("expected an environment, found none: give --python or --path")
-    where = python or str(path)
-    file, version, prefix, package = _asked(name, python, path)
+    where = path or python or "this environment"
+    file, version, prefix, package = _asked(name, python, path, trust_writers, seconds)
     directory = os.path.dirname(file)
     if package is None:
         root = os.path.realpath(directory)
@@ -59,7 +56,7 @@ def find(name: str, python: str | None, path: str | None, trust_writers: bool = 
         if found is None:
             raise NoEnvironment("%s: expected package %s in it, found none" % (directory, name))
         place = _environment.place(found, "__init__.py")
-        root, owner = place.root, _records.owner(place, [name, name.split(".")[0]])
+        root, owner = place.root, _records.owner(place, [name, name.split(".", maxsplit=1)[0]])
         there = [owner] if owner is not None else []
     if len(there) > 1:
         told = ", ".join("%s %s" % (each.name, each.version or "(unknown version)") for each in there)
@@ -67,7 +64,7 @@ def find(name: str, python: str | None, path: str | None, trust_writers: bool = 
     trust = Trust(_trust.asked_by_root(), trust_writers)
     _check(trust, root, directory)
     listed: Mapping[str, Entry]
-    if package is not None and not (there and os.path.exists(os.path.join(there[0].info, "RECORD"))):
+    if package is not None and not (there and _files.kind(os.path.join(there[0].info, "RECORD"))):
         listed = _edited.checked_out(root, directory)
         if listed:
             own = (os.path.relpath(directory, root).replace(os.sep, "/"),)
@@ -96,7 +93,9 @@ def find(name: str, python: str | None, path: str | None, trust_writers: bool = 
     )
 
 
-def _asked(name: str, python: str | None, path: str | None) -> tuple[str, str | None, str | None, str | None]:
+def _asked(
+    name: str, python: str | None, path: str | None, trust_writers: bool, seconds: float
+) -> tuple[str, str | None, str | None, str | None]:
     """Of a distribution, or else a package: a file in it, its version, the environment's prefix, the package's name.
 
     The interpreter tells, as it does when a patch of that distribution, or package, is looked at: nothing is imported.
@@ -111,13 +110,19 @@ def _asked(name: str, python: str | None, path: str | None) -> tuple[str, str | 
         raise SitePatchError("expected the name of a distribution or a package, found %.80r" % name)
     for kind in kinds:
         definition = {**_ASKED, **kind, "edits": [{"delete": None}]}
-        request = {"operation": "info", "definitions": [definition], "path": path, "timeout": _SECONDS}
+        request = {
+            "operation": "info",
+            "definitions": [definition],
+            "path": path,
+            "timeout": seconds,
+            "trust_writers": trust_writers,
+        }
         result = _child.call(python, request)
         if result.get("failed"):
             raise SitePatchError(result["msg"])
         (patch,) = result["patches"]
         if patch["state"] != "missing" and patch["files"]:
-            prefix = result["environment"]["prefix"] if python else None
+            prefix = None if path else result["environment"]["prefix"]
             return patch["files"][0]["path"], patch["version"], prefix, kind.get("package")
         messages.append(patch["message"])
     raise NoEnvironment("; ".join(messages))

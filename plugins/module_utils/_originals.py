@@ -8,11 +8,10 @@ import posixpath
 import subprocess
 import zipfile
 import zlib
-from typing import Mapping
+from typing import Mapping, Sequence
 
-from . import _environment, _evidence, _files, _git, _records, _trust
+from . import _environment, _evidence, _files, _git, _trust
 from ._edited import Entry
-from ._edits import Text
 from ._errors import Conflict, SitePatchError
 from ._records import Distribution
 from ._store import Fact, Store
@@ -66,7 +65,12 @@ class Wheel:
         if _environment.normal(name) != _environment.normal(distribution.name) or version != distribution.version:
             raise SitePatchError(
                 "%s: expected the wheel of %s %s, which is installed, found %s"
-                % (self.path, distribution.name, distribution.version, " ".join((name, version)).strip() or "no METADATA")
+                % (
+                    self.path,
+                    distribution.name,
+                    distribution.version,
+                    ("%s %s" % (name, version)).strip() or "no METADATA",
+                )
             )
         info = posixpath.dirname(infos[0])
         data = info[: -len("dist-info")] + "data/"
@@ -145,7 +149,7 @@ def download(python: str, distribution: Distribution, directory: str) -> str:
     command = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", directory, wanted]
     try:
-        done = subprocess.run(  # noqa: S603 (pip of the interpreter that the user named)
+        done = subprocess.run(
             command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
         said = done.stderr.decode("utf-8", "replace").strip()
@@ -169,7 +173,7 @@ def _installed(name: str, data: str) -> str:
     return rest if kind in ("purelib", "platlib") else "../../../%s/%s" % ("bin" if kind == "scripts" else kind, rest)
 
 
-def missing(distribution: Distribution, paths: list[str]) -> Conflict:
+def missing(distribution: Distribution, paths: Sequence[str]) -> Conflict:
     """The error that the originals of these files are nowhere, and what to do."""
     shown = ", ".join(paths[:3]) + (" and %d more" % (len(paths) - 3) if len(paths) > 3 else "")
     wanted = "%s==%s" % (distribution.name, distribution.version)
@@ -177,4 +181,13 @@ def missing(distribution: Distribution, paths: list[str]) -> Conflict:
         "expected the original of %s in the store, in git or in a wheel, found it in none of them. Add --download (the "
         "environment's own pip downloads the wheel of %s), or --wheel FILE of a wheel that you have (pip download "
         "--no-deps --only-binary :all: %s)" % (shown, wanted, wanted)
+    )
+
+
+def packed(root: str, paths: Sequence[str]) -> Conflict:
+    """The error that git has the originals of these files, but only git can unpack them."""
+    return Conflict(
+        "%s: expected the originals of %s as loose objects of git, found them in a pack, which only git unpacks. Run "
+        "git -C %s diff --relative HEAD, and put Package, Versions and Description in front of what it writes"
+        % (root, ", ".join(paths[:3]), root)
     )

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import NamedTuple
 
-from . import _environment, _files
+from . import _environment, _files, _interpreter
 from ._edited import MARKER
 from ._errors import CommitError, SitePatchError
 from ._installed import Installed
@@ -84,7 +84,7 @@ def check(marker: Marker, directory: str, installed: Installed) -> None:
     same = _environment.normal(marker.distribution) == _environment.normal(installed.name)
     if not same or marker.version != installed.version:
         raise SitePatchError(
-            "%s is a copy of %s %s: expected that in %s, found %s %s: run edit again, and make the edits in the new copy"
+            "%s is a copy of %s %s: expected that in %s, found %s %s: make a new copy, and the edits in it"
             % (directory, marker.distribution, marker.version, installed.root, installed.name, installed.version)
         )
 
@@ -121,7 +121,7 @@ def _copy(installed: Installed, originals: Originals, directory: str) -> Copied:
     marker = Marker(
         distribution=installed.name,
         version=installed.version,
-        python=os.path.abspath(installed.python) if installed.python else None,
+        python=_interpreter.resolve(installed.python) if installed.python else None,
         path=os.path.abspath(installed.path) if installed.path else None,
         executable=tuple(executable),
         left_out=left_out,
