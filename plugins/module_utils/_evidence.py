@@ -240,21 +240,23 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     """The look at a file in which somebody else, or a run without a store, made known edits; None where nothing shows.
 
     Marks of a re-export block say so by themselves; anything else only where the bytes without it are recorded ones.
+    That RECORD lists no such file is a record, too: what was made is then adopted where the edits make these very bytes.
     """
-    if bare.text.data is None:
-        return None
-    blocks = _reexport.blocks(bare.text.data)
-    proofs = _proofs(bare.place, recorded)
+    blocks = _reexport.blocks(bare.text.data) if bare.text.data is not None else []
+    proofs = _proofs(bare, recorded)
     if not blocks and (not proofs or not known):
         return None
     layers = {layer.name: layer for _patch, layer in known}
     marked = _of_blocks(blocks)
     for candidate, undone in _candidates(bare.text, list(layers.values()), tree):
-        if candidate.data is not None and any(proof(candidate.data) for proof in proofs):
-            how = "pristine" if recorded and _records.matches(candidate.data, recorded) else "index"
+        if any(proof(candidate.data) for proof in proofs):
+            if candidate.data is None and not _gives(bare, candidate, undone, tree):
+                continue
+            by_index = candidate.data is not None and not (recorded and _records.matches(candidate.data, recorded))
+            how = "index" if by_index else "pristine"
             told = [marked.get(layer.name, layer) for layer in undone]
             return _by_fold(bare, candidate, undone, told, how, tree)
-    if not marked:
+    if not marked or bare.text.data is None:
         return None
     text = bare.text._replace(data=_reexport.without_blocks(bare.text.data))
     if any(proof(text.data or b"") for proof in proofs):
@@ -294,13 +296,17 @@ def _gives(bare: Look, base: Text, layers: Sequence[Layer], tree: Tree) -> bool:
         return False
 
 
-def _proofs(place: Place, recorded: str | None) -> list[Callable[[bytes], bool]]:
-    proofs: list[Callable[[bytes], bool]] = []
+def _proofs(bare: Look, recorded: str | None) -> list[Callable[[bytes | None], bool]]:
+    """What tells whether bytes, or None for no file, are what was installed or checked out."""
+    proofs: list[Callable[[bytes | None], bool]] = []
+    owner = bare.distribution
     if recorded:
-        proofs.append(lambda data: _records.matches(data, recorded))
-    indexed = _git.indexed(place.path)
+        proofs.append(lambda data: data is not None and _records.matches(data, recorded))
+    elif recorded is None and owner is not None and _records.files(owner) is not None:
+        proofs.append(lambda data: data is None)
+    indexed = _git.indexed(bare.place.path)
     if indexed is not None:
-        proofs.append(lambda data: _git.matches(data, indexed))
+        proofs.append(lambda data: data is not None and _git.matches(data, indexed))
     return proofs
 
 
