@@ -125,6 +125,20 @@ def record_digest(distribution: Distribution) -> str | None:
     return None if text is None else hashlib.sha256(text).hexdigest()
 
 
+def source_of(info: str) -> str | None:
+    """The real path of the source tree that an editable distribution was installed from; None for others."""
+    import urllib.parse  # (hardly ever needed, and slow to be imported)
+
+    try:
+        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
+        if not told["dir_info"]["editable"]:
+            return None
+        url = urllib.parse.urlsplit(told["url"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None
+
+
 def matches(data: bytes, digest: str) -> bool:
     """Whether bytes have the digest as RECORD writes it: algorithm=urlsafe base64 without padding."""
     algorithm, _equals, value = digest.partition("=")
@@ -291,21 +305,7 @@ def _editable_version(root: str, names: Sequence[str]) -> str | None:
     for name in names:
         for entry in _environment.path_entries():
             for info in _environment.infos(entry, [name]):
-                source = _source_of(info)
+                source = source_of(info)
                 if source is not None and (root + os.sep).startswith(os.path.join(source, "")):
                     return _environment.identity(info)[1]
     return None
-
-
-def _source_of(info: str) -> str | None:
-    """The real path of the source tree that an editable distribution was installed from; None for others."""
-    import urllib.parse  # (hardly ever needed, and slow to be imported)
-
-    try:
-        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
-        if not told["dir_info"]["editable"]:
-            return None
-        url = urllib.parse.urlsplit(told["url"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None
