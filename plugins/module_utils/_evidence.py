@@ -240,7 +240,7 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     """The look at a file in which somebody else, or a run without a store, made known edits; None where nothing shows.
 
     Marks of a re-export block say so by themselves; anything else only where the bytes without it are recorded ones.
-    That RECORD lists no such file is a record, too: what was made is then adopted where the edits make these very bytes.
+    That RECORD lists no such file is a record, too: what edits make is adopted where it has these very bytes.
     """
     blocks = _reexport.blocks(bare.text.data) if bare.text.data is not None else []
     proofs = _proofs(bare, recorded)

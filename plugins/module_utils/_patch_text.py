@@ -7,11 +7,14 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Sequence
 
-from . import _diff_text, _edits, _unified, _versions
-from ._edits import ABSENT, Target, Text
-from ._errors import Conflict, Unsupported
+from . import _diff_text, _fold, _patch, _patch_file, _versions
+from ._edits import ABSENT, Text
+from ._errors import Conflict, DefinitionError, Unsupported
+from ._fold import Layer, Tree
 
 _FILL_IN = "(to be filled in: what goes wrong without this patch)"
+_NAME = "captured.patch"
+_ALONE = Tree("", lambda _name: None, lambda _name, _file: ABSENT)  # (a diff asks about no other file)
 _KINDS = {(True, False): "new", (False, True): "gone"}  # by whether there is none before, and after
 
 
@@ -37,29 +40,31 @@ class Written(NamedTuple):
     """Those that are in it."""
     left_out: dict[str, str]
     """Those that no diff can hold, each with the reason."""
-    target: tuple[str, str]
-    """``Package`` or ``Distribution``, and its name."""
 
 
-def write(files: Sequence[Edited], distribution: str | None, version: str | None, package: str | None) -> Written:
+def write(files: Sequence[Edited], distribution: str, version: str | None, package: str | None) -> Written:
     """The patch file of these edits.
 
     ``package``: the import package that all files lie in; None where there is none, so that the patch is of the
     distribution, with paths as RECORD has them.
     """
-    above = package.replace(".", "/") + "/" if package else ""
-    target = ("Package", package) if package else ("Distribution", str(distribution))
+    target = ("Package", package) if package else ("Distribution", distribution)
+    header = _header(target, version)
     held: list[Edited] = []
     left_out: dict[str, str] = {}
     sections: list[bytes] = []
     for each in files:
         section = _diff_text.section(each.path, each.before, each.after)
-        problem = _problem(each, section, package, each.path[len(above) :])
+        problem = _problem(each, header + section)
         if problem is None:
             sections.append(section)
             held.append(each)
         else:
             left_out[each.path] = problem
+    return Written(header + b"".join(sections), tuple(held), left_out)
+
+
+def _header(target: tuple[str, str], version: str | None) -> bytes:
     fields = [
         ("Description", _FILL_IN),
         ("Bug", ""),
@@ -69,8 +74,7 @@ def write(files: Sequence[Edited], distribution: str | None, version: str | None
         ("Versions", _only(version)),
         ("Retire", ""),
     ]
-    header = "".join(("%s: %s" % field).rstrip() + "\n" for field in fields) + "\n"
-    return Written(header.encode("utf-8") + b"".join(sections), tuple(held), left_out, target)
+    return "".join(("%s: %s" % field).rstrip() + "\n" for field in fields).encode("utf-8") + b"\n"
 
 
 def _only(version: str | None) -> str:
@@ -83,20 +87,18 @@ def _only(version: str | None) -> str:
     return wanted
 
 
-def _problem(edited: Edited, section: bytes, package: str | None, file: str) -> str | None:
-    """Why the engine would not make the edit of a section, or not know it again; None where it does."""
-    target = Target("", "capture", 1, lambda _name: None, lambda _file: ABSENT)
+def _problem(edited: Edited, data: bytes) -> str | None:
+    """Why the engine would not make the edit that is in a patch file, or not know it again; None where it does."""
     try:
-        edits = _unified.load(section.decode("utf-8", "surrogateescape"), package)
-        if [edit.file for edit in edits] != [file]:
-            return "a diff cannot name it"
-        made = edits[0].do(edited.before, target)
-        _edits.check(edited.path, edited.before, made)
-        if made != edited.after:
+        patch = _patch.load(_patch_file.load(data, _NAME))
+        if len(patch.files()) != 1:
+            return "a diff cannot say it"
+        layer = Layer(patch.name, 1, (), patch.edits)
+        if _fold.fold(edited.path, edited.before, [layer], _ALONE) != edited.after:
             return "a diff cannot say it in the encoding that the file declares"
-        undone = edits[0].undo(edited.after, target)
+        undone = _fold.unfold(edited.after, layer, _ALONE)
         if undone is None or undone.data != edited.before.data:
             return "the edit could not be taken out again"
-    except (ValueError, Conflict, Unsupported) as error:
-        return str(error)
+    except (DefinitionError, Conflict, Unsupported) as error:
+        return str(error).replace("%s: patch %s: " % (_NAME, _NAME[:-6]), "")
     return None
