@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import os
 import posixpath
@@ -181,7 +182,7 @@ def _compared(held: _files.Directory, name: str, entry: Entry) -> Text | None:
     try:
         return _read(held, name)
     except OSError as error:
-        if "larger" not in str(error.strerror):
+        if error.errno != errno.EFBIG:
             raise
     with held.file(name) as descriptor:
         size = os.fstat(descriptor).st_size

@@ -240,7 +240,7 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     """The look at a file in which somebody else, or a run without a store, made known edits; None where nothing shows.
 
     Marks of a re-export block say so by themselves; anything else only where the bytes without it are recorded ones.
-    That RECORD lists no such file is a record, too: what edits make is adopted where it has these very bytes.
+    That no such file is on record is a record, too: what edits make is adopted where it has these very bytes.
     """
     blocks = _reexport.blocks(bare.text.data) if bare.text.data is not None else []
     proofs = _proofs(bare, recorded)
@@ -252,8 +252,10 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
         if any(proof(candidate.data) for proof in proofs):
             if candidate.data is None and not _gives(bare, candidate, undone, tree):
                 continue
-            by_index = candidate.data is not None and not (recorded and _records.matches(candidate.data, recorded))
-            how = "index" if by_index else "pristine"
+            by_list = (
+                _has_list(bare) if candidate.data is None else recorded and _records.matches(candidate.data, recorded)
+            )
+            how = "pristine" if by_list else "index"
             told = [marked.get(layer.name, layer) for layer in undone]
             return _by_fold(bare, candidate, undone, told, how, tree)
     if not marked or bare.text.data is None:
@@ -299,15 +301,24 @@ def _gives(bare: Look, base: Text, layers: Sequence[Layer], tree: Tree) -> bool:
 def _proofs(bare: Look, recorded: str | None) -> list[Callable[[bytes | None], bool]]:
     """What tells whether bytes, or None for no file, are what was installed or checked out."""
     proofs: list[Callable[[bytes | None], bool]] = []
-    owner = bare.distribution
+    indexed = _git.indexed(bare.place.path)
     if recorded:
         proofs.append(lambda data: data is not None and _records.matches(data, recorded))
-    elif recorded is None and owner is not None and _records.files(owner) is not None:
+    elif recorded is None and indexed is None and (_has_list(bare) or _is_tracked(bare.place)):
         proofs.append(lambda data: data is None)
-    indexed = _git.indexed(bare.place.path)
     if indexed is not None:
         proofs.append(lambda data: data is not None and _git.matches(data, indexed))
     return proofs
+
+
+def _has_list(bare: Look) -> bool:
+    """Whether RECORD, or another list, has all files of the distribution."""
+    return bare.distribution is not None and _records.files(bare.distribution) is not None
+
+
+def _is_tracked(place: Place) -> bool:
+    """Whether git's index has files of the package."""
+    return bool(_git.entries(os.path.join(place.root, place.relative.partition("/")[0])))
 
 
 def _candidates(text: Text, layers: Sequence[Layer], tree: Tree) -> Iterable[tuple[Text, list[Layer]]]:

@@ -17,7 +17,7 @@ from ._records import Distribution
 from ._store import Fact, Store
 from ._trust import Trust
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError)
 _SECONDS = 600  # for pip to download one wheel
 
 
@@ -33,7 +33,8 @@ class Wheel:
             self._info = self._named(distribution)
             self._check(distribution, listed)
         except _BROKEN as error:
-            raise SitePatchError("%s: expected a wheel, found: %s" % (path, error)) from None
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise SitePatchError("%s: expected a wheel, found: %s" % (path, reason)) from None
 
     def executable(self, path: str) -> bool | None:
         """Whether a file is installed with the executable bit; None for one that is not in the wheel."""
