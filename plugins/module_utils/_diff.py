@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ._edits import ABSENT, ESCAPED, Target, Text, content, encode, encoding
 from ._errors import Conflict
@@ -58,20 +58,12 @@ class Diff(NamedTuple):
 
     def do(self, text: Text, target: Target) -> Text:
         """The file with the new lines. Raises Conflict, with the nearest lines, where a hunk does not match."""
-        if self.creates or self.source is not None:
-            if text.data is not None:
-                raise Conflict("expected no file, for the diff makes it; found one of %d bytes" % len(text.data))
-            text = target.other(self.source) if self.source is not None else Text(b"")
-            if text.data is None:
-                raise Conflict("expected the file %s, which the diff renames; found none" % self.source)
-        made = self._applied(content(text, self.file), _OLD, _NEW)
-        if self.removes:
-            if made:
-                raise Conflict(
-                    "expected a file that is empty without the diff's lines, found %d bytes more" % len(made)
-                )
-            return ABSENT
-        return Text(made, text.executable if self.executable is None else self.executable)
+        try:
+            return self._done(text, target)
+        except Conflict as error:
+            if self._is_there(text, target):
+                raise Conflict("%s; upstream seems to have this already" % error) from None
+            raise
 
     def undo(self, text: Text, target: Target) -> Text | None:
         """The file with the old lines again; None where the new lines are not there."""
@@ -93,7 +85,7 @@ class Diff(NamedTuple):
             return "line 1" if text.data is not None and self.made(text) else None
         try:
             sides, lines = self._sides(text.data, _OLD, _NEW), _split(text.data)
-            places = _places(lines, sides)
+            places = _places(lines, sides, self.file)
         except Conflict:
             return None
         for at, side in zip(places, sides):
@@ -113,13 +105,13 @@ class Diff(NamedTuple):
         lines = _split(text.data)
         try:
             new, old = self._sides(text.data, _NEW, _OLD), self._sides(text.data, _OLD, _NEW)
-            _places(lines, new)
+            _places(lines, new, self.file)
         except Conflict:
             return False
         if self.creates:
             return sum(len(side.old) for side in new) == len(lines)
         where = _by_line(lines)
-        return bool(new) and all(side.old for side in new) and not any(_found(lines, where, side, 0) for side in old)
+        return bool(new) and all(side.old for side in new) and not any(_found(lines, where, side, 0, 0) for side in old)
 
     def normal(self) -> dict[str, Any]:
         """The normalised form: the hunks as text, and what else changes."""
@@ -129,12 +121,33 @@ class Diff(NamedTuple):
             said["executable"] = self.executable
         return {"diff": said}
 
+    def _done(self, text: Text, target: Target) -> Text:
+        if self.creates or self.source is not None:
+            if text.data is not None:
+                raise Conflict("expected no file, for the diff makes it; found one of %d bytes" % len(text.data))
+            text = target.other(self.source) if self.source is not None else Text(b"")
+            if text.data is None:
+                raise Conflict("expected the file %s, which the diff renames; found none" % self.source)
+        made = self._applied(content(text, self.file), _OLD, _NEW)
+        if self.removes:
+            if made:
+                raise Conflict(
+                    "expected a file that is empty without the diff's lines, found %d bytes more" % len(made)
+                )
+            return ABSENT
+        return Text(made, text.executable if self.executable is None else self.executable)
+
+    def _is_there(self, text: Text, target: Target) -> bool:
+        """Whether the diff fits the other way round; what has no new lines fits anything."""
+        told = self.removes or (bool(self.hunks) and all(hunk.side(_NEW) for hunk in self.hunks))
+        return told and self.undo(text, target) is not None
+
     def _applied(self, data: bytes, old: str, new: str) -> bytes:
         lines = _split(data)
         sides = self._sides(data, old, new)
         result: list[bytes] = []
         done = 0
-        for at, hunk, side in zip(_places(lines, sides), self.hunks, sides):
+        for at, hunk, side in zip(_places(lines, sides, self.source or self.file), self.hunks, sides):
             result += lines[done:at]
             result += _swapped(lines, at, hunk, side, old)
             done = at + len(side.old)
@@ -182,19 +195,23 @@ class _Side(NamedTuple):
         return len(lines) - at >= len(self.old) and all(map(self.equal, lines[at : at + len(self.old)], self.old))
 
 
-def _places(lines: Sequence[bytes], sides: Sequence[_Side]) -> list[int]:
-    """The index that each hunk matches at, behind the one before it. Raises Conflict where one matches nowhere."""
+def _places(lines: Sequence[bytes], sides: Sequence[_Side], file: str) -> list[int]:
+    """The index that each hunk matches at, behind the one before it. Raises Conflict where one matches nowhere.
+
+    Where a hunk matches several times, or has nothing to match, it is meant as far from the line that it names as the
+    hunk before it was, if the next one that matches once agrees.
+    """
     places: list[int] = []
     where = _by_line(lines)
-    begin = 0
+    begin, moved = 0, 0
     for number, side in enumerate(sides, 1):
-        found = _found(lines, where, side, begin)
+        found = _found(lines, where, side, begin, moved)
         if len(found) > 1 or not side.old:
-            found = [at for at in found if at == side.place]
+            found = [at for at in found if at == side.place + moved and _agree(lines, where, sides[number:], moved)]
         if not found:
-            raise Conflict("hunk %d (line %d): %s" % (number, side.named, _nearest(lines, side, begin)))
+            raise Conflict("hunk %d of %s (line %d): %s" % (number, file, side.named, _nearest(lines, side, begin)))
         places.append(found[0])
-        begin = found[0] + len(side.old)
+        begin, moved = found[0] + len(side.old), found[0] - side.place
     return places
 
 
@@ -206,10 +223,21 @@ def _by_line(lines: Sequence[bytes]) -> dict[bytes, list[int]]:
     return where
 
 
-def _found(lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], side: _Side, begin: int) -> list[int]:
+def _agree(lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], sides: Iterable[_Side], moved: int) -> bool:
+    """Whether the first of these hunks that matches once is that far from the line that it names; or none does."""
+    for side in sides:
+        found = _found(lines, where, side, 0, 0)
+        if side.old and len(found) == 1:
+            return found[0] - side.place == moved
+    return True
+
+
+def _found(
+    lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], side: _Side, begin: int, moved: int
+) -> list[int]:
     """All places from ``begin`` on where the old lines stand; without old lines, the one that the hunk names."""
     if not side.old:
-        return [side.place] if begin <= side.place <= len(lines) else []
+        return [side.place + moved] if begin <= side.place + moved <= len(lines) else []
     return [at for at in where.get(side.old[0].rstrip(b"\r\n"), ()) if at >= begin and side.stands(lines, at)]
 
 
@@ -238,8 +266,10 @@ def _split(text: bytes) -> list[bytes]:
 
 def _nearest(lines: Sequence[bytes], side: _Side, begin: int) -> str:
     """What is wrong with the place that matches a hunk best."""
+    if not side.old and side.place > len(lines):
+        return "expected at least %d lines, found %d" % (side.named, len(lines))
     if not side.old:
-        return "expected at least %d lines and no change further down, found %d" % (side.named, len(lines))
+        return "it has no context, and what is around it has moved: give it context (-U3)"
     count = len(side.old)
 
     def equal(at: int) -> int:
@@ -247,7 +277,7 @@ def _nearest(lines: Sequence[bytes], side: _Side, begin: int) -> str:
 
     best = max(range(begin, max(begin + 1, len(lines) - count + 1)), key=lambda at: (equal(at), -abs(at - side.place)))
     if equal(best) == count:
-        return "its lines stand in several places, and none is the one that it names"
+        return "its lines stand in several places, and nothing tells which is meant: give it more context (-U10)"
     for at, wanted in enumerate(side.old, best):
         found = lines[at] if at < len(lines) else None
         if found is None or not side.equal(found, wanted):

@@ -6,7 +6,7 @@ import fnmatch
 import json
 import os
 import re
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _patch, _patch_header, _unified, _versions
 from ._diff import Diff
@@ -17,9 +17,11 @@ from ._whole import Delete
 
 DIFFS = (".patch", ".diff")
 JSON = ".json"
+YAML = (".yml", ".yaml")
 _BESIDE = ("leave_out", "strip")
 _GIVEN = (*(key for key in _patch.KEYS if key not in ("file", "edits")), *_BESIDE)
 _LARGEST = 16 * 1024 * 1024  # bytes
+_SOME = [{"file": "x", "delete": {}}]
 _CACHES = ("*__pycache__/*", "*.pyc")  # what a comparison of directories finds besides, and nobody means
 _ODD = re.compile(r"[^!#-\[\]-~]")  # what is quoted in a name
 _LINK = re.compile(r"https?://[^\s,>]+")
@@ -32,7 +34,8 @@ _BEGINS = {  # what a file is that is no patch, by how it begins
     b"\xfe\xff": "it is UTF-16: write it as UTF-8",
 }
 _PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|\?xml)", re.IGNORECASE)
-_CONTEXT = re.compile(r"^\*{15}$", re.MULTILINE)
+_NAMES = ("diff ", "Index: ", "=" * 20, "Only in ")  # what may stand between a header and the first ---
+_SHOWN = 80  # characters of a line that an error quotes
 
 
 def load(data: bytes, name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def read(path: str) -> list[dict[str, Any]]:
     """
     files = [path]
     if os.path.isdir(path):
-        files = sorted(os.path.join(path, each) for each in os.listdir(path) if _is_source(each))
+        files = sorted(os.path.join(path, each) for each in _entries(path) if _is_source(each))
         if not files:
             kinds = ", ".join((*DIFFS, JSON))
             raise DefinitionError("%s: expected files that end in one of %s, found none" % (path, kinds))
@@ -70,7 +73,7 @@ def read(path: str) -> list[dict[str, Any]]:
         for definition in _read(file):
             name = definition["name"]
             if name in where:
-                raise DefinitionError("%s: a patch %s is in %s already: rename one" % (file, name, where[name]))
+                raise DefinitionError("%s: a patch %s is in %s already: rename one of them" % (file, name, where[name]))
             where[name] = file
             found.append(definition)
     return found
@@ -79,11 +82,18 @@ def read(path: str) -> list[dict[str, Any]]:
 def written(edits: Sequence[Diff | Delete], package: str | None) -> str:
     """Edits as git writes them, with paths from the package's directory on: what ``_unified.load`` reads."""
     above = package.replace(".", "/") + "/" if package else ""
-    moved = [edit.file for edit in edits if isinstance(edit, Delete)]
+    moved = {edit.file for edit in edits if isinstance(edit, Delete)}
     return "".join(_section(edit, above, moved) for edit in edits if isinstance(edit, Diff))
 
 
 # --- files
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError as error:
+        raise DefinitionError("%s: cannot be read: %s" % (path, error.strerror or error)) from None
 
 
 def _is_source(name: str) -> bool:
@@ -96,6 +106,8 @@ def _read(path: str) -> list[dict[str, Any]]:
             data = opened.read(_LARGEST + 1)
     except OSError as error:
         raise DefinitionError("%s: cannot be read: %s" % (path, error.strerror or error)) from None
+    if path.lower().endswith(YAML):
+        raise DefinitionError("%s: definitions in YAML are for Ansible alone: write them as JSON" % path)
     if not path.lower().endswith(JSON):
         return [load(data, path)]
     try:
@@ -128,12 +140,13 @@ def _text(data: bytes) -> str:
 
 
 def _definition(text: str, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    lines = text.split("\n")
     sections = _unified.sections(text)
     if not sections:
-        raise ValueError(
-            "expected a unified diff, found none%s" % (": make it with diff -u" if _CONTEXT.search(text) else "")
-        )
-    header = _patch_header.load(_before(text))
+        raise ValueError("expected a unified diff, found %s" % _instead(lines))
+    if sections[-1].last == len(lines) and not lines[-1].startswith("\\"):
+        raise ValueError("line %d: expected the end of the line, found the end: is it truncated?" % len(lines))
+    header = _patch_header.load(_before(lines[: sections[0].number - 1]))
     made = {"name": _name_of(file), **_said(header), **given}
     for key, wanted in (
         ("package", "Package: (what is imported)"),
@@ -144,27 +157,32 @@ def _definition(text: str, file: str, given: Mapping[str, Any]) -> dict[str, Any
             raise ValueError(
                 "expected %s, found none: add it in front of the diff, or give %s beside the file" % (wanted, key)
             )
-    package = made.get("package")
-    if package is not None and not isinstance(package, str):
-        raise ValueError("package: expected text, found %r" % (package,))
     leave_out, strip = _listed(made.pop("leave_out", ())), _number("strip", made.pop("strip", None))
-    made["edits"] = [{"diff": written(_unified.edits(_inside(sections, package, leave_out, strip)), package)}]
     made.setdefault("upstream", "none")
     made.setdefault("retire", _retire(made))
+    package = _patch.load({**made, "edits": _SOME}).package  # (what is wrong in the header is told first)
+    made["edits"] = [{"diff": written(_unified.edits(_inside(sections, package, leave_out, strip)), package)}]
     return made
 
 
-def _before(text: str) -> list[str]:
-    """The lines in front of the diff."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    begins = ("diff ", "--- ", "Index: ", "@@ -", "Only in ", "Binary file")
-    end = next((at for at, each in enumerate(lines) if each.startswith(begins)), len(lines))
-    for at, each in enumerate(lines[:end]):
+def _before(lines: Sequence[str]) -> list[str]:
+    """The lines in front of the diff, without those that name its first file. Raises ValueError for what is no text."""
+    end = len(lines)
+    while end and lines[end - 1].startswith(_NAMES):
+        end -= 1
+    for number, each in enumerate(lines[:end], 1):
         try:
             each.encode("utf-8")
         except UnicodeEncodeError:
-            raise ValueError("line %d: expected UTF-8 in the header, found %r" % (at + 1, each)) from None
-    return lines[:end]
+            raise ValueError("line %d: expected UTF-8 in the header, found %r" % (number, each)) from None
+    return [each.rstrip("\r") for each in lines[:end]]
+
+
+def _instead(lines: Sequence[str]) -> str:
+    """What a file is that has no unified diff."""
+    if any(each.startswith("*" * 15) for each in lines):
+        return "a context diff: make it with diff -u"
+    return "none; it begins with %r" % next(each for each in lines if each.strip())[:_SHOWN]
 
 
 def _name_of(file: str) -> str:
@@ -236,52 +254,66 @@ def _number(key: str, value: Any) -> int | None:
 # --- which files of a diff are the package's
 
 
-class _File(NamedTuple):
-    """A file of a diff, with its directory above what belongs to the package."""
-
-    section: Section
-    old: str
-    new: str
-    above: str
-
-
 def _inside(
     sections: Sequence[Section], package: str | None, leave_out: Sequence[str], strip: int | None
 ) -> list[tuple[Section, str, str]]:
     """The sections that are the package's, with their files below it.
 
-    Raises ValueError where others are not left out, and where what is above the package's files differs: then one of
-    them is another thing of that name.
+    The directories above the package's are the same for all: else one of them is another thing of that name, such as
+    tests. Raises ValueError where that is not so, and where files outside of the package are not left out.
     """
-    found: list[_File] = []
+    found: list[tuple[Section, dict[str, tuple[str, str]]]] = []
     outside: list[str] = []
     for section in sections:
         names = _unified.paths(section)
-        for name in names:
-            if _climbs(name, package is None):
-                raise ValueError("line %d: expected a path below a directory, found %s" % (section.number, name))
-        if any(_is_left_out(name, leave_out) for name in names):
+        wrong = next((name for name in names if _climbs(name, package is None)), None)
+        if wrong is not None:
+            raise ValueError("line %d: expected a path below a directory, found %s" % (section.number, wrong))
+        left_out = [_is_left_out(name, leave_out) for name in names]
+        if all(left_out):
             continue
-        inside = (
-            [_unified.below(name, package) for name in names] if strip is None else list(_unified.paths(section, strip))
-        )
-        if not all(inside):
-            outside += [name for name, below in zip(names, inside) if not below]
-            continue
-        old, new = (each or "" for each in inside)
-        found.append(_File(section, old, new, names[1][: -len(new)] if names[1].endswith(new) else ""))
+        ways = _ways(section, package, strip)
+        if any(left_out) or (not ways and _unified.below(names[0], package) != _unified.below(names[1], package)):
+            raise ValueError(
+                "line %d: expected a rename inside of the package, found %s to %s: make the diff with --no-renames"
+                % (section.number, *names)
+            )
+        outside += [] if ways else [names[1]]
+        found.append((section, ways))
     if outside:
-        paths = ", ".join(re.sub(r"\s|,", "?", each) for each in dict.fromkeys(outside))
+        wanted = "more than %d parts" % strip if strip else "the directory of the package %s" % package
+        listed = ", ".join(re.sub(r"[\s,]", "?", each) for each in dict.fromkeys(outside))
+        if any(ways for _section, ways in found):
+            raise ValueError(
+                "expected paths with %s, found others. To leave those out:\nLeave-Out: %s" % (wanted, listed)
+            )
         raise ValueError(
-            "expected paths with the directory of the package %s, or Leave-Out. Give:\nLeave-Out: %s" % (package, paths)
+            "expected paths with %s, found %s: give Strip (how many leading parts to take off), or another Package"
+            % (wanted, listed)
         )
-    tops = list(dict.fromkeys(each.above for each in found))
-    if len(tops) > 1:
+    if not found:
+        raise ValueError("expected a file of the package, found none that is not left out")
+    # (a file that goes has no new name: in q.orig/acme/x.py it lies below another directory than q/acme/y.py)
+    told = [ways for section, ways in found if len(ways) > 1 or not _unified.goes(section)] or [found[0][1]]
+    tops = [each for each in told[0] if all(each in ways for ways in told)]
+    if len(tops) != 1:
+        several = tops or dict.fromkeys(each for ways in told for each in ways)
         raise ValueError(
-            "expected the package below one directory, found it below %s: say in Leave-Out which is another thing"
-            % " and ".join(each or "the top" for each in tops)
+            "expected the package below one directory, found it below %s: say which is another thing in Leave-Out, or "
+            "give Strip" % " and ".join(each or "the top" for each in several)
         )
-    return [(each.section, each.old, each.new) for each in found]
+    return [(section, *(ways.get(tops[0]) or next(iter(ways.values())))) for section, ways in found]
+
+
+def _ways(section: Section, package: str | None, strip: int | None) -> dict[str, tuple[str, str]]:
+    """The file before and after, below the package, by what may be above that."""
+    names = _unified.paths(section)
+    if strip is not None:
+        old, new = _unified.paths(section, strip)
+        above = names[1][: -len(new)] if new and names[1].endswith(new) else ""
+        return {above.rstrip("/"): (old, new)} if old and new else {}
+    olds, news = (dict(_unified.below(name, package)) for name in names)
+    return {above: (olds[above], file) for above, file in news.items() if above in olds}
 
 
 def _climbs(name: str, may: bool) -> bool:
@@ -303,7 +335,7 @@ def _is_left_out(name: str, leave_out: Sequence[str]) -> bool:
 # --- the diff
 
 
-def _section(edit: Diff, above: str, moved: Sequence[str]) -> str:
+def _section(edit: Diff, above: str, moved: set[str]) -> str:
     old, new = above + (edit.source or edit.file), above + edit.file
     lines = ["diff --git %s %s" % (_quoted("a/" + old), _quoted("b/" + new))]
     mode = "100755" if edit.executable else "100644"
@@ -315,6 +347,7 @@ def _section(edit: Diff, above: str, moved: Sequence[str]) -> str:
         lines += ["old mode " + ("100644" if edit.executable else "100755"), "new mode " + mode]
     if edit.source is not None:
         what = "rename" if edit.source in moved else "copy"
+        moved.discard(edit.source)  # (others are copies of it)
         lines += ["%s from %s" % (what, _quoted(old)), "%s to %s" % (what, _quoted(new))]
     if edit.hunks:
         lines.append("--- " + ("/dev/null" if edit.creates else _quoted("a/" + old)))

@@ -14,7 +14,7 @@ OURS = (
 )
 _DEP3 = ("description", "subject", "origin", "forwarded", "applied-upstream", "author", "from", "last-update", "date")
 _MAIL = ("reviewed-by", "acked-by", "signed-off-by", "to", "cc", "message-id", "references", "mime-version")
-_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*):(?:[ \t]+(.*))?\Z")
+_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*):(?:[ \t]+(.*))?\Z")
 _TAG = re.compile(r"\A\[[^\]]*PATCH[^\]]*\]\s*")  # what git format-patch puts before the subject
 _LINK = re.compile(r"https?://[^\s,>]+")
 _ENCODED = "=?"  # begins a word that RFC 2047 encodes

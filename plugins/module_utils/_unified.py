@@ -41,6 +41,7 @@ _GIT_PREFIX = re.compile(r"\A[abciow12]/")  # also those of its diff.mnemonicPre
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+_NO_CONTENT = re.compile(r"0+\Z|e69de29|473a0f4")  # git's hash of nothing, and of an empty file
 _MODES = {"120000": "a symbolic link", "160000": "a submodule"}
 
 
@@ -57,10 +58,18 @@ class Section(NamedTuple):
     said: tuple[tuple[str, str], ...] = ()
     """git's extended headers."""
     hunks: tuple[Hunk, ...] = ()
+    last: int = 0
+    """The last line of its hunks."""
     binary: bool = False
 
     def header(self, key: str) -> str | None:
         return dict(self.said).get(key)
+
+    @property
+    def contents(self) -> list[str]:
+        """The hashes by which git names its content before and after; none where they are the same."""
+        hashes = (self.header("index") or "").partition(" ")[0].split("..")
+        return hashes if len(set(hashes)) == 2 else []
 
     @property
     def kind(self) -> str | None:
@@ -106,6 +115,8 @@ def edits(found: Iterable[tuple[Section, str, str]]) -> list[Diff | Delete]:
     made = [edit for section, old, new in found for edit in _edits(section, old, new)]
     if not made:
         raise ValueError("expected a unified diff that changes something, found no hunk")
+    gone = [edit.file for edit in made if isinstance(edit, Diff) and edit.removes]
+    made = [edit for edit in made if isinstance(edit, Diff) or edit.file not in gone]  # (svn says of a rename both)
     for edit in made:
         _alone(edit, [other for other in made if other.file == edit.file and other is not edit])
     return sorted(made, key=lambda edit: isinstance(edit, Diff))  # (one may take the name that another gives up)
@@ -161,7 +172,7 @@ def sections(text: str) -> list[Section]:
             if not found:
                 found.append(Section(number))
             hunk, number = _hunk(lines, number)
-            found[-1] = found[-1]._replace(hunks=(*found[-1].hunks, hunk))
+            found[-1] = found[-1]._replace(hunks=(*found[-1].hunks, hunk), last=number)
             loose = False
         elif extended:
             found[-1] = found[-1]._replace(said=(*found[-1].said, (extended.group(1), extended.group(2))))
@@ -180,6 +191,8 @@ def sections(text: str) -> list[Section]:
             index = each[len(_INDEX) :] if each.startswith(_INDEX) else index
         elif not loose:
             raise ValueError("line %d: expected '@@ -N,N +N,N @@', found %r" % (number, each))
+    if found and found[-1].new is not None and not found[-1].hunks and lines[-1].startswith("+++ "):
+        raise ValueError("line %d: expected '@@ -N,N +N,N @@', found the end: is it truncated?" % (number + 1))
     return found
 
 
@@ -191,7 +204,7 @@ def _hunk(lines: Sequence[str], number: int) -> tuple[Hunk, int]:
     kept: list[str] = []
     while any(left.values()):
         if number == len(lines):
-            raise ValueError("line %d: expected more lines of a hunk, found the end" % (number + 1))
+            raise ValueError("line %d: expected more lines of a hunk, found the end: is it truncated?" % (number + 1))
         each = lines[number] or " "  # (editors take the blank of an empty line away)
         number += 1
         kinds = {" ": "-+", "-": "-", "+": "+"}.get(each[0], "")
@@ -222,8 +235,10 @@ def _edits(section: Section, old: str, new: str) -> list[Diff | Delete]:
     """What one section does. Raises ValueError for what is no regular text file."""
     if section.kind is not None:
         raise ValueError("line %d: %s: %s cannot be patched" % (section.number, new, section.kind))
+    if not section.hunks and not all(_NO_CONTENT.match(each) for each in section.contents):
+        raise ValueError("line %d: %s: expected hunks, found none: is it truncated?" % (section.number, new))
     changing = tuple(hunk for hunk in section.hunks if any(each[0] != " " for each in hunk.lines))
-    creates, removes = _comes(section), _goes(section)
+    creates, removes = _comes(section), goes(section)
     mode = section.header("new mode") or section.header("new file mode")
     executable = None if mode is None else mode.endswith("755")
     executable = executable or None if creates else executable
@@ -244,7 +259,7 @@ def _comes(section: Section) -> bool:
     return bare and _NO_FILE.search(section.old or "") is not None
 
 
-def _goes(section: Section) -> bool:
+def goes(section: Section) -> bool:
     """Whether the file goes."""
     if section.header("deleted file mode") or _name(section.new or "") == _NOTHING:
         return True
@@ -279,20 +294,19 @@ def paths(section: Section, strip: int | None = None) -> tuple[str, str]:
     )
 
 
-def below(path: str, package: str | None) -> str | None:
-    """A path from the package's directory on, wherever that is in it; None where it is not."""
+def below(path: str, package: str | None) -> list[tuple[str, str]]:
+    """What is above the package's directory, and the file below it, for each place in a path where that is."""
     parts = [part for part in path.split("/") if part != "."]
-    above = package.split(".") if package else []
-    if not above:
-        return "/".join(parts)
-    for at in range(len(parts) - len(above)):
-        if parts[at : at + len(above)] == above:
-            return "/".join(parts[at + len(above) :])
-    return None
+    name = package.split(".") if package else []
+    if not name:
+        return [("", "/".join(parts))]
+    ends = [at + len(name) for at in range(len(parts) - len(name)) if parts[at : at + len(name)] == name]
+    return [("/".join(parts[: end - len(name)]), "/".join(parts[end:])) for end in ends]
 
 
 def _inside(names: tuple[str, str], package: str | None) -> tuple[str, str]:
-    old, new = (below(each, package) or each for each in names)
+    ways = [below(each, package) for each in names]
+    old, new = (found[0][1] if found else each for found, each in zip(ways, names))
     return old, new
 
 

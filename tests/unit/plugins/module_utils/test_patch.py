@@ -287,7 +287,7 @@ ALL_KEYS = (
             ("edits", [{"diff": value}], f"edits.diff: {error}")
             for value, error in (
                 (1, "expected text, found int 1"),
-                ("--- a\n+++ b\n", "expected a unified diff that changes something, found no hunk"),
+                ("--- a\n+++ b\n", "line 3: expected '@@ -N,N +N,N @@', found the end: is it truncated?"),
                 ("@@ -1,2 +1,2 @@\n x\n-a\n", "line 4: expected more lines of a hunk, found the end"),
                 (DIFF + DIFF, "a diff of 2 files: leave file out, then their names in the diff count"),
             )
