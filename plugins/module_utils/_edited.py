@@ -14,7 +14,7 @@ import re
 import stat
 from typing import Container, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
-from . import _environment, _files, _git, _records, _store
+from . import _environment, _files, _git, _git_tree, _records, _store
 from ._edits import ABSENT, Text
 from ._errors import Conflict
 from ._records import Distribution
@@ -110,10 +110,9 @@ def listing(distribution: Distribution, prefix: str | None) -> tuple[dict[str, E
 def checked_out(root: str, directory: str) -> dict[str, Entry]:
     """The files that git's index has below a directory of a checkout, from ``root``; none where there is no index."""
     below = os.path.relpath(directory, root)
-    entries = _git.entries(directory) or {}
     return {
         posixpath.normpath(posixpath.join(below, path)): Entry("git:" + oid, None, executable)
-        for path, (oid, executable) in entries.items()
+        for path, (oid, executable) in _git_tree.files(directory).items()
     }
 
 

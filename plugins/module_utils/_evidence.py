@@ -317,8 +317,8 @@ def _has_list(bare: Look) -> bool:
 
 
 def _is_tracked(place: Place) -> bool:
-    """Whether git's index has files of the package."""
-    return bool(_git.entries(os.path.join(place.root, place.relative.partition("/")[0])))
+    """Whether git's index has the package that a file is in."""
+    return _git.indexed(os.path.join(place.root, place.relative.partition("/")[0], "__init__.py")) is not None
 
 
 def _candidates(text: Text, layers: Sequence[Layer], tree: Tree) -> Iterable[tuple[Text, list[Layer]]]:

@@ -8,14 +8,12 @@ import hashlib
 import os
 import re
 import struct
-import zlib
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 from . import _files
 
 _MAX_INDEX = 64 * 1024 * 1024  # bytes; that of half a million files
 _MAX_TEXT = 64 * 1024  # bytes of a .git file or of a repository's configuration
-_MAX_HEAD = 32  # bytes before the content of an object: its kind and size
 _REGULAR = 0o100000  # the kind of an entry: not a link, not a submodule
 _EXTENDED, _STAGE, _LENGTH, _INTENDED = 0x4000, 0x3000, 0x0FFF, 0x2000  # of an entry's flags
 _SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
@@ -31,55 +29,15 @@ def indexed(path: str) -> str | None:
     """
     real = os.path.realpath(path)
     try:
-        found = _index(os.path.dirname(real))
-        if found is None:
+        index = find(os.path.dirname(real))
+        if index is None:
             return None
-        index, top, algorithm = found
-        oid = _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
-        return oid if oid is not None and _is_whole(index, algorithm) else None
+        oid = _entry(index, os.fsencode(os.path.relpath(real, index.top)))
+        return oid if oid is not None and index.is_whole else None
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
         return None
-
-
-def entries(directory: str) -> dict[str, tuple[str, bool]] | None:
-    """Object id (hex) and executable bit of each file that the index has below a directory, by its path from there.
-
-    None as for ``indexed``.
-    """
-    real = os.path.realpath(directory)
-    found: dict[str, tuple[str, bool]] = {}
-    try:
-        index, top, algorithm = _index(real) or (None, "", "")
-        if index is None:
-            return None
-        below = os.fsencode(os.path.join(os.path.relpath(real, top), "")) if real != top else b""
-        size = hashlib.new(algorithm).digest_size
-        for name, at, flags in _names(index, size):
-            file = _file(index, at, flags, size) if name.startswith(below) and not flags & _STAGE else None
-            if file is not None:
-                found[os.fsdecode(name[len(below) :])] = file
-        return found if _is_whole(index, algorithm) else None
-    except (OSError, ValueError, IndexError, struct.error):
-        return None
-
-
-def blob(directory: str, oid: str) -> bytes | None:
-    """The content of an object in the repository of the checkout that a directory lies in.
-
-    None where it is in a pack (which only git unpacks), is larger than 16 MiB, or cannot be had otherwise.
-    """
-    try:
-        found = _checkout(os.path.realpath(directory))
-        packed = _files.read(os.path.join(_common(found[1]), "objects", oid[:2], oid[2:])) if found else None
-        if packed is None:
-            return None
-        text = zlib.decompressobj().decompress(packed, _files.MAX_BYTES + _MAX_HEAD)
-    except (OSError, ValueError, zlib.error):
-        return None
-    data = text.partition(b"\0")[2]
-    return data if matches(data, oid) else None
 
 
 def matches(data: bytes, oid: str) -> bool:
@@ -95,14 +53,38 @@ def matches(data: bytes, oid: str) -> bool:
         return False
 
 
-def _index(directory: str) -> tuple[bytes, str, str] | None:
-    """The index of the checkout that a directory lies in, its top, and the repository's hash function."""
+class Index(NamedTuple):
+    """The index of a checkout."""
+
+    data: bytes
+    top: str
+    """The directory that its names count from."""
+    repository: str
+    algorithm: str
+    """The hash function of the repository."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes an object id has."""
+        return hashlib.new(self.algorithm).digest_size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the checksum at its end is right; git may be told to write none (index.skipHash)."""
+        written = self.data[-self.size :]
+        if written == bytes(self.size):
+            return True
+        return hashlib.new(self.algorithm, memoryview(self.data)[: -self.size]).digest() == written
+
+
+def find(directory: str) -> Index | None:
+    """The index of the checkout that a directory (a real path) lies in; None as for ``indexed``. Raises OSError."""
     found = _checkout(directory)
     if found is None:
         return None
-    index = _files.read(os.path.join(found[1], "index"), _MAX_INDEX)
+    data = _files.read(os.path.join(found[1], "index"), _MAX_INDEX)
     algorithm = _algorithm(found[1])
-    return None if index is None or algorithm is None else (index, found[0], algorithm)
+    return None if data is None or algorithm is None else Index(data, *found, algorithm)
 
 
 def _checkout(directory: str) -> tuple[str, str] | None:
@@ -133,7 +115,7 @@ def _checkout(directory: str) -> tuple[str, str] | None:
 
 def _algorithm(directory: str) -> str | None:
     """The hash function of a repository; None for one that is not known. A worktree's is that of the repository."""
-    text = _files.read(os.path.join(_common(directory), "config"), _MAX_TEXT) or b""
+    text = _files.read(os.path.join(common(directory), "config"), _MAX_TEXT) or b""
     section, algorithm = "", "sha1"
     for line in text.decode("utf-8", "replace").split("\n"):
         head = _SECTION.match(line)
@@ -144,38 +126,29 @@ def _algorithm(directory: str) -> str | None:
     return algorithm if algorithm in ("sha1", "sha256") else None
 
 
-def _common(directory: str) -> str:
+def common(directory: str) -> str:
     """Where a repository has its configuration and objects: that of a worktree, in the one that it is of."""
     common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
     return directory if common is None else os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
 
 
-def _is_whole(index: bytes, algorithm: str) -> bool:
-    """Whether the checksum at the end of an index is right; git may be told to write none (index.skipHash)."""
-    size = hashlib.new(algorithm).digest_size
-    written = index[-size:]
-    return written == bytes(size) or hashlib.new(algorithm, memoryview(index)[:-size]).digest() == written
-
-
-def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
-    """The object id (``size`` bytes) of a path's entry at stage 0; entries are in the order of their paths.
-
-    Raises as ``_names``.
-    """
-    for name, at, flags in _names(index, size):
+def _entry(index: Index, wanted: bytes) -> str | None:
+    """The object id of a path's entry; entries are in the order of their paths. Raises as ``entries``."""
+    for name, at, flags in entries(index):
         if name == wanted and not flags & _STAGE:
-            found = _file(index, at, flags, size)
+            found = file(index, at, flags)
             return found[0] if found is not None else None
         if name > wanted:
             break
     return None
 
 
-def _names(index: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
+def entries(found: Index) -> Iterator[tuple[bytes, int, int]]:
     """The name of each entry, where it begins, and its flags.
 
     Raises ValueError, IndexError or struct.error where the index is not what git writes.
     """
+    index, size = found.data, found.size
     signature, version, count = struct.unpack_from(">4sII", index)
     if signature != b"DIRC" or version not in (2, 3, 4):
         raise ValueError("no index of a version that is known")
@@ -202,11 +175,12 @@ def _names(index: bytes, size: int) -> Iterator[tuple[bytes, int, int]]:
         at = following
 
 
-def _file(index: bytes, at: int, flags: int, size: int) -> tuple[str, bool] | None:
-    """Object id and executable bit of the entry that begins there; None for what is no file, or has no content."""
+def file(found: Index, at: int, flags: int) -> tuple[str, bool] | None:
+    """Object id and executable bit of an entry; None for what is no file, is in a merge, or has no content."""
+    index, size = found.data, found.size
     mode = struct.unpack_from(">I", index, at + 24)[0]
     more = struct.unpack_from(">H", index, at + 42 + size)[0] if flags & _EXTENDED else 0
-    if mode & 0o170000 != _REGULAR or more & _INTENDED:  # (git add --intent-to-add: no content yet)
+    if flags & _STAGE or mode & 0o170000 != _REGULAR or more & _INTENDED:  # (git add --intent-to-add: no content yet)
         return None
     return index[at + 40 : at + 40 + size].hex(), bool(mode & 0o100)
 

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from typing import Mapping, Sequence
 
-from . import _environment, _evidence, _files, _git, _trust
+from . import _environment, _evidence, _files, _git, _git_tree, _trust
 from ._edited import Entry
 from ._errors import Conflict, SitePatchError
 from ._records import Distribution
@@ -133,7 +133,7 @@ class Originals:
     def _of_git(self, path: str, entry: Entry) -> bytes | None:
         real = os.path.join(self._root, path)
         oid = entry.digest[4:] if entry.digest.startswith("git:") else _git.indexed(real)
-        return _git.blob(os.path.dirname(real), oid) if oid else None
+        return _git_tree.content(os.path.dirname(real), oid) if oid else None
 
 
 def download(python: str, distribution: Distribution, directory: str) -> str:

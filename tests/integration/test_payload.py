@@ -70,6 +70,8 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
     only_for = {
         **dict.fromkeys(("_command.py", "_options.py", "_outcome.py", "_kept.py"), ""),  # (of primus-patches.pyz)
         **dict.fromkeys(("_patch_file.py", "_patch_header.py"), ""),
+        **dict.fromkeys(("_capture.py", "_captured.py", "_edited.py", "_originals.py"), ""),
+        **dict.fromkeys(("_installed.py", "_working_copy.py", "_patch_text.py", "_diff_text.py", "_git_tree.py"), ""),
         **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py"), "site_patch"),
         **dict.fromkeys(("_preflight.py", "_temporary.py", "_bytecode.py"), "site_patch"),
         **dict.fromkeys(("_survey.py", "_discovery.py", "_storage.py"), "site_patch_info"),
