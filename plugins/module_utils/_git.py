@@ -30,14 +30,13 @@ def indexed(path: str) -> str | None:
     real = os.path.realpath(path)
     try:
         index = find(os.path.dirname(real))
-        if index is None:
-            return None
-        oid = _entry(index, os.fsencode(os.path.relpath(real, index.top)))
-        return oid if oid is not None and index.is_whole else None
+        oid = _entry(index, os.fsencode(os.path.relpath(real, index.top))) if index is not None else None
+        whole = oid is not None and index is not None and index.is_whole
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
         return None
+    return oid if whole else None
 
 
 def matches(data: bytes, oid: str) -> bool:
@@ -128,8 +127,8 @@ def _algorithm(directory: str) -> str | None:
 
 def common(directory: str) -> str:
     """Where a repository has its configuration and objects: that of a worktree, in the one that it is of."""
-    common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
-    return directory if common is None else os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
+    said = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
+    return directory if said is None else os.path.join(directory, os.fsdecode(said.rstrip(b"\r\n")))
 
 
 def _entry(index: Index, wanted: bytes) -> str | None:
