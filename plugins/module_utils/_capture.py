@@ -19,11 +19,17 @@ from ._patch_text import Written
 DONE, PARTLY = 0, 1
 _Work = Callable[[Originals], Tuple[Any, Sequence[str]]]
 _SHOWN = 20  # files of one kind that are named
+_TO_BE_WRITTEN = (
+    "  Description: what goes wrong without it",
+    "  Bug: the link to where upstream deals with it, if there is one",
+    "  Retire: when it may go",
+    "The patch's name is that of the file.",
+)
 _CAPTURE = """
 Edited is each file whose hash is not the one in RECORD, each that is gone, and each new one in the distribution's own
 directories; bytecode, caches and backups are passed over. The originals come from the store, from git's index, or from
-the wheel, and each must have the hash on record. A file that holds what declared patches wrote is captured against its
-original all the same. The patch file goes to standard output, all else to standard error.
+the wheel, and each must have the hash on record. A file that was patched and then edited is captured against its
+original: the patch then holds both. The patch file goes to standard output, all else to standard error.
 
   primus-patches.pyz capture --python /opt/venv/bin/python transformers --download > patches/our_fix.patch
   primus-patches.pyz capture --python /opt/venv/bin/python acme --wheel acme-2.3.0-py3-none-any.whl > our_fix.patch
@@ -152,11 +158,8 @@ def _report(where: str, installed: Installed, written: Written, found: Captured,
     lines += _lines("", {each.path: each.kind for each in written.files})
     lines += _lines("left out", left_out)
     lines += _lines("left out: declared, and as it was written", found.declared)
-    lines += _lines("holds what declared patches wrote: take these out where this one is applied", found.within)
-    lines.append(
-        "Still to be written, in its first lines: Description (what goes wrong without it), Bug (the link to where "
-        "upstream deals with it, if any), Retire (when it may go). Its name is that of the file."
-    )
+    lines += _lines("patched before, what is left of that is in the patch, too", found.within)
+    lines += ["Still to be written, in the first lines of the patch file:", *_TO_BE_WRITTEN]
     if not installed.version:
         lines.append("Nothing tells which version this is: say in Versions in which ones the patch applies.")
     _say(lines)

@@ -28,7 +28,7 @@ class Captured(NamedTuple):
     declared: Mapping[str, str]
     """Files that are as declared patches wrote them, and the names of those."""
     within: Mapping[str, str]
-    """Edited files that hold what declared patches wrote, and the names of those."""
+    """Edited files that declared patches have written before, and the names of those."""
 
 
 def look(installed: Installed, originals: Originals) -> Captured:
@@ -46,10 +46,10 @@ def look(installed: Installed, originals: Originals) -> Captured:
         facts = [fact for fact in originals.facts(each.path) if _is_of(fact, installed)]
         here = next((fact for fact in facts if _is_written(fact, each.now)), None)
         if here is not None:
-            declared[each.path] = _names(here)
+            declared[each.path] = _names([here])
             continue
         if facts:
-            within[each.path] = _names(facts[0])
+            within[each.path] = _names(facts)
         left.append(each)
     return _with_originals(left, originals, bit, found.left_out)._replace(declared=declared, within=within)
 
@@ -114,8 +114,8 @@ def _is_written(fact: Fact, now: Text) -> bool:
     return same and (now.data is None or fact.written_executable == now.executable)
 
 
-def _names(fact: Fact) -> str:
-    return ", ".join(listed.name for listed in fact.patches)
+def _names(facts: Sequence[Fact]) -> str:
+    return ", ".join(sorted({listed.name for fact in facts for listed in fact.patches}))
 
 
 def package(paths: Sequence[str], installed: Installed) -> str | None:

@@ -76,20 +76,15 @@ class Differences(NamedTuple):
     """The files on record that have the executable bit."""
 
 
-def listing(distribution: Distribution, prefix: str | None) -> tuple[dict[str, Entry], list[str]]:
-    """The files that RECORD has a hash of; and those of them that lie outside of the environment.
+def listing(distribution: Distribution, prefix: str | None) -> tuple[dict[str, Entry], list[str]] | None:
+    """The files that RECORD has a hash of, and those that lie outside of the environment; None without RECORD.
 
-    ``prefix``: that of the environment, where an interpreter told. Raises Conflict where there is no RECORD, or it is
-    none.
+    ``prefix``: that of the environment, where an interpreter told. Raises Conflict where RECORD is none.
     """
     path = os.path.join(distribution.info, "RECORD")
     text = _files.read(path)
     if text is None:
-        raise Conflict(
-            "%s: expected RECORD with the hashes of its files, found none: only what pip, uv or conda installed can be "
-            "held against anything. Reinstall it with one of them; of a git checkout give the directory (--path)"
-            % distribution.info
-        )
+        return None
     root = os.path.dirname(distribution.info)
     found: dict[str, Entry] = {}
     outside: list[str] = []

@@ -6,12 +6,16 @@ import os
 import re
 from typing import Any, Mapping, NamedTuple
 
-from . import _child, _edited, _environment, _files, _records, _trust
+from . import _child, _edited, _environment, _records, _trust
 from ._edited import Entry
 from ._errors import Conflict, NoEnvironment, SitePatchError
 from ._records import Distribution
 from ._trust import Belongs, Trust
 
+_KINDS = {  # of what may be named, in this order
+    "distribution": re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"),
+    "package": re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"),
+}
 _ASKED = {"name": "where", "versions": "*", **dict.fromkeys(("reason", "upstream", "retire"), "none")}
 
 
@@ -39,93 +43,116 @@ class Installed(NamedTuple):
     trust: Trust
 
 
+class _Found(NamedTuple):
+    """What the interpreter tells of a distribution or a package."""
+
+    file: str
+    """One that is in it, or would be."""
+    version: str | None
+    prefix: str | None
+    """That of the environment; None where only a directory is known."""
+
+
 def find(name: str, python: str | None, path: str | None, trust_writers: bool, seconds: float) -> Installed:
     """The distribution of that name, else the one that has the package, in an environment.
 
     Raises NoEnvironment where it is not there, Conflict where nothing is on record of its files or where several are
     there, and Untrusted where others may change what root would read.
     """
-    where = path or python or "this environment"
-    file, version, prefix, package = _asked(name, python, path, trust_writers, seconds)
-    directory = os.path.dirname(file)
-    if package is None:
-        root = os.path.realpath(directory)
-        there = _records.distributions(root, [name])
-    else:
-        found = _environment.find(name, directory)
-        if found is None:
-            raise NoEnvironment("%s: expected package %s in it, found none" % (directory, name))
-        place = _environment.place(found, "__init__.py")
-        root, owner = place.root, _records.owner(place, [name, name.split(".", maxsplit=1)[0]])
-        there = [owner] if owner is not None else []
+    request = {"operation": "info", "path": path, "timeout": seconds, "trust_writers": trust_writers}
+    trust = Trust(_trust.asked_by_root(), trust_writers)
+    reasons: list[str] = []
+    for kind, pattern in _KINDS.items():
+        found = _asked({kind: name}, request, python, reasons) if pattern.fullmatch(name) else None
+        if found is not None:
+            of = _by_name if kind == "distribution" else _by_package
+            installed = of(name, found, trust, reasons)
+            if installed is not None:
+                return installed._replace(python=python, path=path)
+    if not reasons:
+        raise SitePatchError("expected the name of a distribution or a package, found %.80r" % name)
+    raise NoEnvironment("; ".join(dict.fromkeys(reasons)))
+
+
+def _asked(what: dict[str, str], request: Mapping[str, Any], python: str | None, reasons: list[str]) -> _Found | None:
+    """Where an interpreter, or a directory, has a distribution or a package; None with a reason where it has none.
+
+    It tells that as of any patch of it: nothing is imported. Raises SitePatchError where it cannot be told.
+    """
+    file = "METADATA" if "distribution" in what else "__init__.py"
+    definition = {**_ASKED, **what, "file": file, "edits": [{"delete": None}]}
+    result = _child.call(python, {**request, "definitions": [definition]})
+    if result.get("failed"):
+        raise SitePatchError(result["msg"])
+    (patch,) = result["patches"]
+    if patch["state"] == "missing" or not patch["files"]:
+        reasons.append(patch["message"])
+        return None
+    prefix = None if request["path"] else result["environment"]["prefix"]
+    return _Found(patch["files"][0]["path"], patch["version"], prefix)
+
+
+def _by_name(name: str, found: _Found, trust: Trust, reasons: list[str]) -> Installed | None:
+    root = os.path.realpath(os.path.dirname(found.file))
+    _check(trust, root)
+    there = _records.distributions(root, [name])
     if len(there) > 1:
         told = ", ".join("%s %s" % (each.name, each.version or "(unknown version)") for each in there)
         raise Conflict("%s: expected one distribution %s, found %s: reinstall it" % (root, name, told))
-    trust = Trust(_trust.asked_by_root(), trust_writers)
-    _check(trust, root, directory)
-    listed: Mapping[str, Entry]
-    if package is not None and not (there and _files.kind(os.path.join(there[0].info, "RECORD"))):
-        listed = _edited.checked_out(root, directory)
-        if listed:
-            own = (os.path.relpath(directory, root).replace(os.sep, "/"),)
-            return Installed(name, version, root, None, name, listed, frozenset(listed), own, (), python, path, trust)
-    if not there:
-        raise Conflict(
+    source = _records.source_of(there[0].info) if there else None
+    if source is not None:
+        reasons.append("%s is installed in place (editable): give the directory, --path %s" % (name, source))
+        return None
+    return _on_record(there[0], found, trust, None, reasons) if there else None
+
+
+def _by_package(name: str, found: _Found, trust: Trust, reasons: list[str]) -> Installed | None:
+    directory = os.path.dirname(found.file)
+    package = _environment.find(name, directory)
+    if package is None:
+        return None
+    place = _environment.place(package, "__init__.py")
+    _check(trust, place.root, directory)
+    owner = _records.owner(place, [name, name.split(".", maxsplit=1)[0]])
+    installed = _on_record(owner, found, trust, name, reasons) if owner is not None else None
+    if installed is not None:
+        return installed
+    listed = _edited.checked_out(place.root, directory)
+    if not listed:
+        reasons.append(
             "%s: expected RECORD of what an installer put there, or git's index, found neither: nothing tells what was "
-            "edited in %s" % (where, directory)
+            "edited" % directory
         )
-    distribution = there[0]
-    listed, outside = _edited.listing(distribution, prefix)
-    known = frozenset((*listed, *(_records.files(distribution) or ()), *_edited.others(distribution)))
+        return None
+    own = (os.path.relpath(directory, place.root).replace(os.sep, "/"),)
+    return Installed(name, found.version, place.root, None, name, listed, frozenset(listed), own, (), None, None, trust)
+
+
+def _on_record(
+    distribution: Distribution, found: _Found, trust: Trust, package: str | None, reasons: list[str]
+) -> Installed | None:
+    told = _edited.listing(distribution, found.prefix)
+    if told is None:
+        reasons.append(
+            "%s: expected RECORD with the hashes of its files, found none: only what pip, uv or conda installed can be "
+            "held against anything" % distribution.info
+        )
+        return None
+    listed, outside = told
     return Installed(
         name=distribution.name,
         version=distribution.version,
-        root=root,
+        root=os.path.dirname(distribution.info),
         distribution=distribution,
         package=package,
         listed=listed,
-        known=known,
+        known=frozenset((*listed, *(_records.files(distribution) or ()), *_edited.others(distribution))),
         own=tuple(_edited.own_directories(listed)),
         outside=tuple(outside),
-        python=python,
-        path=path,
+        python=None,
+        path=None,
         trust=trust,
     )
-
-
-def _asked(
-    name: str, python: str | None, path: str | None, trust_writers: bool, seconds: float
-) -> tuple[str, str | None, str | None, str | None]:
-    """Of a distribution, or else a package: a file in it, its version, the environment's prefix, the package's name.
-
-    The interpreter tells, as it does when a patch of that distribution, or package, is looked at: nothing is imported.
-    """
-    messages: list[str] = []
-    kinds: list[dict[str, Any]] = []
-    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
-        kinds.append({"distribution": name, "file": "METADATA"})
-    if re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", name):
-        kinds.append({"package": name, "file": "__init__.py"})
-    if not kinds:
-        raise SitePatchError("expected the name of a distribution or a package, found %.80r" % name)
-    for kind in kinds:
-        definition = {**_ASKED, **kind, "edits": [{"delete": None}]}
-        request = {
-            "operation": "info",
-            "definitions": [definition],
-            "path": path,
-            "timeout": seconds,
-            "trust_writers": trust_writers,
-        }
-        result = _child.call(python, request)
-        if result.get("failed"):
-            raise SitePatchError(result["msg"])
-        (patch,) = result["patches"]
-        if patch["state"] != "missing" and patch["files"]:
-            prefix = None if path else result["environment"]["prefix"]
-            return patch["files"][0]["path"], patch["version"], prefix, kind.get("package")
-        messages.append(patch["message"])
-    raise NoEnvironment("; ".join(messages))
 
 
 def _check(trust: Trust, *paths: str) -> None:

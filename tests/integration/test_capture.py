@@ -141,7 +141,7 @@ def test_what_was_edited_by_hand_is_applied_there_and_gives_the_same_bytes_elsew
     said = done.stderr.decode()
     assert "einops/array_api.py: gone" in said
     assert "einops/more/a name.py: new" in said
-    assert "Still to be written, in its first lines: Description" in said
+    assert "Still to be written, in the first lines of the patch file:\n  Description: " in said
 
     applied = run("apply", "--path", site, "--patch", patch)
     assert applied.returncode == 0, applied.stderr.decode()
@@ -337,7 +337,7 @@ def test_what_is_declared_is_not_captured_and_what_was_added_is_held_against_the
     api.write_text(api.read_text() + "\n\nMORE = 1\n")
     done = ask("capture", "--path", site, "acme")  # (the store has the original: no wheel is needed)
     patch = captured(done, tmp_path / "more.patch")
-    told = "holds what declared patches wrote: take these out where this one is applied: acme/api.py: limit"
+    told = "patched before, what is left of that is in the patch, too: acme/api.py: limit"
     assert told in done.stderr.decode()
     assert b"-LIMIT = 10\n+LIMIT = 20\n" in done.stdout
     assert b"+MORE = 1\n" in done.stdout
@@ -354,8 +354,10 @@ def test_originals_of_a_checkout_are_loose_objects_of_git(
         command = ["git", "-C", str(tmp_path / "checkout"), *settings, *arguments]
         subprocess.run(command, check=True, capture_output=True)
 
+    metadata = {"acme.egg-info/PKG-INFO": "Name: acme\nVersion: 2.3.0\n"}  # (as of an editable install)
+    packages.write(tmp_path / "checkout" / "src", metadata)
     git("init")
-    git("add", ".")
+    git("add", "src/acme")
     git("commit", "-m", "one")
     api = tmp_path / "checkout" / "src" / "acme" / "api.py"
     api.write_text(pyz.PATCHED)
@@ -460,6 +462,26 @@ def test_without_a_record_nothing_is_captured(
     (site / "einops-0.8.2.dist-info" / "RECORD").unlink()
     said = refused(ask("capture", "--path", site, "einops"))
     assert "expected RECORD with the hashes of its files, found none" in said
+
+
+def test_of_what_is_installed_in_place_the_source_tree_is_to_be_given(
+    ask: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    info = packages.install(tmp_path / "site", "acme", "2.3.0", {"acme.pth": "/src/acme\n"})
+    (info / "direct_url.json").write_text('{"url": "file:///src/acme", "dir_info": {"editable": true}}')
+    said = refused(ask("capture", "--path", tmp_path / "site", "acme"))
+    assert "acme is installed in place (editable): give the directory, --path /src/acme" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_does_not_read_another_users_environment_as_itself(
+    ask: Callable[..., subprocess.CompletedProcess[bytes]], site: Path
+) -> None:
+    for path in (site, *site.rglob("*")):
+        os.chown(path, 65534, 65534)
+    said = refused(ask("capture", "--path", site, "einops"))
+    assert "expected an environment of root's, found another user's: run this as that user" in said
+    assert "run this as that user" in refused(ask("edit", "--path", site, "einops"))
 
 
 def test_a_tree_made_to_mislead_is_read_with_bounds(
