@@ -3,21 +3,25 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from lab import environments, interpreters, packages, pyz, wheels
+from lab.controller import ROOT
 from module_utils import _command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EINOPS = ("einops", "0.8.2")
+PAGES = sorted((ROOT / "docs").glob("COMMAND*.md"))
 COMPILED = ("markupsafe", "3.0.2")
 HEADER = """Description: (to be filled in: what goes wrong without this patch)
 Bug:
@@ -475,13 +479,16 @@ def test_of_what_is_installed_in_place_the_source_tree_is_to_be_given(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_root_does_not_read_another_users_environment_as_itself(
-    ask: Callable[..., subprocess.CompletedProcess[bytes]], site: Path
+    ask: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
-    for path in (site, *site.rglob("*")):
-        os.chown(path, 65534, 65534)
-    said = refused(ask("capture", "--path", site, "einops"))
-    assert "expected an environment of root's, found another user's: run this as that user" in said
-    assert "run this as that user" in refused(ask("edit", "--path", site, "einops"))
+    with tempfile.TemporaryDirectory() as top:
+        Path(top).chmod(0o755)
+        site = shutil.copytree(wheels.unpacked(*EINOPS), Path(top) / "site")
+        for path in (site, *site.rglob("*")):
+            os.chown(path, 65534, 65534)
+        for command in ("capture", "edit"):
+            said = refused(ask(command, "--path", site, "einops"))
+            assert "expected an environment of root's, found another user's: run this as that user" in said
 
 
 def test_a_tree_made_to_mislead_is_read_with_bounds(
@@ -528,3 +535,36 @@ def test_a_tree_made_to_mislead_is_read_with_bounds(
     }.items():
         assert f"left out: {name}: {reason}" in said
     assert "secret" not in said
+
+
+# --- the page
+
+EXAMPLES = [
+    found
+    for page in PAGES
+    for block in re.findall(r"^```shell-session\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+]
+
+
+def test_each_command_of_the_page_prints_what_it_says(file: Path, tmp_path: Path, venv: Callable[..., Path]) -> None:
+    home = venv()
+    info = pyz.install(environments.site_packages(home)).parent.parent / "acme-2.3.0.dist-info"
+    with zipfile.ZipFile(tmp_path / "acme-2.3.0-py3-none-any.whl", "w") as archive:
+        for name in (*pyz.FILES, f"{info.name}/METADATA", f"{info.name}/RECORD"):
+            archive.write(info.parent / name, name)
+    shutil.copy(file, tmp_path)
+    library = environments.site_packages(home).relative_to(home)
+    names = {"python3 ": f"{sys.executable} ", "/opt/venv/lib/python3.11/site-packages": str(home / library)}
+    names = {**names, "/opt/venv": str(home)}
+    assert len(EXAMPLES) == 7
+    for command, expected in EXAMPLES:
+        line = command
+        for name, here in names.items():
+            line = line.replace(name, here)
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+        told = (done.stderr + done.stdout).replace(str(home / library), "/opt/venv/lib/python3.11/site-packages")
+        told = told.replace(str(home), "/opt/venv").replace(str(tmp_path), "/opt")
+        told = re.sub(r"\(Python [\d.]+\)", "(Python 3.11.7)", told)
+        assert re.sub(r"^Last-Update: .*", "Last-Update: 2026-01-31", told, flags=re.MULTILINE) == expected, command
+        assert done.returncode == 0, command
