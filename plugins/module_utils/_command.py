@@ -95,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _outcome.discard_output()
         return _outcome.REFUSED
     except SitePatchError as error:
-        sys.stderr.write(_outcome.here(str(error)) + "\n")
+        _outcome.tell_error(str(error))
         return _outcome.REFUSED
     except OSError as error:
-        sys.stderr.write("%s\n" % error)
+        _outcome.tell_error(str(error))
         return _outcome.REFUSED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -295,6 +295,8 @@ def _change(options: argparse.Namespace, **more: Any) -> int:
 def _status(options: argparse.Namespace) -> int:
     if options.health and (options.json or options.quiet or options.imports):
         raise SitePatchError("--health goes with none of --json, --quiet and --import")
+    if options.imports and not options.patch:
+        raise SitePatchError("--import: expected --patch along with it, found none")
     operation = "info" if options.patch else "kept"
     request = _options.request(options, operation, imports=options.imports, check_mode=True)
     if options.health:

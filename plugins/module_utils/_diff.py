@@ -25,6 +25,12 @@ class Hunk(NamedTuple):
         return [each[1:] for each in self.lines if each[0] in kinds]
 
     @property
+    def context(self) -> tuple[int, int]:
+        """How many lines before and behind what it changes."""
+        kinds = "".join(each[0] for each in self.lines)
+        return len(kinds) - len(kinds.lstrip(" ")), len(kinds) - len(kinds.rstrip(" "))
+
+    @property
     def is_exact(self) -> bool:
         """Whether the diff tells CRLF from LF; else a line has whichever newline the file's own has."""
         return any(each.endswith("\r\n") for each in self.lines)
@@ -167,6 +173,7 @@ class Diff(NamedTuple):
                 [encode(each, codec) for each in hunk.side(new)],
                 hunk.before_line if old == _OLD else hunk.after_line,
                 hunk.is_exact,
+                hunk.context,
             )
             for hunk in self.hunks
         ]
@@ -180,11 +187,18 @@ class _Side(NamedTuple):
     named: int
     """The line, counted from 1, that the old lines begin at; without old lines, the one they follow."""
     is_exact: bool
+    context: tuple[int, int] = (0, 0)
+    """How many lines before and behind what it changes."""
 
     @property
     def place(self) -> int:
         """Where the hunk says that it is, counted from 0."""
         return self.named - 1 if self.old else self.named
+
+    def ends(self, at: int, count: int) -> bool:
+        """Whether a hunk with less context on one side than on the other is at that end of a file of so many lines."""
+        before, behind = self.context
+        return not (before < behind and at) and not (behind < before and at + len(self.old) < count)
 
     def equal(self, line: bytes, wanted: bytes) -> bool:
         """Whether a line of the file is a line of the diff."""
@@ -199,7 +213,7 @@ def _places(lines: Sequence[bytes], sides: Sequence[_Side], file: str) -> list[i
     """The index that each hunk matches at, behind the one before it. Raises Conflict where one matches nowhere.
 
     Where a hunk matches several times, or has nothing to match, it is meant as far from the line that it names as the
-    hunk before it was, if the next one that matches once agrees.
+    hunk before it was, if the next one that matches once agrees, and the ends of the file are where it has them.
     """
     places: list[int] = []
     where = _by_line(lines)
@@ -207,7 +221,8 @@ def _places(lines: Sequence[bytes], sides: Sequence[_Side], file: str) -> list[i
     for number, side in enumerate(sides, 1):
         found = _found(lines, where, side, begin, moved)
         if len(found) > 1 or not side.old:
-            found = [at for at in found if at == side.place + moved and _agree(lines, where, sides[number:], moved)]
+            found = [at for at in found if at == side.place + moved and side.ends(at, len(lines))]
+            found = found if _agree(lines, where, sides[number:], moved) else []
         if not found:
             raise Conflict("hunk %d of %s (line %d): %s" % (number, file, side.named, _nearest(lines, side, begin)))
         places.append(found[0])

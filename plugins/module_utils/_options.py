@@ -35,8 +35,12 @@ def subcommand(
 def where(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which environment is meant."""
     group = parser.add_argument_group("environment")
-    group.add_argument("--python", metavar="PYTHON", help="its interpreter (default: the one that runs this)")
-    group.add_argument("--path", metavar="DIR", help="a site-packages, a package's directory or a source checkout")
+    group.add_argument(
+        "--python", type=_path, metavar="PYTHON", help="its interpreter (default: the one that runs this)"
+    )
+    group.add_argument(
+        "--path", type=_path, metavar="DIR", help="a site-packages, a package's directory or a source checkout"
+    )
     group.add_argument(
         "--trust-writers", action="store_true", help="as root, also where others than root and the owner may write"
     )
@@ -60,6 +64,7 @@ def patches(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--patch",
         action="append",
+        type=_path,
         default=[],
         required=required,
         metavar="NAME|FILE|DIR",
@@ -106,6 +111,13 @@ def chosen(wanted: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
             names += [str(definition["name"]) for definition in read]
             definitions += read
     return names, definitions
+
+
+def _path(text: str) -> str:
+    """A path; nothing at all, as of a variable that is not set, must not mean the environment of this Python."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, found nothing")
+    return text
 
 
 def _seconds(text: str) -> float:

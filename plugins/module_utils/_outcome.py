@@ -57,12 +57,25 @@ def end(result: Mapping[str, Any], text: str, status: int, as_json: bool = False
     """Print the answer on standard output, or the error on the other one; the exit status."""
     failed = bool(result.get("failed"))
     if failed:
-        sys.stderr.write(here(str(result["msg"])) + "\n")
+        tell_error(str(result["msg"]))
     if as_json:
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
     elif not failed and text:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     return REFUSED if failed else status
+
+
+def tell_error(message: str) -> None:
+    """Print an error."""
+    sys.stderr.write("\n".join(map(plain, here(message).split("\n"))) + "\n")
+
+
+def plain(text: str) -> str:
+    """A text for one line: what could move the cursor, or set a terminal's title, is written out.
+
+    Names of files, and all that a store says, may be somebody else's.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def of_change(result: Mapping[str, Any], check: bool) -> int:
@@ -95,7 +108,7 @@ def change(result: Mapping[str, Any], check: bool) -> str:
         lines.append("  nothing to do: no store beside its packages tells of a patch")
     copies = [entry["backup_file"] for patch in result["patches"] for entry in patch["files"] if "backup_file" in entry]
     lines += ["  copy kept: %s" % each for each in dict.fromkeys(copies)]
-    return "\n".join([*lines, *_imports(result)])
+    return _lines([*lines, *_imports(result)])
 
 
 def status(result: Mapping[str, Any]) -> str:
@@ -104,7 +117,7 @@ def status(result: Mapping[str, Any]) -> str:
         [patch["state"], patch["name"], _version(patch), patch["integrity"] or "-", _reason(patch)]
         for patch in result["patches"]
     ]
-    return "\n".join([_environment(result), *_table(rows), *_imports(result)])
+    return _lines([_environment(result), *_table(rows), *_imports(result)])
 
 
 def of_status(patches: Iterable[Mapping[str, Any]], skip: Sequence[str] = ()) -> int:
@@ -130,7 +143,7 @@ def stores(result: Mapping[str, Any]) -> str:
         lines += _table(rows)
         wrong = ["%s: %s" % (file["file"], here(file["message"])) for file in store["files"] if file["message"]]
         lines += ["  cannot be told: %s" % each for each in store["unclear"]] + ["  %s" % each for each in wrong]
-    return "\n".join(lines)
+    return _lines(lines)
 
 
 def of_stores(found: Iterable[Mapping[str, Any]]) -> int:
@@ -156,7 +169,7 @@ def health(request: Mapping[str, Any], name: str = "primus.patches", skip: Seque
         text = _health(patches, skip) if patches else _health_of_stores(result["stores"])
     except Exception as error:  # noqa: BLE001 (a traceback's exit status would say that the node has drifted)
         code, text = UNKNOWN, "%s unknown: %s: %s" % (name, type(error).__name__, error)
-    sys.stdout.write("%s\n" % " ".join(here(text).split()))
+    sys.stdout.write("%s\n" % plain(" ".join(here(text).split())))
     return code
 
 
@@ -214,8 +227,13 @@ def _imports(result: Mapping[str, Any]) -> list[str]:
     return _table(rows)
 
 
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(map(plain, lines))
+
+
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in columns; the last one is as long as it is."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 

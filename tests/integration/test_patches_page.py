@@ -9,7 +9,8 @@ import pytest
 import yaml
 from lab import packages
 from lab.controller import ROOT
-from module_utils import _engine, _patch
+from module_utils import _engine, _patch, _patch_file, _patch_header
+from module_utils._errors import DefinitionError
 from module_utils._plan import PRESENT
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ DIFFS = {
     for (language, text), (kind, after) in pairwise(BLOCKS)
     if (language, kind) == ("yaml", "diff")
 }
+PATCHES = re.findall(
+    r"a file `(\S+\.patch)`\.\n\n```patch\n(.*?)^```$\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+)
 NOTHING_TO_DO = {"acme_new_numlib": "unneeded", "acme_old_limit": "native"}
 
 
@@ -64,6 +68,25 @@ def test_example_changes_what_the_page_shows_and_reverts(name: str, site: Path) 
     assert (found["state"], found["action"]) == ("applied", "none")
     assert call(site, DEFINITIONS[name], state="absent")["changed"]
     assert files(site) == before
+
+
+@pytest.mark.parametrize(("name", "text", "after"), PATCHES)
+def test_patch_file_changes_what_the_page_shows_and_reverts(name: str, text: str, after: str, site: Path) -> None:
+    before = files(site)
+    definition = _patch_file.load(text.encode(), name)
+    assert f"{definition['name']}.patch" == name
+    assert shown(call(site, definition)["diff"]["prepared"], site) == after
+    assert call(site, definition, state="absent")["changed"]
+    assert files(site) == before
+    left_out = "".join(each for each in text.splitlines(True) if not each.startswith("Leave-Out"))
+    with pytest.raises(DefinitionError, match=r"Leave-Out: tests/test_api\.py$"):
+        _patch_file.load(left_out.encode(), name)
+
+
+def test_page_shows_a_patch_file_and_each_field_of_ours() -> None:
+    assert PATCHES
+    rows = re.findall(r"^\| (`[A-Z][^|]+) \| [^|]+ \|$", PAGE, re.MULTILINE)
+    assert set(_patch_header.OURS) <= set(re.findall(r"`([A-Z][\w-]+)`", " ".join(rows)))
 
 
 @pytest.mark.parametrize("name", sorted(NOTHING_TO_DO))

@@ -382,6 +382,7 @@ def test_what_is_no_patch_is_one_clear_error_and_nothing_is_written(
         (("apply", "--python", "{site}", "--patch", NAME), "expected a Python interpreter of version 3.8 or newer"),
         (("status", "--path", "{site}/acme/api.py"), "expected a directory (site-packages, "),
         (("apply", "--path", "{site}", "--patch", NAME), "missing: package transformers: expected it in "),
+        (("status", "--path", "{site}", "--import", "acme"), "--import: expected --patch along with it, found none"),
         (("status", "--path", "{site}", "--health", "--json"), "--health goes with none of "),
     ],
 )

@@ -90,6 +90,14 @@ def test_a_timeout_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFi
     assert "--timeout" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--python", "--path", "--patch"])
+def test_a_variable_that_is_not_set_is_no_environment(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        _command.main(["revert", "--all", option, ""])
+    assert end.value.code == 2
+    assert "%s: expected a path, found nothing" % option in capsys.readouterr().err
+
+
 # --- what is printed
 
 
@@ -152,6 +160,18 @@ def test_stores_are_told_by_file() -> None:
     assert _outcome.of_stores(stores) == 1
     assert _outcome.of_stores([{**stores[0], "files": [FILE]}]) == 1
     assert _outcome.of_stores([{"root": "/opt", "files": [FILE], "unclear": []}]) == 0
+
+
+def test_nothing_that_a_store_says_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\n\udc80\u202e"
+    file = {**FILE, "file": evil, "who": evil, "message": evil, "patches": [{"name": evil, "revision": 1}]}
+    stores = result(stores=[{"root": evil, "files": [file], "unclear": [evil]}])
+    patch = {**PATCH, "name": evil, "message": evil}
+    _outcome.tell_error(evil)
+    texts = [_outcome.stores(stores), _outcome.change(result(patch), check=True), _outcome.status(result(patch))]
+    for text in (*texts, capsys.readouterr().err):
+        assert "\\x1b]0;title\\x07" in text
+        assert all(each.isprintable() for each in text.split("\n"))
 
 
 @pytest.mark.parametrize(
