@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import errno
 import hashlib
 import os
@@ -14,7 +13,7 @@ import re
 import stat
 from typing import Container, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
-from . import _environment, _files, _git, _git_tree, _records, _store
+from . import _environment, _files, _git, _records, _store
 from ._edits import ABSENT, Text
 from ._errors import Conflict
 from ._records import Distribution
@@ -81,33 +80,34 @@ def listing(distribution: Distribution, prefix: str | None) -> tuple[dict[str, E
 
     ``prefix``: that of the environment, where an interpreter told. Raises Conflict where RECORD is none.
     """
-    path = os.path.join(distribution.info, "RECORD")
-    text = _files.read(path)
-    if text is None:
+    rows = _records.rows(distribution)
+    if rows is None:
         return None
     root = os.path.dirname(distribution.info)
+    prefix = os.path.realpath(prefix) if prefix is not None else _environment.prefix(root, local=True)
     found: dict[str, Entry] = {}
     outside: list[str] = []
-    try:
-        for row in csv.reader(text.decode("utf-8", "surrogateescape").splitlines()):
-            if len(row) < 2 or not row[1]:  # (without a hash: bytecode, and RECORD itself)
-                continue
-            if _is_inside(row[0], distribution.name, root, prefix):
-                size = int(row[2]) if len(row) > 2 and re.fullmatch("[0-9]{1,18}", row[2]) else None
-                found[row[0]] = Entry(row[1], size)
-            else:
-                outside.append(row[0])
-    except csv.Error as error:
-        raise Conflict("%s: expected a list of files, found %s" % (path, error)) from None
+    for path, digest, size in rows:
+        if not digest:  # (bytecode, and RECORD itself)
+            continue
+        if _is_inside(path, root, prefix):
+            found[path] = Entry(digest, size)
+        else:
+            outside.append(path)
     return found, outside
 
 
 def checked_out(root: str, directory: str) -> dict[str, Entry]:
     """The files that git's index has below a directory of a checkout, from ``root``; none where there is no index."""
-    below = os.path.relpath(directory, root)
+    checkout = _git.checkout(directory)
+    if checkout is None:
+        return {}
+    below = os.path.relpath(os.path.realpath(directory), checkout.top)
+    above = os.path.relpath(checkout.top, os.path.realpath(root))
     return {
-        posixpath.normpath(posixpath.join(below, path)): Entry("git:" + oid, None, executable)
-        for path, (oid, executable) in _git_tree.files(directory).items()
+        posixpath.normpath(posixpath.join(above, path)): Entry("git:" + entry.oid, None, entry.executable)
+        for path, entry in checkout.files.items()
+        if below == "." or path.startswith(below + "/")
     }
 
 
@@ -232,19 +232,14 @@ def _new(base: str, own: Iterable[str], known: Container[str]) -> Iterator[str]:
                 yield path
 
 
-def _is_inside(path: str, name: str, root: str, prefix: str | None) -> bool:
-    """Whether what RECORD lists lies in the environment that ``root`` is of."""
+def _is_inside(path: str, root: str, prefix: str) -> bool:
+    """Whether what RECORD lists lies below the root, or below the prefix of the environment."""
     if not _store.is_below(path):
         return False
     if not path.startswith("../"):
         return True
-    if prefix is not None:
-        real = os.path.realpath(os.path.dirname(os.path.join(root, path)))
-        return (real + os.sep).startswith(os.path.join(os.path.realpath(prefix), ""))
-    try:
-        return _environment.site_place(name, path, root) is not None
-    except Conflict:
-        return False
+    real = os.path.realpath(os.path.dirname(os.path.join(root, path)))
+    return (real + os.sep).startswith(os.path.join(prefix, ""))
 
 
 def _above(directory: str) -> Sequence[str]:

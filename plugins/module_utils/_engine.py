@@ -42,7 +42,9 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     collects = gc.isenabled()
     gc.disable()  # (what is many here are the nodes of syntax trees, without a cycle among them)
     try:
-        {"patch": _site_patch, "info": _info, "check": _check, "kept": _kept}[request["operation"]](request, result)
+        {"patch": _site_patch, "info": _info, "check": _check, "kept": _kept, "verify": _verify}[request["operation"]](
+            request, result
+        )
     except Belongs as found:
         result["belongs"] = found.path
     except SitePatchError as error:
@@ -75,8 +77,22 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
                 entry.update(survey.file_details(entry["path"]))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
     result["imports"] = _told(_prove(request, patches, {}, "none")) if imports else []
+    if request.get("integrity"):
+        result["integrity"] = _integrity(request, [look for step in steps for look in step.files])
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
+
+
+def _verify(request: Mapping[str, Any], result: dict[str, Any]) -> None:
+    """What nobody declared, and nothing else."""
+    result["integrity"] = _integrity(request, [])
+
+
+def _integrity(request: Mapping[str, Any], looks: Sequence[Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = importlib.import_module("._integrity", __package__).asked(
+        request, looks, _trust(request)
+    )
+    return found
 
 
 def _kept(request: Mapping[str, Any], result: dict[str, Any]) -> None:
@@ -367,7 +383,7 @@ def _diff(change: _plan.Change) -> str:
 
 def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
-    for name in ("_commit", "_imports", "_survey", "_kept"):
+    for name in ("_commit", "_imports", "_integrity", "_kept", "_survey"):
         with suppress(ImportError):  # (Ansible sends along what the module itself may need)
             importlib.import_module("." + name, __package__)
     for name in ("difflib", "gzip", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):

@@ -101,12 +101,11 @@ def entry_place(entry: str, distribution: str, file: str, path: str | None) -> P
     # (a file that lies above is where the installer has really put it, and not where a link leads back)
     found = os.path.normpath(os.path.join(root if file.startswith("../") else entry, file))
     real = _real(found)
-    prefix = os.path.realpath(sys.prefix) if path is None else _prefix(root)
-    inside = [root, *([prefix] if _is_below(root, prefix) else [])]
-    if not any(_is_below(real, each) for each in inside):
+    inside = prefix(root, path is not None)
+    if not _is_below(real, inside):
         raise Conflict(
             "%s: expected a file of distribution %s inside of %s, found that it leads to %s, out of the environment: "
-            "give file as the distribution's RECORD lists it" % (file, distribution, inside[-1], real)
+            "give file as the distribution's RECORD lists it" % (file, distribution, inside, real)
         )
     return Place(found, root, _relative(real, root))
 
@@ -117,6 +116,15 @@ def entries(path: str | None) -> list[str]:
     ``path`` as for ``find``. Raises NoEnvironment where it is no directory.
     """
     return path_entries() if path is None else _holders(above(_directory(path)))
+
+
+def prefix(root: str, local: bool) -> str:
+    """The prefix of the environment that a directory on ``sys.path`` (its real path) lies in; itself where in none.
+
+    ``local``: the caller named the directory, so that this interpreter's own prefix says nothing about it.
+    """
+    found = _prefix(root) if local else os.path.realpath(sys.prefix)
+    return found if _is_below(root, found) else root
 
 
 def path_entries() -> list[str]:

@@ -20,6 +20,49 @@ _SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
 _FORMAT = re.compile(r"(?:\s*\[[^\]]*\])?\s*objectformat\s*=\s*\"?(\w+)", re.IGNORECASE)
 
 
+class Entry(NamedTuple):
+    """What the index has of one regular file."""
+
+    oid: str
+    size: int
+    """Bytes in the working tree when git last looked, modulo 2^32."""
+    seconds: int
+    """The time of the last change then (mtime), in whole seconds since the epoch, modulo 2^32."""
+    executable: bool
+
+
+class Checkout(NamedTuple):
+    """A checkout, worktree or submodule."""
+
+    top: str
+    algorithm: str
+    """sha1 or sha256."""
+    files: dict[str, Entry]
+    """By their paths below the top, with forward slashes."""
+    objects: str
+    """The directory of its objects."""
+
+
+def checkout(directory: str) -> Checkout | None:
+    """All regular files that the index around a directory lists; None where ``indexed`` would vouch for none."""
+    try:
+        found = _checkout(os.path.realpath(directory))
+        if found is None:
+            return None
+        top, repository = found
+        index = _files.read(os.path.join(repository, "index"), _MAX_INDEX)
+        algorithm = _algorithm(repository)
+        objects = os.path.join(_common(repository), "objects")
+        if index is None or algorithm is None or not _is_whole(index, algorithm):
+            return None
+        files = {
+            os.fsdecode(name): entry for name, entry in _entries(index, hashlib.new(algorithm).digest_size) if entry
+        }
+    except (OSError, ValueError, IndexError, struct.error):  # (as in ``indexed``)
+        return None
+    return Checkout(top, algorithm, files, objects)
+
+
 def indexed(path: str) -> str | None:
     """The object id (hex) that the index of its checkout has for a file; None where there is no such entry.
 
@@ -29,14 +72,20 @@ def indexed(path: str) -> str | None:
     """
     real = os.path.realpath(path)
     try:
-        index = find(os.path.dirname(real))
-        oid = _entry(index, os.fsencode(os.path.relpath(real, index.top))) if index is not None else None
-        whole = oid is not None and index is not None and index.is_whole
+        found = _checkout(os.path.dirname(real))
+        if found is None:
+            return None
+        top, directory = found
+        index = _files.read(os.path.join(directory, "index"), _MAX_INDEX)
+        algorithm = _algorithm(directory)
+        if index is None or algorithm is None:
+            return None
+        oid = _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
+        return oid if oid is not None and _is_whole(index, algorithm) else None
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
         return None
-    return oid if whole else None
 
 
 def matches(data: bytes, oid: str) -> bool:
@@ -50,40 +99,6 @@ def matches(data: bytes, oid: str) -> bool:
         return any(hashlib.new(algorithm, b"blob %d\0%s" % (len(text), text)).hexdigest() == oid for text in texts)
     except ValueError:  # a system that forbids SHA-1
         return False
-
-
-class Index(NamedTuple):
-    """The index of a checkout."""
-
-    data: bytes
-    top: str
-    """The directory that its names count from."""
-    repository: str
-    algorithm: str
-    """The hash function of the repository."""
-
-    @property
-    def size(self) -> int:
-        """How many bytes an object id has."""
-        return hashlib.new(self.algorithm).digest_size
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the checksum at its end is right; git may be told to write none (index.skipHash)."""
-        written = self.data[-self.size :]
-        if written == bytes(self.size):
-            return True
-        return hashlib.new(self.algorithm, memoryview(self.data)[: -self.size]).digest() == written
-
-
-def find(directory: str) -> Index | None:
-    """The index of the checkout that a directory (a real path) lies in; None as for ``indexed``. Raises OSError."""
-    found = _checkout(directory)
-    if found is None:
-        return None
-    data = _files.read(os.path.join(found[1], "index"), _MAX_INDEX)
-    algorithm = _algorithm(found[1])
-    return None if data is None or algorithm is None else Index(data, *found, algorithm)
 
 
 def _checkout(directory: str) -> tuple[str, str] | None:
@@ -114,7 +129,7 @@ def _checkout(directory: str) -> tuple[str, str] | None:
 
 def _algorithm(directory: str) -> str | None:
     """The hash function of a repository; None for one that is not known. A worktree's is that of the repository."""
-    text = _files.read(os.path.join(common(directory), "config"), _MAX_TEXT) or b""
+    text = _files.read(os.path.join(_common(directory), "config"), _MAX_TEXT) or b""
     section, algorithm = "", "sha1"
     for line in text.decode("utf-8", "replace").split("\n"):
         head = _SECTION.match(line)
@@ -125,29 +140,34 @@ def _algorithm(directory: str) -> str | None:
     return algorithm if algorithm in ("sha1", "sha256") else None
 
 
-def common(directory: str) -> str:
+def _common(repository: str) -> str:
     """Where a repository has its configuration and objects: that of a worktree, in the one that it is of."""
-    said = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
-    return directory if said is None else os.path.join(directory, os.fsdecode(said.rstrip(b"\r\n")))
+    said = _files.read(os.path.join(repository, "commondir"), _MAX_TEXT)
+    return repository if said is None else os.path.join(repository, os.fsdecode(said.rstrip(b"\r\n")))
 
 
-def _entry(index: Index, wanted: bytes) -> str | None:
-    """The object id of a path's entry; entries are in the order of their paths. Raises as ``entries``."""
-    for name, at, flags in entries(index):
-        if name == wanted and not flags & _STAGE:
-            found = file(index, at, flags)
-            return found[0] if found is not None else None
+def _is_whole(index: bytes, algorithm: str) -> bool:
+    """Whether the checksum at the end of an index is right; git may be told to write none (index.skipHash)."""
+    size = hashlib.new(algorithm).digest_size
+    written = index[-size:]
+    return written == bytes(size) or hashlib.new(algorithm, memoryview(index)[:-size]).digest() == written
+
+
+def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
+    """The object id (``size`` bytes) of a path's entry; entries are in the order of their paths. Raises as _entries."""
+    for name, entry in _entries(index, size):
+        if name == wanted:
+            return None if entry is None else entry.oid
         if name > wanted:
             break
     return None
 
 
-def entries(found: Index) -> Iterator[tuple[bytes, int, int]]:
-    """The name of each entry, where it begins, and its flags.
+def _entries(index: bytes, size: int) -> Iterator[tuple[bytes, Entry | None]]:
+    """Path and entry (``size``: bytes of an object id) of all that is at stage 0; None for what is no regular file.
 
     Raises ValueError, IndexError or struct.error where the index is not what git writes.
     """
-    index, size = found.data, found.size
     signature, version, count = struct.unpack_from(">4sII", index)
     if signature != b"DIRC" or version not in (2, 3, 4):
         raise ValueError("no index of a version that is known")
@@ -155,7 +175,8 @@ def entries(found: Index) -> Iterator[tuple[bytes, int, int]]:
     for _number in range(count):
         start = at + flags_at + 2  # of the name, after times, owner, mode, size, object id and flags
         flags = index[start - 2] << 8 | index[start - 1]
-        start += 2 if flags & _EXTENDED else 0
+        extended = flags & _EXTENDED
+        start += 2 if extended else 0
         if version == 4:  # how much of the name before is dropped, and what follows
             drop, start = _number_at(index, start)
             stop = index.index(b"\0", start, end)
@@ -170,18 +191,14 @@ def entries(found: Index) -> Iterator[tuple[bytes, int, int]]:
             following = at + (stop - at + 8 & ~7)  # 1 to 8 zeros, up to the next multiple of 8
         if following > end:
             raise ValueError("an entry beyond the end")
-        yield name, at, flags
+        if not flags & _STAGE:
+            mode, length = struct.unpack_from(">I", index, at + 24)[0], struct.unpack_from(">I", index, at + 36)[0]
+            more = struct.unpack_from(">H", index, at + flags_at + 2)[0] if extended else 0
+            regular = mode & 0o170000 == _REGULAR and not more & _INTENDED  # (git add --intent-to-add: no content yet)
+            seconds = struct.unpack_from(">I", index, at + 8)[0]
+            oid, executable = index[at + 40 : at + flags_at].hex(), bool(mode & 0o100)
+            yield name, Entry(oid, length, seconds, executable) if regular else None
         at = following
-
-
-def file(found: Index, at: int, flags: int) -> tuple[str, bool] | None:
-    """Object id and executable bit of an entry; None for what is no file, is in a merge, or has no content."""
-    index, size = found.data, found.size
-    mode = struct.unpack_from(">I", index, at + 24)[0]
-    more = struct.unpack_from(">H", index, at + 42 + size)[0] if flags & _EXTENDED else 0
-    if flags & _STAGE or mode & 0o170000 != _REGULAR or more & _INTENDED:  # (git add --intent-to-add: no content yet)
-        return None
-    return index[at + 40 : at + 40 + size].hex(), bool(mode & 0o100)
 
 
 def _number_at(index: bytes, at: int) -> tuple[int, int]:

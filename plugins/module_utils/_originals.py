@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from typing import Mapping, Sequence
 
-from . import _environment, _evidence, _files, _git, _git_tree, _trust
+from . import _environment, _evidence, _files, _git, _git_objects, _trust
 from ._edited import Entry
 from ._errors import Conflict, SitePatchError
 from ._records import Distribution
@@ -101,6 +101,7 @@ class Originals:
         self._trust = trust
         self._store = Store(root, trust.guard())
         self._wheel = wheel
+        self._checkout = _git.checkout(root)
 
     def facts(self, path: str) -> list[Fact]:
         """What was written at a path by us. Raises Conflict and OSError where the store cannot be read."""
@@ -125,15 +126,17 @@ class Originals:
             data = self._store.original(digest)
             if data is not None and entry.matches(data):
                 return data
-        for data in (self._of_git(path, entry), self._wheel.read(path) if self._wheel else None):
+        for data in (self._of_git(path), self._wheel.read(path) if self._wheel else None):
             if data is not None and entry.matches(data):
                 return data
         return None
 
-    def _of_git(self, path: str, entry: Entry) -> bytes | None:
-        real = os.path.join(self._root, path)
-        oid = entry.digest[4:] if entry.digest.startswith("git:") else _git.indexed(real)
-        return _git_tree.content(os.path.dirname(real), oid) if oid else None
+    def _of_git(self, path: str) -> bytes | None:
+        if self._checkout is None:
+            return None
+        real = os.path.realpath(os.path.join(self._root, path))
+        entry = self._checkout.files.get(os.path.relpath(real, self._checkout.top))
+        return _git_objects.read(self._checkout, entry.oid) if entry is not None else None
 
 
 def download(python: str, distribution: Distribution, directory: str) -> str:
