@@ -103,9 +103,9 @@ def checked_out(root: str, directory: str) -> dict[str, Entry]:
     if checkout is None:
         return {}
     below = os.path.relpath(os.path.realpath(directory), checkout.top)
-    above = os.path.relpath(checkout.top, os.path.realpath(root))
+    real = os.path.realpath(root)
     return {
-        posixpath.normpath(posixpath.join(above, path)): Entry("git:" + entry.oid, None, entry.executable)
+        os.path.relpath(os.path.join(checkout.top, path), real): Entry("git:" + entry.oid, None, entry.executable)
         for path, entry in checkout.files.items()
         if below == "." or path.startswith(below + "/")
     }

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -145,6 +146,14 @@ def test_what_was_edited_by_hand_is_applied_there_and_gives_the_same_bytes_elsew
     said = done.stderr.decode()
     assert "einops/array_api.py: gone" in said
     assert "einops/more/a name.py: new" in said
+    # What verify names is what capture finds; that passes over more leftovers, and knows modes by the wheel.
+    (verified,) = json.loads(run("verify", "--path", site, "einops", "--json").stdout)["integrity"]
+    words = {"changed": "edited", "missing": "gone", "added": "new"}
+    named = {(each["path"], words[each["kind"]]) for each in verified["found"]}
+    told = {tuple(line.strip().rsplit(": ", 1)) for line in said.splitlines() if line.startswith("  einops/")}
+    assert {(path, kind) for path, kind in named if path[len("einops/") :] not in PASSED_OVER} == told - {
+        ("einops/py.typed", "edited")
+    }
     assert "Still to be written, in the first lines of the patch file:\n  Description: " in said
 
     applied = run("apply", "--path", site, "--patch", patch)
