@@ -143,7 +143,7 @@ def find(
     for path in _new(base, own, known):
         try:
             with _files.open_directory(os.path.dirname(os.path.join(base, path)), trust.guard()) as held:
-                content = _read(held, os.path.basename(path))
+                content = _made(held, os.path.basename(path))
         except OSError as error:
             left_out[path] = error.strerror or str(error)
             continue
@@ -198,6 +198,14 @@ def _read(held: _files.Directory, name: str) -> Text:
             raise OSError(None, "a link that leads to nothing", held.join(name))
         return ABSENT
     return Text(content.data, bool(content.info.st_mode & 0o100))
+
+
+def _made(held: _files.Directory, name: str) -> Text:
+    """A new file; what a link leads to was not made here. Raises OSError for what can be in no patch."""
+    info = held.stat(name)
+    if info is not None and stat.S_ISLNK(info.st_mode):
+        raise OSError(None, "a symbolic link", held.join(name))
+    return _read(held, name)
 
 
 def _by_directory(paths: Iterable[str]) -> list[tuple[str, list[str]]]:

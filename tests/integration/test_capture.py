@@ -519,6 +519,7 @@ def test_a_tree_made_to_mislead_is_read_with_bounds(
         stream.truncate(1 << 40)
     (package / "lost").symlink_to("nowhere")
     (package / "loop").symlink_to(package)
+    (package / "linked.py").symlink_to(secret)
     (package / "api.py").write_text(pyz.PATCHED)
     store = site / "primus-patches" / "originals"
     store.mkdir(parents=True)
@@ -540,7 +541,8 @@ def test_a_tree_made_to_mislead_is_read_with_bounds(
         "acme/pipe": "no regular file",
         "acme/large.txt": "edited, and larger than 16 MiB",
         "acme/lost": "a link that leads to nothing",
-        "acme/loop": "no regular file",
+        "acme/loop": "a symbolic link",
+        "acme/linked.py": "a symbolic link",
     }.items():
         assert f"left out: {name}: {reason}" in said
     assert "secret" not in said
