@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
+from bisect import bisect_left
+from itertools import islice
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 from ._edits import ABSENT, ESCAPED, Target, Text, content, encode, encoding
 from ._errors import Conflict
@@ -117,7 +119,8 @@ class Diff(NamedTuple):
         if self.creates:
             return sum(len(side.old) for side in new) == len(lines)
         where = _by_line(lines)
-        return bool(new) and all(side.old for side in new) and not any(_found(lines, where, side, 0, 0) for side in old)
+        told = bool(new) and all(side.old for side in (*new, *old))  # (nothing stands everywhere)
+        return told and not any(_found(lines, where, side, 0) for side in old)
 
     def normal(self) -> dict[str, Any]:
         """The normalised form: the hunks as text, and what else changes."""
@@ -218,13 +221,17 @@ def _places(lines: Sequence[bytes], sides: Sequence[_Side], file: str) -> list[i
     places: list[int] = []
     where = _by_line(lines)
     begin, moved = 0, 0
-    for number, side in enumerate(sides, 1):
-        found = _found(lines, where, side, begin, moved)
+    ahead: list[int | None] = []
+    for number, side in enumerate(sides):
+        found = _found(lines, where, side, begin)
         if len(found) > 1 or not side.old:
-            found = [at for at in found if at == side.place + moved and side.ends(at, len(lines))]
-            found = found if _agree(lines, where, sides[number:], moved) else []
+            ahead = ahead or _ahead(lines, where, sides)
+            at = side.place + moved
+            certain = begin <= at and side.stands(lines, at) and side.ends(at, len(lines))
+            found = [at] if certain and ahead[number] in (None, moved) else []
         if not found:
-            raise Conflict("hunk %d of %s (line %d): %s" % (number, file, side.named, _nearest(lines, side, begin)))
+            nearest = _nearest(lines, side, begin)
+            raise Conflict("hunk %d of %s (line %d): %s" % (number + 1, file, side.named, nearest))
         places.append(found[0])
         begin, moved = found[0] + len(side.old), found[0] - side.place
     return places
@@ -238,22 +245,22 @@ def _by_line(lines: Sequence[bytes]) -> dict[bytes, list[int]]:
     return where
 
 
-def _agree(lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], sides: Iterable[_Side], moved: int) -> bool:
-    """Whether the first of these hunks that matches once is that far from the line that it names; or none does."""
-    for side in sides:
-        found = _found(lines, where, side, 0, 0)
-        if side.old and len(found) == 1:
-            return found[0] - side.place == moved
-    return True
+def _ahead(lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], sides: Sequence[_Side]) -> list[int | None]:
+    """For each hunk, how far the next one that matches once is from the line that it names; None where none is."""
+    far: list[int | None] = [None]
+    for side in sides[:0:-1]:
+        found = _found(lines, where, side, 0)
+        far.append(found[0] - side.place if len(found) == 1 else far[-1])
+    return far[::-1]
 
 
-def _found(
-    lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], side: _Side, begin: int, moved: int
-) -> list[int]:
-    """All places from ``begin`` on where the old lines stand; without old lines, the one that the hunk names."""
+def _found(lines: Sequence[bytes], where: Mapping[bytes, Sequence[int]], side: _Side, begin: int) -> list[int]:
+    """The first two places from ``begin`` on where the old lines stand; none where there are no old lines."""
     if not side.old:
-        return [side.place + moved] if begin <= side.place + moved <= len(lines) else []
-    return [at for at in where.get(side.old[0].rstrip(b"\r\n"), ()) if at >= begin and side.stands(lines, at)]
+        return []
+    candidates = where.get(side.old[0].rstrip(b"\r\n"), ())
+    standing = (at for at in candidates[bisect_left(candidates, begin) :] if side.stands(lines, at))
+    return list(islice(standing, 2))
 
 
 def _swapped(lines: Sequence[bytes], at: int, hunk: Hunk, side: _Side, old: str) -> Iterator[bytes]:

@@ -147,6 +147,11 @@ def _definition(text: str, file: str, given: Mapping[str, Any]) -> dict[str, Any
     if sections[-1].last == len(lines) and not lines[-1].startswith("\\"):
         raise ValueError("line %d: expected the end of the line, found the end: is it truncated?" % len(lines))
     header = _patch_header.load(_before(lines[: sections[0].number - 1]))
+    encoding = (header.value("content-transfer-encoding") or "").lower()
+    if encoding in ("quoted-printable", "base64"):
+        raise ValueError(
+            "expected a plain mail, found one in %s: save its text (git mailinfo, or git format-patch)" % encoding
+        )
     made = {"name": _name_of(file), **_said(header), **given}
     for key, wanted in (
         ("package", "Package: (what is imported)"),

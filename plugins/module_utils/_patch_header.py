@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import NamedTuple, Sequence
 
 OURS = (
@@ -79,6 +78,8 @@ def load(lines: Sequence[str]) -> Header:
             if first is not None:
                 raise ValueError("line %d: %s: given in line %d already" % (each.number, each.name, first.number))
         elif not _is_known(each.key):
+            from difflib import get_close_matches
+
             meant = get_close_matches(each.key, ours, 1, _CLOSE)
             if meant:
                 wanted = OURS[ours.index(meant[0])]

@@ -21,12 +21,12 @@ _EXTENDED = re.compile(
     r"|similarity index|dissimilarity index) (.*)"
 )
 _BINARY = re.compile(  # GNU diff and git; git; hg; svn
-    r"Binary files (?P<old>.+) and (?P<new>.+) differ|GIT binary patch|Binary file (?P<hg>.+) has changed"
-    r"|Cannot display: file marked as a binary type"
+    r"(?:Binary files (?P<old>.+) and (?P<new>.+) differ|GIT binary patch|Binary file (?P<hg>.+) has changed"
+    r"|Cannot display: file marked as a binary type\.)\Z"
 )
 _INDEX = "Index: "  # of svn and quilt
 _BETWEEN = re.compile(
-    r"(?:--\Z|-- |From |%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
+    r"(?:--\Z|-- |-{12,}[\w.]*-*\Z|From |%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
 )  # what may follow a hunk
 _MERGE = ("diff --cc ", "diff --combined ", "@@@ ")
 _DATE = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"
@@ -171,20 +171,17 @@ def sections(text: str) -> list[Section]:
         elif _HUNK.match(each):
             if not found:
                 found.append(Section(number))
-            hunk, number = _hunk(lines, number)
-            found[-1] = found[-1]._replace(hunks=(*found[-1].hunks, hunk), last=number)
+            more, number = _hunks(lines, number)
+            found[-1] = found[-1]._replace(hunks=(*found[-1].hunks, *more), last=number)
             loose = False
         elif extended:
             found[-1] = found[-1]._replace(said=(*found[-1].said, (extended.group(1), extended.group(2))))
             head = number
-        elif binary and (loose or not each.startswith(" ")):
-            if head != number - 1:
-                old, new = (
-                    binary.group("old") or binary.group("hg") or index,
-                    binary.group("new") or binary.group("hg") or index,
-                )
-                found.append(Section(number, old=old, new=new))
+        elif binary and head == number - 1:
             found[-1] = found[-1]._replace(binary=True)
+        elif binary and (binary.group("old") or binary.group("hg") or index):
+            old, new = (binary.group(side) or binary.group("hg") or index for side in ("old", "new"))
+            found.append(Section(number, old=old, new=new, binary=True))
             loose = True
         elif _BETWEEN.match(each) or each.startswith("diff "):
             loose = True if each else loose
@@ -194,6 +191,15 @@ def sections(text: str) -> list[Section]:
     if found and found[-1].new is not None and not found[-1].hunks and lines[-1].startswith("+++ "):
         raise ValueError("line %d: expected '@@ -N,N +N,N @@', found the end: is it truncated?" % (number + 1))
     return found
+
+
+def _hunks(lines: Sequence[str], number: int) -> tuple[list[Hunk], int]:
+    """The hunks from the one whose header is that line on, and the number of their last line."""
+    found: list[Hunk] = []
+    while not found or (number < len(lines) and _HUNK.match(lines[number])):
+        hunk, number = _hunk(lines, number + 1 if found else number)
+        found.append(hunk)
+    return found, number
 
 
 def _hunk(lines: Sequence[str], number: int) -> tuple[Hunk, int]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from lab import wheels
 from lab.controller import ROOT
-from module_utils import _edits, _patch, _patch_file, _unified
+from module_utils import _edits, _engine, _patch, _patch_file, _unified
 from module_utils._diff import Hunk
 from module_utils._edits import ABSENT, Text
 from module_utils._errors import Conflict
@@ -100,6 +102,50 @@ def by_program(top: Path, diff: bytes, found: bytes, command: tuple[str, ...]) -
     (top / "acme" / "x.txt").write_bytes(found)
     done = subprocess.run(command, cwd=top, input=diff, capture_output=True, check=False)
     return None if done.returncode else (top / "acme" / "x.txt").read_bytes()
+
+
+# --- real releases
+
+TOOLS = {
+    "git": ("git", "diff", "--no-index", "--no-renames"),
+    "diff": ("diff", "-ruN"),
+}
+RELEASES = [("tomli", "2.0.1", "2.0.2", "native"), ("einops", "0.8.0", "0.8.1", "conflict")]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(("project", "old", "new", "state"), RELEASES)
+def test_the_difference_of_two_releases_makes_the_newer_one_of_the_older(
+    tmp_path: Path, tool: str, project: str, old: str, new: str, state: str
+) -> None:
+    for side, version in (("old", old), ("new", new)):
+        shutil.copytree(wheels.unpacked(project, version), tmp_path / side)
+    command = (*TOOLS[tool], f"old/{project}", f"new/{project}")
+    diff = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).stdout
+    definition = _patch_file.load(diff, "newer.patch", {"package": project, "versions": "*", "reason": "r"})
+
+    def run(side: str, **more: Any) -> dict[str, Any]:
+        return _engine.run({"operation": "patch", "definitions": [definition], "path": str(tmp_path / side), **more})
+
+    before, wanted = (files(tmp_path / side / project) for side in ("old", "new"))
+    assert run("old")["patches"][0]["action"] == "apply"
+    assert files(tmp_path / "old" / project) == wanted != before
+    assert run("old", state="absent")["patches"][0]["action"] == "revert"
+    assert files(tmp_path / "old" / project) == before
+    found = run("new")
+    assert found["patches"][0]["state"] == state
+    assert files(tmp_path / "new" / project) == wanted
+    if state == "conflict":  # (a line that goes stands elsewhere as well, so it cannot be said for certain)
+        assert (
+            "/einops/__init__.py: hunk 1 of __init__.py (line 2): nearest at line 5: expected '__version__"
+            in found["msg"]
+        )
+        assert "; upstream seems to have this already" in found["msg"]
+
+
+def files(top: Path) -> dict[str, bytes]:
+    found = [path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in found}
 
 
 # --- the library unidiff

@@ -1,9 +1,8 @@
-# The edit `diff`: diffs as real tools write them, zero fuzz, of one or several files.
+# The edit `diff`: what a hunk does to a file, with zero fuzz.
 from __future__ import annotations
 
 import difflib
-import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.module_utils import _edits, _patch, _unified
@@ -11,11 +10,8 @@ from ansible_collections.primus.patches.plugins.module_utils._diff import Diff
 from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT, Text
 from ansible_collections.primus.patches.plugins.module_utils._errors import Conflict
 from ansible_collections.primus.patches.plugins.module_utils._whole import Delete
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TARGET = _edits.Target("pkg", "p", 1, lambda _module: None, lambda _file: ABSENT)
 OLD = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n"
@@ -51,6 +47,41 @@ def test_lines_that_stand_in_several_places_are_meant_where_the_hunk_says() -> N
     assert do("@@ -3,2 +3,2 @@\n x\n-same\n+other\n", text) == b"x\nsame\nx\nother\n"
     with pytest.raises(Conflict, match="stand in several places, and nothing tells which is meant"):
         do("@@ -9,2 +9,2 @@\n x\n-same\n+other\n", text)
+
+
+UNIQUE = "@@ -1 +1 @@\n-first\n+FIRST\n"
+TWICE = "@@ -3,3 +3,3 @@\n x\n-same\n+other\n y\n"
+BARE = "@@ -4,0 +5 @@\n+put\n"
+LAST = "@@ -7 +7 @@\n-last\n+LAST\n"
+BLOCK = "x\nsame\ny\n"
+
+
+@pytest.mark.parametrize(
+    ("hunks", "text", "after"),
+    [
+        (UNIQUE + TWICE, f"first\n\n{BLOCK}{BLOCK}", f"FIRST\n\nx\nother\ny\n{BLOCK}"),
+        (UNIQUE + TWICE, f"0\n1\n2\nfirst\n\n{BLOCK}{BLOCK}", f"0\n1\n2\nFIRST\n\nx\nother\ny\n{BLOCK}"),
+        (UNIQUE + TWICE, f"first\n{BLOCK}{BLOCK}", None),
+        (TWICE + LAST, f"\n\n{BLOCK}\nlast\n{BLOCK}", f"\n\nx\nother\ny\n\nLAST\n{BLOCK}"),
+        (TWICE + LAST, f"\n\n{BLOCK}{BLOCK}\nlast\n", None),
+        (UNIQUE + BARE, "0\nfirst\n2\n3\n4\n5\n", "0\nFIRST\n2\n3\n4\nput\n5\n"),
+        (BARE + LAST, "1\n2\n3\n4\n5\n6\n7\nlast\n", None),
+        ("@@ -1 +1,2 @@\n a\n+b\n", "a\nx\na\n", None),
+        ("@@ -3 +3,2 @@\n a\n+b\n", "a\nx\na\n", "a\nx\na\nb\n"),
+        ("@@ -1 +1,2 @@\n+b\n a\n", "a\nx\na\n", "b\na\nx\na\n"),
+        ("@@ -3 +3,2 @@\n+b\n a\n", "a\nx\na\n", None),
+    ],
+)
+def test_lines_that_stand_several_times_are_meant_where_the_other_hunks_and_the_ends_of_the_file_have_them(
+    hunks: str, text: str, after: str | None
+) -> None:
+    if after is None:
+        with pytest.raises(
+            Conflict, match=r"several places, and nothing tells which|no context, and what is around it"
+        ):
+            do(hunks, text.encode())
+    else:
+        assert do(hunks, text.encode()) == after.encode()
 
 
 def test_a_hunk_stands_behind_the_one_before_it() -> None:
@@ -162,6 +193,28 @@ def test_what_the_encoding_cannot_say_is_a_conflict() -> None:
         do("@@ -2 +2 @@\n-x\n+€\n", b"# coding: latin-1\nx\n", "f.py")
 
 
+# --- what upstream has
+
+
+@pytest.mark.parametrize(
+    ("diff", "text", "told"),
+    [
+        (unified(OLD, NEW), NEW, True),
+        (unified(OLD, NEW), "more\n" + NEW, True),
+        (unified(OLD, NEW), OLD.replace("two\n", "2\n"), False),
+        ("@@ -1 +0,0 @@\n-a\n", "b\n", False),
+        ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\n", True),
+        ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "b\n", False),
+        ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", None, True),
+        ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", "b\n", False),
+    ],
+)
+def test_a_conflict_says_where_the_diff_fits_the_other_way_round(diff: str, text: str | None, *, told: bool) -> None:
+    with pytest.raises(Conflict) as caught:
+        load(diff).do(Text(None if text is None else text.encode()), TARGET)
+    assert str(caught.value).endswith("; upstream seems to have this already") is told
+
+
 # --- what the file holds already
 
 
@@ -186,6 +239,7 @@ def test_a_hunk_that_matches_within_what_it_would_make_is_held() -> None:
         (unified(OLD, NEW), NEW + OLD, False),
         (unified(OLD, NEW), OLD.replace("two\n", "2\n"), False),
         ("@@ -1 +0,0 @@\n-a\n", "b\n", False),
+        ("@@ -1,0 +2 @@\n+a\n", "b\na\n", False),
         ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\n", True),
         ("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+a\n", "a\nb\n", False),
         ("--- a/f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", "a\n", False),
@@ -198,96 +252,7 @@ def test_made_is_what_stands_there_as_whole_lines_and_not_what_is_looked_for(
     assert load(diff).made(Text(None if text is None else text.encode())) is made
 
 
-# --- which files a diff is of
-
-CHANGE = "@@ -1 +1 @@\n-a\n+b\n"
-
-
-@pytest.mark.parametrize(
-    ("diff", "package", "files"),
-    [
-        (f"--- a/f.py\n+++ b/f.py\n{CHANGE}", None, ["f.py"]),
-        (f"--- f.py.orig\t2020-01-01 00:00:00\n+++ f.py\t2021-01-01 00:00:00.0 +0200\n{CHANGE}", None, ["f.py"]),
-        (f"--- ./src/acme/sub/f.py\n+++ ./src/acme/sub/f.py\n{CHANGE}", "acme", ["sub/f.py"]),
-        (f"--- a/src/name/space/f.py\n+++ b/src/name/space/f.py\n{CHANGE}", "name.space", ["f.py"]),
-        (f"--- a/acme/acme/f.py\n+++ b/acme/acme/f.py\n{CHANGE}", "acme", ["acme/f.py"]),
-        (f"--- a/sub/f.py\n+++ b/sub/f.py\n{CHANGE}", "acme", ["sub/f.py"]),
-        (f"--- a/acme\n+++ b/acme\n{CHANGE}", "acme", ["acme"]),
-        (f"--- acme/f.py\n+++ acme/f.py\n{CHANGE}--- acme/g.py\n+++ acme/g.py\n{CHANGE}", "acme", ["f.py", "g.py"]),
-        (f"diff --git i/f.py w/f.py\nindex 7898192..6178079 100644\n--- i/f.py\n+++ w/f.py\n{CHANGE}", None, ["f.py"]),
-        (f'--- "a/\\303\\251\\t\\"x.py"\n+++ "b/\\303\\251\\t\\"x.py"\n{CHANGE}', None, ['é\t"x.py']),
-        (f"diff --git a/a b.py b/a b.py\n--- a/a b.py\t\n+++ b/a b.py\t\n{CHANGE}", None, ["a b.py"]),
-        ("diff --git a/a b.py b/a b.py\nnew file mode 100644\nindex 0000000..e69de29\n", None, ["a b.py"]),
-        ("diff --git a/old/acme/x b/newer/acme/x\nold mode 100644\nnew mode 100755\n", "acme", ["x"]),
-    ],
-)
-def test_the_files_are_those_that_the_headers_name(diff: str, package: str | None, files: list[str]) -> None:
-    assert [edit.file for edit in _unified.load(diff, package)] == files
-
-
-def test_with_a_file_given_the_names_in_the_headers_do_not_matter() -> None:
-    assert load(f"--- a/x.py\n+++ b/y.py\n{CHANGE}") == load(CHANGE) == load(f"Subject: why\n\n--- x\n+++ x\n{CHANGE}")
-    with pytest.raises(ValueError, match="a diff of 2 files: leave file out, then their names in the diff count"):
-        load(f"--- a/x\n+++ b/x\n{CHANGE}--- a/y\n+++ b/y\n{CHANGE}")
-    with pytest.raises(ValueError, match="line 1: a rename is of two files: leave file out"):
-        load("diff --git a/x b/y\nsimilarity index 100%\nrename from x\nrename to y\n")
-
-
-RENAME = "diff --git a/acme/x.py b/acme/y.py\nsimilarity index 90%\nrename from acme/x.py\nrename to acme/y.py\n"
-
-
-@pytest.mark.parametrize(
-    ("diff", "edits"),
-    [
-        ("--- /dev/null\n+++ b/acme/x.py\n@@ -0,0 +1 @@\n+a\n", {"x.py": (ABSENT, Text(b"a\n"))}),
-        (
-            "--- o/acme/x.py\t1970-01-01 01:00:00.0 +0100\n+++ n/acme/x.py\t2024-01-01 00:00:00\n@@ -0,0 +1 @@\n+a\n",
-            {"x.py": (ABSENT, Text(b"a\n"))},
-        ),
-        (
-            "diff --git a/acme/x b/acme/x\nnew file mode 100755\n--- /dev/null\n+++ b/acme/x\n@@ -0,0 +1 @@\n+a\n",
-            {"x": (ABSENT, Text(b"a\n", executable=True))},
-        ),
-        ("diff --git a/acme/x b/acme/x\nnew file mode 100644\nindex 0..e69de29\n", {"x": (ABSENT, Text(b""))}),
-        ("--- a/acme/x.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n", {"x.py": (Text(b"a\n"), ABSENT)}),
-        ("diff --git a/acme/x b/acme/x\ndeleted file mode 100644\nindex e69de29..0\n", {"x": (Text(b""), ABSENT)}),
-        (
-            "diff --git a/acme/x b/acme/x\nold mode 100644\nnew mode 100755\n",
-            {"x": (Text(b"a\n"), Text(b"a\n", executable=True))},
-        ),
-        (
-            f"diff --git a/acme/x b/acme/x\nold mode 100755\nnew mode 100644\n--- a/acme/x\n+++ b/acme/x\n{CHANGE}",
-            {"x": (Text(b"a\n", executable=True), Text(b"b\n"))},
-        ),
-        (RENAME, {"x.py": (Text(b"a\n", executable=True), ABSENT), "y.py": (ABSENT, Text(b"a\n", executable=True))}),
-        (
-            f"{RENAME}--- a/acme/x.py\n+++ b/acme/y.py\n{CHANGE}",
-            {"x.py": (Text(b"a\n"), ABSENT), "y.py": (ABSENT, Text(b"b\n"))},
-        ),
-        (
-            "diff --git a/x b/y\nrename from x\nrename to y\ndiff --git a/y b/x\nrename from y\nrename to x\n",
-            {"x": (Text(b"1"), Text(b"2")), "y": (Text(b"2"), Text(b"1"))},
-        ),
-        (
-            "diff --git a/x b/y\ncopy from x\ncopy to y\n",
-            {"x": (Text(b"1"), Text(b"1")), "y": (ABSENT, Text(b"1"))},
-        ),
-    ],
-)
-def test_files_come_go_move_and_change_their_mode(diff: str, edits: dict[str, tuple[Text, Text]]) -> None:
-    before = {file: each[0] for file, each in edits.items()}
-    assert patched(diff, "acme", before) == {file: each[1] for file, each in edits.items()}
-
-
-def patched(diff: str, package: str | None, before: dict[str, Text]) -> dict[str, Text]:
-    """Return all files with a diff applied, also after it went through a fact."""
-    found = dict(before)
-    target = TARGET._replace(other=lambda file: before.get(file, ABSENT))
-    for edit in _unified.load(diff, package):
-        (again,) = _patch.restored(edit.file, _patch.stored([edit]))
-        assert again == edit
-        found[edit.file] = again.do(found.get(edit.file, ABSENT), target)
-    return found
+# --- files that come and go
 
 
 @pytest.mark.parametrize(
@@ -325,50 +290,6 @@ def test_what_was_before_a_file_came_or_went_is_a_candidate() -> None:
     assert Diff("f", executable=True).undo(Text(b"a", executable=True), TARGET) == Text(b"a")
 
 
-# --- what is no diff
-
-
-@pytest.mark.parametrize(
-    ("diff", "error"),
-    [
-        ("", "expected a unified diff that changes something, found no hunk"),
-        ("--- a\n+++ b\n", "line 3: expected '@@ -N,N +N,N @@', found the end: is it truncated?"),
-        ("@@ -1 +1 @@\n x\n", "expected a unified diff that changes something, found no hunk"),
-        ("@@ -1,2 +1,2 @@\n x\n-a\n", "line 4: expected more lines of a hunk, found the end: is it truncated?"),
-        ("@@ -1,2 +1,2 @@\n x\n?a\n", "line 3: expected a line of a hunk, found '?a'"),
-        ("@@ -1 +1,2 @@\n-x\n-a\n", "line 3: expected a line of a hunk, found '-a'"),
-        (f"{CHANGE}rubbish\n", "line 4: expected '@@ -N,N +N,N @@', found 'rubbish'"),
-        (f"{CHANGE} one more\n", "line 4: expected '@@ -N,N +N,N @@', found ' one more'"),
-        (f"@@ -1 +1 @@\n{END}-a\n+b\n", "line 2: expected a line of a hunk before '\\ No newline', found none"),
-        ("Binary files a/x and b/x differ\n", "line 1: f: a binary file cannot be patched"),
-        ("diff --git a/x b/x\nGIT binary patch\nliteral 3\n", "line 1: f: a binary file cannot be patched"),
-        (
-            f"diff --git a/x b/x\nindex 1..2 160000\n{CHANGE}",
-            "line 1: f: a submodule cannot be patched",
-        ),
-        ("diff --git a/x b/x\nnew file mode 120000\n", "line 1: f: a symbolic link cannot be patched"),
-        ("diff --cc x\n", "line 1: the diff of a merge cannot be used: make one against one parent"),
-    ],
-)
-def test_what_cannot_be_used_is_an_error_that_names_the_line(diff: str, error: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (its whole text is compared)
-        _unified.load(diff, None, "f")
-    assert str(caught.value) == error
-
-
-def test_hunks_without_a_name_are_an_error_where_no_file_is_given() -> None:
-    with pytest.raises(
-        ValueError, match="line 1: expected the name of the file that the hunks are of, found none: giv"
-    ):
-        _unified.load(CHANGE)
-
-
-def test_mails_with_patches_are_read() -> None:
-    head = "From 1 Mon Sep 17\nSubject: x\n---\n f | 2 +-\n\ndiff --git a/f b/f\n--- a/f\n+++ b/f\n"
-    mail = f"{head}{CHANGE}-- \n2.39.2\n\n"
-    assert [edit.file for edit in _unified.load(mail + mail.replace("/f", "/g"))] == ["f", "g"]
-
-
 # --- properties
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "d e", "", "é", "-- x", "++ x"]), max_size=12)
@@ -391,32 +312,3 @@ def test_whatever_difflib_writes_gives_the_new_file_and_the_old_one_again(
     assert edit.do(Text(before.encode()), TARGET) == Text(after.encode())
     assert edit.undo(Text(after.encode()), TARGET) == Text(before.encode())
     assert _patch.restored("f", _patch.stored([edit])) == (edit,)
-
-
-BYTES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\r\n", b"a\r\n", b"\xe9\n", b"\n", b"x\ry\n", b"end"]), max_size=9)
-FILE = st.one_of(st.none(), st.builds(b"".join, BYTES))
-
-
-@given(old=FILE, new=FILE, context=st.integers(0, 3))
-def test_whatever_git_writes_gives_the_new_file(
-    tmp_path_factory: pytest.TempPathFactory, old: bytes | None, new: bytes | None, context: int
-) -> None:
-    # (An insertion without context takes the newline of the lines around it: nothing else tells which one is meant.)
-    assume(context or b"\r" not in (old or b""))
-    top = tmp_path_factory.mktemp("git")
-    for name, data in (("old", old), ("new", new)):
-        (top / name / "acme").mkdir(parents=True)
-        if data is not None:
-            (top / name / "acme" / "f").write_bytes(data)
-    diff = git_diff(top, f"-U{context}")
-    if old == new:
-        assert not diff
-        return
-    assert patched(diff, "acme", {"f": Text(old)}) == {"f": Text(new)}
-
-
-def git_diff(top: Path, *options: str) -> str:
-    command = ["git", "diff", "--no-index", "--no-color", "--text", *options, "old", "new"]
-    done = subprocess.run(command, cwd=top, capture_output=True, check=False)
-    assert not done.stderr
-    return done.stdout.decode("utf-8", "surrogateescape")

@@ -104,6 +104,11 @@ def _diff(path: str) -> str:
     return f"--- a/{path}\n+++ b/{path}\n{CHANGE}"
 
 
+def test_a_mail_with_an_attachment_is_read() -> None:
+    mail = f"From: a\nSubject: b\n\nParts:\n--------------2.39.5\nContent-Type: text/x-patch\n\n\n{_diff('acme/x')}\n\n"
+    assert patched(load(f"{mail}--------------2.39.5--\n\n\n", **GIVEN), files(x="a\n")) == files(x="b\n")
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -281,6 +286,10 @@ def test_bytecode_that_a_comparison_finds_is_left_out() -> None:
         (GIT.encode() + b"new file mode 100644\nindex 0..12\n", "line 1: x.so: expected hunks, found none"),
         (DIFF.encode() + b"@@ -5 +5 @@ x\n-a\n+b\nand more", "line 9: expected '@@ -N,N +N,N @@', found 'and more'"),
         (f"{CHANGE}".encode(), "line 1: expected the name of the file that the hunks are of, found none"),
+        (
+            b"Subject: x\nContent-Transfer-Encoding: quoted-printable\n\n" + DIFF.encode(),
+            "expected a plain mail, found one in quoted-printable: save its text",
+        ),
         (b"diff --cc acme/x\n", "line 1: the diff of a merge cannot be used: make one against one parent"),
     ],
 )
