@@ -243,21 +243,25 @@ def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None,
     """The look at a file in which somebody else, or a run without a store, made known edits; None where nothing shows.
 
     Marks of a re-export block say so by themselves; anything else only where the bytes without it are recorded ones.
+    That no such file is on record is a record, too: what edits make is adopted where it has these very bytes.
     """
-    if bare.text.data is None:
-        return None
-    blocks = _reexport.blocks(bare.text.data)
-    proofs = _proofs(bare.place, recorded)
+    blocks = _reexport.blocks(bare.text.data) if bare.text.data is not None else []
+    proofs = _proofs(bare, recorded)
     if not blocks and (not proofs or not known):
         return None
     layers = {layer.name: layer for _patch, layer in known}
     marked = _of_blocks(blocks)
     for candidate, undone in _candidates(bare.text, list(layers.values()), tree):
-        if candidate.data is not None and any(proof(candidate.data) for proof in proofs):
-            how = "pristine" if recorded and _records.matches(candidate.data, recorded) else "index"
+        if any(proof(candidate.data) for proof in proofs):
+            if candidate.data is None and not _gives(bare, candidate, undone, tree):
+                continue
+            by_list = (
+                _has_list(bare) if candidate.data is None else recorded and _records.matches(candidate.data, recorded)
+            )
+            how = "pristine" if by_list else "index"
             told = [marked.get(layer.name, layer) for layer in undone]
             return _by_fold(bare, candidate, undone, told, how, tree)
-    if not marked:
+    if not marked or bare.text.data is None:
         return None
     text = bare.text._replace(data=_reexport.without_blocks(bare.text.data))
     if any(proof(text.data or b"") for proof in proofs):
@@ -297,14 +301,27 @@ def _gives(bare: Look, base: Text, layers: Sequence[Layer], tree: Tree) -> bool:
         return False
 
 
-def _proofs(place: Place, recorded: str | None) -> list[Callable[[bytes], bool]]:
-    proofs: list[Callable[[bytes], bool]] = []
+def _proofs(bare: Look, recorded: str | None) -> list[Callable[[bytes | None], bool]]:
+    """What tells whether bytes, or None for no file, are what was installed or checked out."""
+    proofs: list[Callable[[bytes | None], bool]] = []
+    indexed = _git.indexed(bare.place.path)
     if recorded:
-        proofs.append(lambda data: _records.matches(data, recorded))
-    indexed = _git.indexed(place.path)
+        proofs.append(lambda data: data is not None and _records.matches(data, recorded))
+    elif recorded is None and indexed is None and (_has_list(bare) or _is_tracked(bare.place)):
+        proofs.append(lambda data: data is None)
     if indexed is not None:
-        proofs.append(lambda data: _git.matches(data, indexed))
+        proofs.append(lambda data: data is not None and _git.matches(data, indexed))
     return proofs
+
+
+def _has_list(bare: Look) -> bool:
+    """Whether RECORD, or another list, has all files of the distribution."""
+    return bare.distribution is not None and _records.files(bare.distribution) is not None
+
+
+def _is_tracked(place: Place) -> bool:
+    """Whether git's index has the package that a file is in."""
+    return _git.indexed(os.path.join(place.root, place.relative.partition("/")[0], "__init__.py")) is not None
 
 
 def _candidates(text: Text, layers: Sequence[Layer], tree: Tree) -> Iterable[tuple[Text, list[Layer]]]:

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     """Bytes in the working tree when git last looked, modulo 2^32."""
     seconds: int
     """The time of the last change then (mtime), in whole seconds since the epoch, modulo 2^32."""
+    executable: bool
 
 
 class Checkout(NamedTuple):
@@ -38,6 +39,8 @@ class Checkout(NamedTuple):
     """sha1 or sha256."""
     files: dict[str, Entry]
     """By their paths below the top, with forward slashes."""
+    objects: str
+    """The directory of its objects."""
 
 
 def checkout(directory: str) -> Checkout | None:
@@ -49,6 +52,7 @@ def checkout(directory: str) -> Checkout | None:
         top, repository = found
         index = _files.read(os.path.join(repository, "index"), _MAX_INDEX)
         algorithm = _algorithm(repository)
+        objects = os.path.join(_common(repository), "objects")
         if index is None or algorithm is None or not _is_whole(index, algorithm):
             return None
         files = {
@@ -56,7 +60,7 @@ def checkout(directory: str) -> Checkout | None:
         }
     except (OSError, ValueError, IndexError, struct.error):  # (as in ``indexed``)
         return None
-    return Checkout(top, algorithm, files)
+    return Checkout(top, algorithm, files, objects)
 
 
 def indexed(path: str) -> str | None:
@@ -125,10 +129,7 @@ def _checkout(directory: str) -> tuple[str, str] | None:
 
 def _algorithm(directory: str) -> str | None:
     """The hash function of a repository; None for one that is not known. A worktree's is that of the repository."""
-    common = _files.read(os.path.join(directory, "commondir"), _MAX_TEXT)
-    if common is not None:
-        directory = os.path.join(directory, os.fsdecode(common.rstrip(b"\r\n")))
-    text = _files.read(os.path.join(directory, "config"), _MAX_TEXT) or b""
+    text = _files.read(os.path.join(_common(directory), "config"), _MAX_TEXT) or b""
     section, algorithm = "", "sha1"
     for line in text.decode("utf-8", "replace").split("\n"):
         head = _SECTION.match(line)
@@ -137,6 +138,12 @@ def _algorithm(directory: str) -> str | None:
         if section == "extensions" and value:
             algorithm = value[1].lower()
     return algorithm if algorithm in ("sha1", "sha256") else None
+
+
+def _common(repository: str) -> str:
+    """Where a repository has its configuration and objects: that of a worktree, in the one that it is of."""
+    said = _files.read(os.path.join(repository, "commondir"), _MAX_TEXT)
+    return repository if said is None else os.path.join(repository, os.fsdecode(said.rstrip(b"\r\n")))
 
 
 def _is_whole(index: bytes, algorithm: str) -> bool:
@@ -189,7 +196,8 @@ def _entries(index: bytes, size: int) -> Iterator[tuple[bytes, Entry | None]]:
             more = struct.unpack_from(">H", index, at + flags_at + 2)[0] if extended else 0
             regular = mode & 0o170000 == _REGULAR and not more & _INTENDED  # (git add --intent-to-add: no content yet)
             seconds = struct.unpack_from(">I", index, at + 8)[0]
-            yield name, Entry(index[at + 40 : at + flags_at].hex(), length, seconds) if regular else None
+            oid, executable = index[at + 40 : at + flags_at].hex(), bool(mode & 0o100)
+            yield name, Entry(oid, length, seconds, executable) if regular else None
         at = following
 
 

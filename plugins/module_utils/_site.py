@@ -143,10 +143,15 @@ class Site:
         return patch.on(file) if file is not None else ()
 
     def wanted(self, patch: Patch) -> dict[str, str]:
-        """The files that a patch is to be in, each with the digest of its edits there. Raises Conflict."""
+        """The files that a patch is to be in, each with the digest of its edits there. Raises Conflict.
+
+        Not those that have by themselves what it would make.
+        """
         found: dict[str, str] = {}
         for key, file in self._files.get(patch.name, {}).items():
-            if file in patch.files() or any(self._counts(patch, self._looks[key])):
+            look = self._looks[key]
+            meant = file in patch.files() or any(self._counts(patch, look))
+            if meant and (look.entry(patch.name) or not self._idle(patch, look)):
                 found[key[1]] = _patch.digest(patch.on(file))
         return found
 
@@ -168,6 +173,13 @@ class Site:
             edit._replace(file=file).count(base) if _edits.matches(edit.file, file) and base.data is not None else 0
             for edit in edits
         ]
+
+    def _idle(self, patch: Patch, look: Look) -> bool:
+        """Whether a patch has nothing to do in a file, as far as that can be told."""
+        try:
+            return self.unchanged(patch, look)
+        except (Conflict, Unsupported):
+            return False
 
     def unchanged(self, patch: Patch, look: Look) -> bool:
         """Whether a file says already what a patch would have it say. Raises Conflict and Unsupported."""

@@ -24,6 +24,9 @@ CHECK = """def check(a, b):
 """
 
 
+REEXPORT = {"source": ".core", "names": ["Thing"]}
+
+
 def definition(name: str, *edits: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
     """Return a patch of the package ``acme``."""
     texts = dict.fromkeys(("reason", "upstream", "retire"), "none")
@@ -133,6 +136,93 @@ def test_what_sed_did_exactly_as_the_patch_does_is_adopted(tmp_path: Path) -> No
     assert one(tmp_path, patch) == ("applied", "none")
     assert one(tmp_path, patch, present=False) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\nx = 1\n"
+
+
+NEW = """--- /dev/null
++++ acme/new.py
+@@ -0,0 +1 @@
++A = 1
+"""
+GONE = """--- acme/api.py
++++ /dev/null
+@@ -1,2 +0,0 @@
+-LIMIT = 10
+-MORE = 1
+"""
+MOVED = """diff --git a/acme/api.py b/acme/new.py
+rename from acme/api.py
+rename to acme/new.py
+"""
+
+
+def of_diff(text: str) -> dict[str, Any]:
+    patch = definition("fix", {"diff": text})
+    del patch["file"]
+    return patch
+
+
+@pytest.mark.parametrize(
+    "edit", [{"diff": NEW}, {"file": "new.py", "write": {"content": "A = 1\n", "replaces": "absent"}}]
+)
+def test_a_file_that_was_made_by_hand_is_adopted_where_the_edit_makes_these_very_bytes(
+    tmp_path: Path, edit: dict[str, Any]
+) -> None:
+    patch = {**of_diff(NEW), "edits": [edit]}
+    api = install(tmp_path, "LIMIT = 10\n")
+    new = api.with_name("new.py")
+    new.write_text("A = 1\n")
+    assert one(tmp_path, patch) == ("applied", "none")
+    assert one(tmp_path, patch, present=False) == ("applied", "revert")
+    assert not new.exists()
+    new.write_text("A = 1\n# more\n")
+    for present in (True, False):
+        assert one(tmp_path, patch, present=present) == ("conflict", "none")
+    assert new.read_text() == "A = 1\n# more\n"
+
+
+def test_a_file_that_was_made_by_hand_is_not_adopted_where_nothing_lists_the_others(tmp_path: Path) -> None:
+    new = install(tmp_path, "LIMIT = 10\n", record=False).with_name("new.py")
+    new.write_text("A = 1\n")
+    for present in (True, False):
+        assert one(tmp_path, of_diff(NEW), present=present) == ("conflict", "none")
+    assert new.read_text() == "A = 1\n"
+
+
+def test_a_file_that_was_removed_by_hand_is_adopted_where_the_diff_has_what_record_has(tmp_path: Path) -> None:
+    api = install(tmp_path, "LIMIT = 10\nMORE = 1\n")
+    api.unlink()
+    assert one(tmp_path, of_diff(GONE)) == ("applied", "none")
+    assert one(tmp_path, of_diff(GONE), present=False) == ("applied", "revert")
+    assert api.read_text() == "LIMIT = 10\nMORE = 1\n"
+    api.unlink()
+    other = of_diff(GONE.replace("MORE = 1", "MORE = 2"))
+    for present in (True, False):
+        assert one(tmp_path, other, present=present) == ("conflict", "none")
+    assert not api.exists()
+
+
+def test_a_file_that_lies_where_a_patch_moves_another_one_is_not_adopted(tmp_path: Path) -> None:
+    new = install(tmp_path, "LIMIT = 10\n").with_name("new.py")
+    new.write_text("mine\n")
+    for present in (True, False):
+        assert one(tmp_path, of_diff(MOVED), present=present) == ("conflict", "none")
+    assert new.read_text() == "mine\n"
+
+
+def test_a_patch_that_has_nothing_to_do_in_one_of_its_files_is_applied_all_the_same(tmp_path: Path) -> None:
+    patch = definition("names", *({"file": file, "reexport": REEXPORT} for file in ("api.py", "has.py")))
+    files = {
+        "api.py": "import os\n",
+        "core.py": "class Thing: pass\n",
+        "has.py": "from .core import Thing\n",
+        "__init__.py": "",
+    }
+    packages.install(tmp_path, "acme", "2.3.0", {f"acme/{name}": text for name, text in files.items()})
+    assert one(tmp_path, patch) == ("pending", "apply")
+    assert one(tmp_path, patch) == ("applied", "none")
+    (tmp_path / "acme" / "has.py").write_text("import os\n")  # (what it had is gone: now there is something to do)
+    assert one(tmp_path, patch) == ("outdated", "migrate")
+    assert one(tmp_path, patch) == ("applied", "none")
 
 
 # --- facts
