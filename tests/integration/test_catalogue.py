@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Callable[[str, str], Path]:
     """Return ``site(patch, version)``: a private site-packages with what that patch reads of that release."""
 
     def make(name: str, version: str) -> Path:
-        release = members.release(members.project_of(PATCHES[name]["package"]), version)
+        release = members.release(members.project_of(PATCHES[name]), version)
         return members.tree(PATCHES[name], release, tmp_path / "site")
 
     return make

@@ -29,8 +29,14 @@ def main(catalogue: Sequence[Mapping[str, Any]]) -> int:
     return 0
 
 
+def _row(patch: Mapping[str, Any]) -> list[str]:
+    """The cells of a patch; one of a distribution alone has no package, and one of several files may name none."""
+    known = {"package": patch.get("distribution"), "file": "several", **patch}
+    return [known[key] for key in _COLUMNS]
+
+
 def _table(patches: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[heading.upper() for heading in _COLUMNS], *([patch[key] for key in _COLUMNS] for patch in patches)]
+    rows = [[heading.upper() for heading in _COLUMNS], *map(_row, patches)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     printed = lines[:1]

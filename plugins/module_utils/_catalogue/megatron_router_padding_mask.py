@@ -1,0 +1,50 @@
+# Lets Megatron-Core 0.16 to 0.19 train MoE models that have both a padding mask and an expert bias.
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on its own, too: ``python3 megatron_router_padding_mask.py /path/to/site-packages``; see ``--help``."""
+
+from __future__ import annotations
+
+PATCH = {
+    "name": "megatron_router_padding_mask",
+    "package": "megatron.core",
+    # The lines stand so in every wheel since 0.16.0; the newest that was looked at is 0.19.2.
+    "versions": ">=0.16,<0.20",
+    "file": "transformer/moe/router.py",
+    "revision": 1,
+    "reason": (
+        "The MoE router holds a padding mask of one entry a token against a map of one row a token and one column an "
+        "expert; with moe_router_enable_expert_bias, a training step that has a padding mask ends in a RuntimeError."
+    ),
+    "upstream": "https://github.com/NVIDIA/Megatron-LM/pull/6114",
+    "retire": (
+        "When no environment runs a Megatron-Core without the change. It was merged in August 2026, and no release up "
+        "to 0.19.2 has it; a release that has it is native."
+    ),
+    "edits": [
+        {
+            "diff": """\
+--- a/megatron/core/transformer/moe/router.py
++++ b/megatron/core/transformer/moe/router.py
+@@ -738,7 +738,7 @@ class TopKRouter(Router):
+         if self.enable_expert_bias and torch.is_grad_enabled():
+             with torch.no_grad():
+                 if padding_mask is not None:
+-                    routing_map = routing_map & (~padding_mask)
++                    routing_map = routing_map & (~padding_mask).unsqueeze(-1)
+                 self.local_tokens_per_expert += routing_map.sum(dim=0)
+ 
+     def routing(self, logits: torch.Tensor, padding_mask: Optional[torch.Tensor] = None):
+"""
+        }
+    ],
+}
+
+if __name__ == "__main__":
+    import os
+    import sys
+
+    sys.dont_write_bytecode = True
+    sys.path[0] = os.path.join(os.path.dirname(os.path.realpath(__file__)), os.pardir, os.pardir)
+    from module_utils._script import main  # type: ignore[import-not-found]  # (found through the line above)
+
+    raise SystemExit(main(PATCH))
