@@ -13,6 +13,7 @@ import argparse
 import ast
 import concurrent.futures
 import datetime as dt
+import email
 import itertools
 import os
 import re
@@ -28,7 +29,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "plugins")]
 from lab import members  # noqa: E402 (needs the line above)
 from module_utils import _engine, _patch, _versions  # noqa: E402
 from module_utils._catalogue import CATALOGUE  # noqa: E402
-from packaging.metadata import Metadata  # noqa: E402
+from packaging.requirements import Requirement  # noqa: E402
 from packaging.version import Version  # noqa: E402
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ def judge(patch: Mapping[str, Any], release: members.Release) -> Verdict:
         applied = _engine.run(request)
         if applied.get("failed"):
             return Verdict(release, "conflict", applied["msg"], claimed)
-        for file in files:
-            parse(file)
+        try:
+            for file in files:
+                parse(file)
+        except (SyntaxError, ValueError) as error:
+            return Verdict(release, "conflict", f"the result does not parse: {error}", claimed)
         reverted = _engine.run({**request, "state": "absent"})
         if reverted.get("failed") or [content(file) for file in files] != pristine:
             return Verdict(release, "conflict", "revert does not give the original bytes back", claimed)
@@ -131,12 +135,13 @@ def content(file: Path) -> bytes | None:
 
 
 def parse(file: Path) -> None:
-    """Read a patched file as Python or pip would; what they would refuse is an error here, too."""
+    """Read a patched file as Python or pip would. Raises SyntaxError and ValueError."""
     data = content(file)
     if data is not None and file.suffix == ".py":
         ast.parse(data)
     if data is not None and file.name == "METADATA":
-        _ = Metadata.from_email(data, validate=False).requires_dist
+        for requirement in email.message_from_bytes(data).get_all("Requires-Dist", ()):
+            Requirement(requirement)
 
 
 def groups(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
@@ -175,9 +180,10 @@ def section(patch: Mapping[str, Any], verdicts: Sequence[Verdict], today: dt.dat
         f"| {group[-1].word} | {cell(group[-1].why)} |"
         for group in groups(verdicts)
     ]
+    of = "package" if "package" in patch else "distribution"
     files = _patch.load(patch).files()
     facts = {
-        "Package" if "package" in patch else "Distribution": f"`{patch.get('package') or patch['distribution']}` `{patch['versions']}`",
+        of.capitalize(): f"`{patch[of]}` `{patch['versions']}`",
         "When": quoted(patch.get("when", ())),
         "Requires": quoted(patch.get("requires", ())),
         "File" if len(files) == 1 else "Files": quoted(files),

@@ -37,7 +37,7 @@ def test_files_are_those_of_the_whole_wheel(ranges: bool, tmp_path: Path, monkey
 
 def patch_of(*edits: dict[str, Any], **more: str) -> dict[str, Any]:
     texts = dict.fromkeys(("reason", "upstream", "retire"), "r")
-    return {"name": "lab", "versions": "*", **texts, "edits": list(edits), **({"package": "a.b"} if not more else more)}
+    return {"name": "lab", "versions": "*", **texts, "edits": list(edits), **(more or {"package": "a.b"})}
 
 
 DIFF = """\

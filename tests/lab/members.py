@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 import pypi_simple
 import remotezip
 import requests
+from module_utils import _edits, _patch
+from module_utils._diff import Diff
+from module_utils._reexport import Reexport
 from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
@@ -26,9 +29,6 @@ from packaging.version import InvalidVersion, Version
 
 from lab import cache, wheels
 from lab.index import pip_settings
-from module_utils import _edits, _patch
-from module_utils._diff import Diff
-from module_utils._reexport import Reexport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

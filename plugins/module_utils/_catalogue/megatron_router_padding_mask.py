@@ -34,7 +34,7 @@ PATCH = {
                  self.local_tokens_per_expert += routing_map.sum(dim=0)
  
      def routing(self, logits: torch.Tensor, padding_mask: Optional[torch.Tensor] = None):
-"""
+"""  # noqa: W293 (the diff as upstream has it)
         }
     ],
 }
