@@ -7,19 +7,15 @@ from __future__ import annotations
 PATCH = {
     "name": "megatron_router_padding_mask",
     "package": "megatron.core",
-    # The lines stand so in every wheel since 0.16.0; the newest that was looked at is 0.19.2.
     "versions": ">=0.16,<0.20",
     "file": "transformer/moe/router.py",
     "revision": 1,
     "reason": (
-        "The MoE router holds a padding mask of one entry a token against a map of one row a token and one column an "
-        "expert; with moe_router_enable_expert_bias, a training step that has a padding mask ends in a RuntimeError."
+        "With moe_router_enable_expert_bias and a padding mask, a training step ends in a RuntimeError: the MoE router "
+        "holds the mask, one entry a token, against a map with a row for each token and a column for each expert."
     ),
     "upstream": "https://github.com/NVIDIA/Megatron-LM/pull/6114",
-    "retire": (
-        "When no environment runs a Megatron-Core without the change. It was merged in August 2026, and no release up "
-        "to 0.19.2 has it; a release that has it is native."
-    ),
+    "retire": "When no environment runs a Megatron-Core without the change; no release up to 0.19.2 has it.",
     "edits": [
         {
             "diff": """\

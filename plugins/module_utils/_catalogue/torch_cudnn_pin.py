@@ -1,4 +1,4 @@
-# Lets torch 2.9.1 and 2.10 live with the newer cuDNN that PyTorch itself advises to install over theirs.
+# Lets pip leave the newer cuDNN alone that PyTorch advises for torch 2.9.1 and 2.10.
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on its own, too: ``python3 torch_cudnn_pin.py /path/to/site-packages``; see ``--help``."""
 
@@ -12,20 +12,17 @@ PATCH = {
     "file": "torch-*.dist-info/METADATA",
     "revision": 1,
     "reason": (
-        "torch 2.9.1 and 2.10 pin cuDNN 9.10.2.21, with which a Conv3d in bfloat16 takes far more memory; PyTorch "
-        "advises cuDNN 9.15 or newer. Where that is installed, `pip check` fails, and the next `pip install` of "
-        "anything that needs torch puts the old one back. This corrects what METADATA says; cuDNN stays as it is."
+        "torch 2.9.1 and 2.10 pin cuDNN 9.10.2.21; against the memory that a Conv3d in bfloat16 takes with it, PyTorch "
+        "advises 9.15 or newer. Where that is installed, `pip check` fails, and a `pip install` of anything that needs "
+        "torch wants the old one back. METADATA alone is edited."
     ),
     "upstream": "https://github.com/pytorch/pytorch/issues/166643",
-    "retire": (
-        "When no environment runs torch before 2.11, which pins a newer cuDNN. The wheels for CUDA 13 pin another "
-        "distribution, nvidia-cudnn-cu13, and are left alone."
-    ),
+    "retire": "When no environment runs torch 2.9.1 or 2.10. Their builds for CUDA 13 pin nvidia-cudnn-cu13, and stay.",
     "edits": [
         {
             "replace": {
-                "before": "Requires-Dist: nvidia-cudnn-cu12==9.10.2.21;",
-                "after": "Requires-Dist: nvidia-cudnn-cu12<10,>=9.10.2.21;",
+                "before": "nvidia-cudnn-cu12==9.10.2.21",
+                "after": "nvidia-cudnn-cu12<10,>=9.10.2.21",
             }
         }
     ],

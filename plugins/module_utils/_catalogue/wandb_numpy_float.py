@@ -13,11 +13,11 @@ PATCH = {
     "file": "sdk/data_types/_dtypes.py",
     "revision": 1,
     "reason": (
-        "NumPy 2.0 removed np.float_ and np.complex_, names of np.float64 and np.complex128; wandb 0.13 to 0.17.1 uses "
-        "them where it is imported, and does not refuse NumPy 2, so `import wandb` ends in an AttributeError."
+        "NumPy 2 removed np.float_ and np.complex_, names of np.float64 and np.complex128; wandb up to 0.17.1 uses "
+        "them and does not refuse NumPy 2: `import wandb` ends in an AttributeError."
     ),
     "upstream": "https://github.com/wandb/wandb/pull/7816",
-    "retire": "When no environment runs wandb before 0.17.2, which has the change, with NumPy 2.",
+    "retire": "When no environment runs wandb before 0.17.2 with NumPy 2.",
     "edits": [
         {"replace": {"before": "np.float_", "after": "np.float64"}},
         {"replace": {"before": "np.complex_", "after": "np.complex128"}},
