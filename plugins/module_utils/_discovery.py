@@ -203,7 +203,7 @@ def _walk(root: str, packages: Iterable[Sequence[str]], distributions: Collectio
         try:
             with os.scandir(directory) as entries:
                 names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        except (FileNotFoundError, NotADirectoryError, PermissionError):  # (removed meanwhile; others' own business)
+        except (FileNotFoundError, NotADirectoryError):  # (removed meanwhile)
             continue
         except OSError as error:
             yield ["%s: %s" % (directory, error.strerror)]

@@ -186,29 +186,33 @@ def _is_mode(fact: Fact | Damaged, found: Text) -> bool:
 
 def _told(bare: Look, fact: Fact, facts: Sequence[Fact | Damaged], recorded: str | None) -> Look | None:
     """What a fact about these very bytes says; None where it is about another distribution's."""
-    if not _same(fact, bare.distribution):
-        if recorded is None and fact.original == _store.sha(None):  # (a leftover: no installer knows of it)
+    same = _same(fact, bare.distribution)
+    if not same and recorded is None:
+        if fact.original == _store.sha(None):  # (a leftover: no installer knows of it)
             return bare._replace(original=ABSENT, listed=fact.patches, fact=fact, proven=fact.proven)
-        if recorded is None:
-            return None
-        return bare._replace(original=None, listed=fact.patches, fact=fact, problem=_other_version(fact, bare))
+        return None
     chain = [fact]
     while len(chain) < _LONGEST_CHAIN:
         below = [
             each
             for each in facts
-            if isinstance(each, Fact) and each.written == chain[-1].original and _same(each, bare.distribution)
+            if isinstance(each, Fact)
+            and each.written == chain[-1].original
+            and (not same or _same(each, bare.distribution))
         ]
         if not below or below[0] in chain:
             break
         chain.append(below[0])
     last = chain[-1]
-    if recorded and last.proven == "pristine" and not _is_recorded(last.original, recorded):
+    # (whichever distribution a fact names: where RECORD has its original, it is true of the one that is there)
+    confirmed = recorded is not None and _is_recorded(last.original, recorded)
+    said = recorded is not None and recorded.startswith("sha256=")
+    if not confirmed and (not same or (said and last.proven == "pristine")):
         return bare._replace(original=None, listed=fact.patches, fact=fact, problem=_other_version(fact, bare))
     listed = tuple(listed for each in reversed(chain) for listed in each.patches)
     absent = ABSENT if last.original == _store.sha(None) else None
     whole = fact._replace(original=last.original, original_executable=last.original_executable, patches=listed)
-    told = bare._replace(original=absent, listed=listed, proven=last.proven)
+    told = bare._replace(original=absent, listed=listed, proven="pristine" if confirmed else last.proven)
     return told._replace(fact=whole)
 
 
@@ -229,11 +233,10 @@ def _same(fact: Fact, owner: Distribution | None) -> bool:
 
 
 def _is_recorded(digest: str, recorded: str) -> bool:
-    """Whether a SHA-256 is the one of RECORD; True where RECORD has another algorithm, and so says nothing."""
-    algorithm, _equals, value = recorded.partition("=")
-    if algorithm != "sha256" or digest == _store.sha(None):
-        return algorithm != "sha256"
-    return base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode() == value
+    """Whether a SHA-256 is the one of RECORD."""
+    if digest == _store.sha(None):
+        return False
+    return recorded == "sha256=" + base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
 
 
 def _adopted(bare: Look, known: list[tuple[Patch, Layer]], recorded: str | None, tree: Tree) -> Look | None:

@@ -34,8 +34,8 @@ options:
       - With it and neither O(python) nor O(path), nothing else is looked at.
       - Each copy is looked at in a process of its own, which may take 10 seconds of the processor, 30 seconds in all,
         1 GiB of memory and 1 MiB for its answer, and cannot write to files. A copy that needs more is told as failed.
-      - What cannot be read for another reason than its mode, or is not looked at within O(timeout), is told in one
-        more entry of RV(environments).
+      - What cannot be read, or is not looked at within O(timeout), is told in one more entry of RV(environments), as
+        failed.
     type: list
     elements: path
     default: []

@@ -175,7 +175,8 @@ def standing(environment: Data, patch: Data) -> str:
 def is_wrong(environment: Data, patch: Data, fail_states: Sequence[str]) -> bool:
     """Tell whether something is to be done about the state of a patch."""
     if environment["audited"]:
-        return patch["state"] in fail_states and environment["status"] != "ok"
+        left = patch["state"] == "unneeded" and patch["action"] == "revert"
+        return (left or patch["state"] in fail_states) and environment["status"] != "ok"
     if environment["status"] == "failed":
         return patch["state"] in REFUSED and patch["action"] == "none"
     return patch["predicted"] and patch["action"] in DONE

@@ -248,8 +248,12 @@ def wrong_in(result: Result, fail_states: Sequence[str]) -> list[str]:
     """As :func:`problems`, of a result in one environment that was held against what a node may answer."""
     if _status(result) in ("failed", "unreachable"):
         return [printable(str(result.get("msg") or "the patches could not be looked at"))]
-    wrong = [
-        f"{patch['name']} is {patch['state']}" for patch in result.get("patches") or () if patch["state"] in fail_states
+    patches = result.get("patches") or ()
+    wrong = [f"{patch['name']} is {patch['state']}" for patch in patches if patch["state"] in fail_states]
+    wrong += [
+        f"{patch['name']} is unneeded, and still there"
+        for patch in patches
+        if patch["state"] == "unneeded" and patch["action"] == "revert" and "unneeded" not in fail_states
     ]
     broken = _broken(result.get("imports") or [])
     return [printable(problem) for problem in (*wrong, broken) if problem]

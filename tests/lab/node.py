@@ -74,12 +74,17 @@ def _first_process(namespaces: int) -> int:
     Before that the parent prints the PID of that process as its own namespace has it.
     """
     _call("unshare", namespaces | _NEWPID)
+    reader, writer = os.pipe()
     child = os.fork()
     if child:
         print(child, flush=True)
+        os.close(writer)
         os.waitpid(child, 0)
         os._exit(0)
     _die_with_parent()
+    os.close(writer)
+    os.read(reader, 1)  # (nothing comes: it is closed once the PID is said, so that no line of ours is before that)
+    os.close(reader)
     _mount("none", "/", flags=_REC | _PRIVATE)
     _mount("proc", "/proc", "proc")
     for name in ("all", "default"):  # its multicast on all those ports is noise

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _child
+from module_utils import _child, _discovery
 from module_utils._errors import SitePatchError
 
 if TYPE_CHECKING:
@@ -627,6 +627,17 @@ def test_a_home_that_only_its_owner_may_enter_is_worked_on_all_the_same(home: Pa
     home.chmod(0o700)
     assert without_override(lambda: patch(python))["changed"]
     assert without_override(lambda: patch(path=site, state="absent"))["changed"]
+
+
+def test_a_directory_below_roots_that_may_not_be_read_is_told(home: Path) -> None:
+    """As below /home on NFS, where root is nobody: an audit that is silent about it would count it as right."""
+    site_of(home)
+    (home / "closed").mkdir(mode=0o700)
+    give(home)
+    request = {"operation": "info", "definitions": [engine.PATCH], "roots": [str(home)], "timeout": 60.0}
+    results = without_override(lambda: _discovery.call(None, request))["environments"]
+    assert [result.get("failed", False) for result in results] == [False, True]
+    assert results[1]["msg"].endswith(f"1 directories cannot be read ({home}/closed: Permission denied)")
 
 
 def test_what_root_could_not_see_of_the_way_is_looked_at_by_the_owner(home: Path) -> None:

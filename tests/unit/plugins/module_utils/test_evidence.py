@@ -205,6 +205,20 @@ def test_facts_of_another_version_say_nothing(tmp_path: Path) -> None:
     assert file.read_text() == "LIMIT = 10\nNEW = 1\n"
 
 
+def test_a_fact_from_while_an_installer_was_at_work_is_true_where_its_record_has_the_original(tmp_path: Path) -> None:
+    """An installer writes the files first, and what tells whose they are last."""
+    file = install(tmp_path, "LIMIT = 10\n")
+    info = tmp_path / "acme-2.3.0.dist-info"
+    info.rename(tmp_path / "away")
+    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), versions="*")
+    assert one(tmp_path, patch) == ("pending", "apply")
+    (tmp_path / "away").rename(info)
+    (result,) = run(tmp_path, patch)
+    assert (result["state"], result["integrity"]) == ("applied", "patched")
+    assert one(tmp_path, patch, present=False) == ("applied", "revert")
+    assert file.read_text() == "LIMIT = 10\n"
+
+
 # --- several files, and files that come and go
 
 

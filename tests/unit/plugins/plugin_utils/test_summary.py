@@ -230,6 +230,8 @@ def test_an_audit_objects_to_states_imports_and_what_could_not_be_looked_at() ->
     wanted = ["pending", "conflict"]
     assert problems(result(patch("applied", "none")), wanted) == []
     assert problems(result(patch("native", "none"), imports=[imported()]), wanted) == []
+    assert problems(result(patch("unneeded", "none")), wanted) == []
+    assert problems(result(patch("unneeded", "revert")), wanted) == ["a_patch is unneeded, and still there"]
     assert problems(result(patch()), wanted) == ["a_patch is pending"]
     assert problems(result(patch()), "conflict,pending") == ["a_patch is pending"]
     assert problems(result(patch()), "conflict") == []
