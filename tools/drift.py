@@ -13,6 +13,7 @@ import argparse
 import ast
 import concurrent.futures
 import datetime as dt
+import email
 import itertools
 import os
 import re
@@ -26,8 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "plugins")]
 
 from lab import members  # noqa: E402 (needs the line above)
-from module_utils import _engine, _versions  # noqa: E402
+from module_utils import _engine, _patch, _versions  # noqa: E402
 from module_utils._catalogue import CATALOGUE  # noqa: E402
+from packaging.requirements import Requirement  # noqa: E402
 from packaging.version import Version  # noqa: E402
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def main() -> int:
 
 def check(patch: Mapping[str, Any], newest: int | None = None) -> list[Verdict]:
     """Return the verdict on each release that is looked at, oldest first."""
-    final = [each for each in members.releases(members.project_of(patch["package"])) if is_final(each)]
+    final = [each for each in members.releases(members.project_of(patch)) if is_final(each)]
     inside = [number for number, each in enumerate(final) if _versions.contains(patch["versions"], each.version)]
     if not inside:
         return []
@@ -112,17 +114,34 @@ def judge(patch: Mapping[str, Any], release: members.Release) -> Verdict:
         if found["state"] != "pending":
             return Verdict(release, found["state"], why, claimed)
         files = [Path(each["path"]) for each in found["files"]]
-        pristine = [file.read_bytes() for file in files]
+        pristine = [content(file) for file in files]
         applied = _engine.run(request)
         if applied.get("failed"):
             return Verdict(release, "conflict", applied["msg"], claimed)
-        for file in files:
-            if file.suffix == ".py":
-                ast.parse(file.read_bytes())
+        try:
+            for file in files:
+                parse(file)
+        except (SyntaxError, ValueError) as error:
+            return Verdict(release, "conflict", f"the result does not parse: {error}", claimed)
         reverted = _engine.run({**request, "state": "absent"})
-        if reverted.get("failed") or [file.read_bytes() for file in files] != pristine:
+        if reverted.get("failed") or [content(file) for file in files] != pristine:
             return Verdict(release, "conflict", "revert does not give the original bytes back", claimed)
         return Verdict(release, "applies", "", claimed)
+
+
+def content(file: Path) -> bytes | None:
+    """Return what a file holds, None where there is none: a patch may add and delete files."""
+    return file.read_bytes() if file.exists() else None
+
+
+def parse(file: Path) -> None:
+    """Read a patched file as Python or pip would. Raises SyntaxError and ValueError."""
+    data = content(file)
+    if data is not None and file.suffix == ".py":
+        ast.parse(data)
+    if data is not None and file.name == "METADATA":
+        for requirement in email.message_from_bytes(data).get_all("Requires-Dist", ()):
+            Requirement(requirement)
 
 
 def groups(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
@@ -161,10 +180,13 @@ def section(patch: Mapping[str, Any], verdicts: Sequence[Verdict], today: dt.dat
         f"| {group[-1].word} | {cell(group[-1].why)} |"
         for group in groups(verdicts)
     ]
+    of = "package" if "package" in patch else "distribution"
+    files = _patch.load(patch).files()
     facts = {
-        "Package": f"`{patch['package']}` `{patch['versions']}`",
-        "Requires": ", ".join(f"`{each}`" for each in patch.get("requires", ())),
-        "File": f"`{patch['file']}`",
+        of.capitalize(): f"`{patch[of]}` `{patch['versions']}`",
+        "When": quoted(patch.get("when", ())),
+        "Requires": quoted(patch.get("requires", ())),
+        "File" if len(files) == 1 else "Files": quoted(files),
         "Revision": str(patch["revision"]),
         "Reason": patch["reason"],
         "Upstream": patch["upstream"],
@@ -173,13 +195,18 @@ def section(patch: Mapping[str, Any], verdicts: Sequence[Verdict], today: dt.dat
         "Retirement by the rule": retirement(verdicts, today),
     }
     lines = [f"## {patch['name']}", "", *(f"- {key}: {value}" for key, value in facts.items() if value), ""]
-    project = members.project_of(patch["package"])
+    project = members.project_of(patch)
     lines += [
         f"| releases of {project} | uploaded | verdict | found in the newest of them |",
         "|---|---|---|---|",
         *rows,
     ]
     return "\n".join(lines)
+
+
+def quoted(texts: Iterable[str]) -> str:
+    """Return texts in a line, as code."""
+    return ", ".join(f"`{each}`" for each in texts)
 
 
 def day(verdict: Verdict) -> str:
@@ -201,9 +228,10 @@ Written by `./dev drift` on {today}; change the patches, not this page. How a pa
 [PATCHES.md](PATCHES.md).
 
 Each final release from the last two before a patch's range to the newest was looked at in its own wheel from the
-package index: the file, METADATA and RECORD, byte for byte.
+package index: the files, METADATA and RECORD, byte for byte.
 
-- **applies**: the patch was applied, the result parses, and reverting it gave the original bytes.
+- **applies**: the patch was applied, the result parses, and reverting it gave the original bytes. What it `requires`,
+  and what it is for (`when`), was there in the newest release that fits.
 - **native**: upstream needs no patch there.
 - **unsupported**: the release does not admit the patch, and it is refused.
 - **conflict**: the release is in range and its text is not what the patch expects. This must not stay.

@@ -116,8 +116,14 @@ class Site:
                 if place is not None:
                     text = _evidence.read(place.path, self.trust)
                     here = text.data is not None and edit._replace(file=file).count(text)
-                    if here or self._store(place.root).facts(place.relative):
+                    if here or self._store(place.root).facts(place.relative) or self._made(patch, place, file, text):
                         yield place, file
+
+    def _made(self, patch: Patch, place: Place, file: str, text: Text) -> bool:
+        """Whether RECORD or git proves that a patch is in a file of which no fact is left."""
+        layer = Layer(patch.name, patch.revision, patch.after, patch.on(file))
+        before = _fold.unfold(text, layer, self.tree(place))
+        return before not in (None, text) and self.look(place, patch).entry(patch.name) is not None
 
     def _known(self, place: Place) -> Iterator[tuple[Patch, Layer]]:
         """All patches that the caller knows of, each with what it would do to a file."""
@@ -132,7 +138,7 @@ class Site:
             prefix = patch.package.replace(".", "/") + "/"
             if place.relative.startswith(prefix):
                 yield place.relative[len(prefix) :]
-        elif place.relative in patch.files():
+        else:
             yield place.relative
 
     # --- what a patch would have in its files

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import cache, environments, interpreters, members
+from lab import interpreters, members
 from lab.controller import ROOT
 from lab.run import run
 from module_utils import _engine, _patch
@@ -32,6 +32,13 @@ KNOWN = {"catalogue": list(CATALOGUE)}
 PATCHES = {patch["name"]: patch for patch in CATALOGUE}
 # Every release at which a claim changes, and those between whose files differ.
 CLAIMS = {
+    "megatron_router_padding_mask": {
+        "unsupported": ("0.15.3",),
+        "pending": (
+            *("0.16.0", "0.16.1", "0.17.0", "0.17.1", "0.18.0", "0.18.1", "0.18.2"),
+            *("0.19.0", "0.19.1", "0.19.2"),
+        ),
+    },
     "te_flash_attn_max_version": {
         "pending": ("1.9.0", "1.10.0", "1.11.0", "1.12.0", "1.13.0", "2.1.0"),
         "unsupported": ("2.2.0", "2.3.0", "2.20.2"),
@@ -41,6 +48,7 @@ CLAIMS = {
         "pending": ("2.6.0", "2.6.0.post1", "2.7.0", "2.8.0", "2.9.0"),
         "native": ("2.10.0", "2.17.0", "2.20.2"),
     },
+    "torch_cudnn_pin": {"unsupported": ("2.9.0", "2.11.0", "2.15.0"), "pending": ("2.9.1", "2.10.0")},
     "transformers_flax_t5_clip": {
         "unsupported": ("4.31.0", "5.0.0rc0", "5.0.0", "5.23.0"),
         "pending": ("4.32.0", "4.35.0", "4.38.0", "4.42.0", "4.48.0", "4.50.0", "4.52.0", "4.53.0", "4.57.6"),
@@ -49,6 +57,11 @@ CLAIMS = {
         "unsupported": ("4.17.0", "4.29.2", "5.0.0rc0", "5.0.0", "5.23.0"),
         "native": ("4.30.0", "4.49.0", "4.55.4"),
         "pending": tuple(f"4.{minor}.{micro}" for minor, last in ((56, 2), (57, 6)) for micro in range(last + 1)),
+    },
+    "wandb_numpy_float": {
+        "unsupported": ("0.12.21",),
+        "pending": ("0.13.0", "0.13.11", "0.15.4", "0.15.5", "0.15.6", "0.16.0", "0.16.3", "0.17.0", "0.17.1"),
+        "native": ("0.17.2", "0.17.7", "0.31.0"),
     },
 }
 TRIALS = [(name, version, state) for name, claims in CLAIMS.items() for state in claims for version in claims[state]]
@@ -59,7 +72,7 @@ def site(tmp_path: Path) -> Callable[[str, str], Path]:
     """Return ``site(patch, version)``: a private site-packages with what that patch reads of that release."""
 
     def make(name: str, version: str) -> Path:
-        release = members.release(members.project_of(PATCHES[name]["package"]), version)
+        release = members.release(members.project_of(PATCHES[name]), version)
         return members.tree(PATCHES[name], release, tmp_path / "site")
 
     return make
@@ -83,13 +96,45 @@ def test_patch_applies_parses_and_reverts_to_what_record_says(
     assert (found["state"], found["action"]) == ("pending", "apply")
     assert contents(tree) == {**before, file: file.read_bytes()}
     assert file.read_bytes() != before[file]
-    ast.parse(file.read_bytes())
+    if file.suffix == ".py":
+        ast.parse(file.read_bytes())
     applied = look(name, tree)
     assert (applied["state"], applied["integrity"]) == ("applied", "patched"), applied["message"]
     assert not call(name, tree)["changed"]
     assert call(name, tree, "absent")["patches"][0]["action"] == "revert"
     assert digest(file) == recorded(file, tree)
     assert contents(tree) == before
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PATCHES) if "when" in PATCHES[name]])
+def test_patch_is_needed_only_beside_what_it_is_for(name: str, site: Callable[[str, str], Path]) -> None:
+    tree = site(name, CLAIMS[name]["pending"][-1])
+    before = contents(tree)
+    call(name, tree)
+    (requirement,) = PATCHES[name]["when"]
+    (metadata,) = tree.glob(requirement.partition(">")[0].replace("-", "_") + "-*.dist-info/METADATA")
+    lines = metadata.read_text().splitlines()
+    metadata.write_text("\n".join("Version: 1.26.4" if line.startswith("Version: ") else line for line in lines))
+    found = look(name, tree)
+    assert (found["state"], found["action"]) == ("unneeded", "revert"), found["message"]
+    assert f"needed only where {requirement.replace('>', ' >')}" in found["message"]
+    call(name, tree)
+    assert {**contents(tree), metadata: before[metadata]} == before
+    assert (look(name, tree)["state"], call(name, tree)["changed"]) == ("unneeded", False)
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_patch_of_metadata_is_recognised_by_record_where_its_store_is_lost(
+    state: str, site: Callable[[str, str], Path]
+) -> None:
+    tree = site("torch_cudnn_pin", "2.9.1")
+    before = contents(tree)
+    call("torch_cudnn_pin", tree)
+    after = contents(tree)
+    shutil.rmtree(tree / STORE)
+    found = call("torch_cudnn_pin", tree, state)["patches"][0]
+    assert (found["state"], found["action"]) == ("applied", "none" if state == "present" else "revert")
+    assert contents(tree) == (after if state == "present" else before)
 
 
 @pytest.mark.parametrize("version", ["4.31.0", "4.57.6"])
@@ -170,16 +215,16 @@ def test_catalogue_is_listed_by_the_shell(version: str, python: Callable[[str], 
     listed = run(python(version), LISTING)
     for patch in CATALOGUE:
         words = " ".join(listed.split())
-        assert all(
-            patch[key] in words for key in ("name", "package", "versions", "file", "reason", "upstream", "retire")
-        )
+        home = patch.get("package") or patch["distribution"]
+        texts = [patch[key] for key in ("name", "versions", "file", "reason", "upstream", "retire")]
+        assert all(text in words for text in [home, *texts])
     assert json.loads(run(python(version), LISTING, "--json")) == json.loads(json.dumps(CATALOGUE))
     assert [
         patch["name"] for patch in json.loads(run(python(version), LISTING, "--json", "te_triton_permutation"))
     ] == ["te_triton_permutation"]
     wrong = subprocess.run([python(version), LISTING, "nope"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("unknown patch nope; known: te_flash_attn_max_version, ")
+    assert wrong.stderr.startswith("unknown patch nope; known: megatron_router_padding_mask, ")
 
 
 def test_catalogue_is_listed_by_an_installed_collection(collection: Path) -> None:
@@ -205,7 +250,7 @@ def test_catalogue_is_listed_by_a_playbook(playbook: Callable[..., Any]) -> None
     assert said == [f"{patch['name']} {patch['versions']} {patch['retire']}" for patch in CATALOGUE]
     one, failed = result.of("set_fact")
     assert one.result["ansible_facts"]["one"] == [PATCHES["te_triton_permutation"]]
-    assert "unknown patch nope; known: te_flash_attn_max_version" in str(failed.result)
+    assert "unknown patch nope; known: megatron_router_padding_mask" in str(failed.result)
 
 
 def test_module_takes_the_whole_catalogue_along(
@@ -216,54 +261,14 @@ def test_module_takes_the_whole_catalogue_along(
     result = playbook([{"hosts": "all", "gather_facts": False, "tasks": [task]}]).exits(0)
     found = {patch["name"]: patch["state"] for patch in result.one("site_patch_info").result["patches"]}
     assert found == {
+        "megatron_router_padding_mask": "missing",
         "te_flash_attn_max_version": "unsupported",
         "te_triton_permutation": "pending",
+        "torch_cudnn_pin": "missing",
         "transformers_flax_t5_clip": "missing",
         "transformers_modeling_utils": "missing",
+        "wandb_numpy_float": "missing",
     }
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("jax")
-def test_flax_t5_runs_on_jax_only_with_the_patch(tmp_path: Path, python: Callable[[str], Path]) -> None:
-    interpreter = python("3.11")
-    needs = ("jax==0.10.2", "flax==0.12.8", "msgpack==1.2.4", "transformers==4.57.6")
-
-    def build(directory: Path) -> None:
-        run(interpreter, "-m", "venv", directory)
-        run(environments.python_of(directory), "-m", "pip", "install", "--quiet", *needs)
-
-    shared = environments.site_packages(cache.once("jax", cache.digest(str(interpreter.resolve()), *needs), build))
-    environment = environments.bare(interpreter, tmp_path / "venv")
-    private = environments.site_packages(environment)
-    (private / "shared.pth").write_text(f"{shared}\n")
-    for path in shared.glob("transformers*"):
-        # Links would do for reading, but the patch must never reach the shared environment.
-        run("cp", "-R", path, private)
-    code = (
-        "import jax.numpy as jnp\n"
-        "from transformers.models.t5.modeling_flax_t5 import FlaxT5Attention as attention\n"
-        "positions = jnp.arange(4)[None, :] - jnp.arange(4)[:, None]\n"
-        "for both in (True, False):\n"
-        "    print(attention._relative_position_bucket(positions, bidirectional=both).tolist())\n"
-    )
-    interpreter = environments.python_of(environment)
-
-    def site_patch(state: str) -> dict[str, Any]:
-        # By interpreter, not by path: JAX lies behind the .pth file, which only the interpreter follows.
-        request = {**KNOWN, "operation": "patch", "name": ["transformers_flax_t5_clip"], "state": state}
-        code = "import json, sys; sys.path.insert(0, sys.argv[1]); from module_utils import _engine; "
-        code += "print(json.dumps(_engine.run(json.loads(sys.argv[2]))))"
-        return json.loads(run(interpreter, "-B", "-c", code, str(ROOT / "plugins"), json.dumps(request)))
-
-    broken = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False)
-    assert "TypeError: clip() got an unexpected keyword argument 'a_max'" in broken.stderr
-    assert site_patch("present")["patches"][0]["action"] == "apply"
-    assert run(interpreter, "-c", code).splitlines()[-2:] == [
-        "[[0, 17, 18, 19], [1, 0, 17, 18], [2, 1, 0, 17], [3, 2, 1, 0]]",
-        "[[0, 0, 0, 0], [1, 0, 0, 0], [2, 1, 0, 0], [3, 2, 1, 0]]",
-    ]
-    assert site_patch("absent")["patches"][0]["action"] == "revert"
 
 
 def call(name: str, site: Path, state: str = "present") -> dict[str, Any]:

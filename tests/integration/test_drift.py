@@ -76,6 +76,95 @@ def test_verdict_on_a_release(text: str, word: str, monkeypatch: pytest.MonkeyPa
     assert (outside.word, outside.wrong) == ("native" if word == "native" else "unsupported", False)
 
 
+DIFF = """\
+--- a/acme/api.py
++++ b/acme/api.py
+@@ -1,2 +1,2 @@
+-LIMIT = 10
++LIMIT = 30
+ NAME = "acme"
+diff --git a/acme/old.py b/acme/new.py
+similarity index 100%
+rename from acme/old.py
+rename to acme/new.py
+"""
+RAISED = {"before": "LIMIT = 10", "after": "LIMIT = 30"}
+KINDS: dict[str, dict[str, Any]] = {
+    "replace with when": {"when": ["numlib>=2"], "file": "api.py", "edits": [{"replace": RAISED}]},
+    "requires": {"requires": ["numlib>=2"], "file": "api.py", "edits": [{"replace": RAISED}]},
+    "a pattern of files": {"file": "**/*.py", "edits": [{"replace": {**RAISED, "count": 2}}]},
+    "diff of several files": {"edits": [{"diff": DIFF}]},
+    "a new file and a deleted one": {
+        "edits": [
+            {"file": "more.py", "write": {"content": "x = 1\n", "replaces": "absent"}},
+            {"file": "old.py", "delete": None},
+        ]
+    },
+    "METADATA": {
+        "package": None,
+        "distribution": "acme",
+        "file": "acme-*.dist-info/METADATA",
+        "edits": [{"replace": {"before": "Requires-Dist: numlib==1.4", "after": "Requires-Dist: numlib>=1.4"}}],
+    },
+}
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> members.Release:
+    """Return a made-up release of acme, in the place of a wheel of the package index."""
+
+    def tree(_patch: Any, release: members.Release, destination: Path) -> Path:
+        info = f"acme-{release.version}.dist-info"
+        files = {
+            "acme/api.py": 'LIMIT = 10\nNAME = "acme"\n',
+            "acme/old.py": "LIMIT = 10\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: acme\nVersion: {release.version}\n"
+            "Requires-Dist: numlib==1.4\n",
+        }
+        packages.install(destination, "numlib", "2.1", {})
+        packages.install(destination, "acme", release.version, {})
+        packages.write(destination, files)
+        rows = [f"{name},{packages.recorded(destination / name)}\n" for name in files]
+        packages.write(destination, {f"{info}/RECORD": "".join([*rows, f"{info}/RECORD,,\n"])})
+        return destination
+
+    monkeypatch.setattr(drift.members, "tree", tree)
+    return members.Release("acme", "1.5", "", "", None)
+
+
+def definition_of(kind: str) -> dict[str, Any]:
+    texts = {"name": "acme_patch", "package": "acme", "versions": ">=1,<2", "revision": 1}
+    texts.update(reason="r", upstream="none", retire="r")
+    return {key: value for key, value in {**texts, **KINDS[kind]}.items() if value is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_patch_is_tried(kind: str, release: members.Release) -> None:
+    definition = definition_of(kind)
+    verdict = drift.judge(definition, release)
+    assert (verdict.word, verdict.wrong) == ("applies", False), verdict.why
+    text = drift.section(definition, [verdict], TODAY)
+    home = "- Distribution: `acme`" if kind == "METADATA" else "- Package: `acme`"
+    assert f"\n{home} `>=1,<2`\n" in text
+    assert ("- When: `numlib>=2`" in text, "- Requires: `numlib>=2`" in text) == (
+        kind == "replace with when",
+        kind == "requires",
+    )
+    files = {
+        "diff of several files": "s: `old.py`, `api.py`, `new.py`",
+        "a new file and a deleted one": "s: `more.py`, `old.py`",
+    }
+    assert f"\n- File{files.get(kind, ': `')}" in text
+
+
+def test_metadata_that_pip_would_refuse_is_drift(release: members.Release) -> None:
+    definition = definition_of("METADATA")
+    definition["edits"][0]["replace"]["after"] = "Requires-Dist: numlib=>1.4"
+    verdict = drift.judge(definition, release)
+    assert (verdict.word, verdict.wrong) == ("conflict", True)
+    assert "numlib=>1.4" in verdict.why
+
+
 def test_a_claimed_release_that_is_unsupported_is_drift() -> None:
     (verdict,) = verdicts("unsupported")
     assert verdict.wrong

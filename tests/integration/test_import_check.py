@@ -115,7 +115,7 @@ def test_preview_makes_the_import_pass_and_writes_nothing(playbook: Playbook, in
         ({"imports": ["no import"]}, "import 'no import': expected package.module or package.module:name,name"),
         (
             {"imports": ["json"], "preview": ["nobody"]},
-            "unknown patch nobody; known: te_flash_attn_max_version, te_triton_permutation, ",
+            "unknown patch nobody; known: megatron_router_padding_mask, te_flash_attn_max_version, ",
         ),
         ({"imports": ["json"], "python": "/does/not/exist"}, "python /does/not/exist: expected a Python interpreter"),
         (

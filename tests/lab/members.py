@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 import pypi_simple
 import remotezip
 import requests
+from module_utils import _edits, _patch
+from module_utils._diff import Diff
+from module_utils._reexport import Reexport
 from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
@@ -50,9 +53,10 @@ class Release:
     uploaded: dt.datetime | None
 
 
-def project_of(package: str) -> str:
-    """Return the project of the index that brings the import package ``package``."""
-    return PROJECTS.get(package, package.replace("_", "-"))
+def project_of(patch: Mapping[str, Any]) -> str:
+    """Return the project of the index that brings what ``patch``, as the catalogue has it, is of."""
+    name = patch.get("distribution") or patch["package"]
+    return PROJECTS.get(name) or re.sub("[_.]", "-", name)
 
 
 @functools.cache
@@ -88,17 +92,19 @@ def release(project: str, version: str) -> Release:
     raise LookupError(f"the package index has no wheel of {project} {version} for this platform")
 
 
-def needed(patch: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the files, as paths in a wheel, that a patch written out in the catalogue's schema may read."""
-    directory = patch["package"].replace(".", "/")
-    yield f"{directory}/{patch['file']}"
-    for name in ("__init__.py", "version.py"):
-        yield f"{directory}/{name}"
-    for edit in patch["edits"]:
-        source = edit.get("reexport", {}).get("source", "")
-        if source:
-            level = len(source) - len(source.lstrip("."))
-            parts = f"{directory}/{patch['file']}".split("/")[:-level] + source.lstrip(".").split(".")
+def needed(definition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the files, as paths in a wheel or patterns of them, that a patch of the catalogue may read."""
+    patch = _patch.load(definition)
+    directory = f"{patch.package.replace('.', '/')}/" if patch.package else ""
+    if patch.package:
+        yield from (f"{directory}{name}" for name in ("__init__.py", "version.py"))
+    for edit in patch.edits:
+        yield directory + edit.file
+        if isinstance(edit, Diff) and edit.source:
+            yield directory + edit.source
+        if isinstance(edit, Reexport):
+            level = len(edit.source) - len(edit.source.lstrip("."))
+            parts = f"{directory}{edit.file}".split("/")[:-level] + edit.source.lstrip(".").split(".")
             yield f"{'/'.join(parts)}.py"
             yield f"{'/'.join(parts)}/__init__.py"
 
@@ -106,7 +112,7 @@ def needed(patch: Mapping[str, Any]) -> Iterator[str]:
 def files(release: Release, names: Iterable[str]) -> Path:
     """Return a directory with those files of the wheel that it has, and with its dist-info's METADATA and RECORD.
 
-    Fetched once, kept under the wheel's own hash. Treat it as read-only.
+    A name may be a pattern, as in a patch. Fetched once, kept under the wheel's own hash. Treat it as read-only.
     """
     names = sorted(set(names))
 
@@ -127,10 +133,11 @@ def files(release: Release, names: Iterable[str]) -> Path:
 def tree(patch: Mapping[str, Any], release: Release, destination: Path) -> Path:
     """Make ``destination`` a site-packages with what ``patch`` reads of the release, byte for byte, and return it.
 
-    What the patch ``requires`` lies beside it: METADATA and RECORD of that project's newest release in range.
+    What the patch ``requires``, and what it is needed with (``when``), lies beside it: METADATA and RECORD of that
+    project's newest release in range.
     """
     shutil.copytree(files(release, needed(patch)), destination, dirs_exist_ok=True)
-    for requirement in patch.get("requires", ()):
+    for requirement in (*patch.get("requires", ()), *patch.get("when", ())):
         name, specifiers = re.match(r"([\w.-]+)\s*(.*)", requirement).groups()
         fitting = [each for each in releases(name) if Version(each.version) in SpecifierSet(specifiers)]
         shutil.copytree(files(fitting[-1], ()), destination, dirs_exist_ok=True)
@@ -139,8 +146,9 @@ def tree(patch: Mapping[str, Any], release: Release, destination: Path) -> Path:
 
 def _extract(archive: zipfile.ZipFile, names: Iterable[str], directory: Path) -> None:
     present = set(archive.namelist())
-    dist_info = re.compile(r"[^/]+\.dist-info/(METADATA|RECORD)")
-    for name in sorted(present.intersection(names) | set(filter(dist_info.fullmatch, present))):
+    patterns = ["*.dist-info/METADATA", "*.dist-info/RECORD", *filter(_edits.is_pattern, names)]
+    matching = {name for name in present for pattern in patterns if _edits.matches(pattern, name)}
+    for name in sorted(present.intersection(names) | matching):
         archive.extract(name, directory)
 
 

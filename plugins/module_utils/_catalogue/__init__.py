@@ -6,10 +6,13 @@ from types import ModuleType
 from typing import Any
 
 from . import (  # noqa: F401 (used below, by what they are)
+    megatron_router_padding_mask,
     te_flash_attn_max_version,
     te_triton_permutation,
+    torch_cudnn_pin,
     transformers_flax_t5_clip,
     transformers_modeling_utils,
+    wandb_numpy_float,
 )
 
 CATALOGUE: tuple[dict[str, Any], ...] = tuple(
