@@ -136,6 +136,11 @@ def build(
             old = environments.get(each["environment"])
             environments[each["environment"]] = _merged(old, each) if old else each
     found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in sorted(fleet, key=natural)]
+    return of_nodes(found, fail_states, generated, title)
+
+
+def of_nodes(found: Sequence[Data], fail_states: Sequence[str], generated: str, title: str) -> Data:
+    """Return the report of nodes as a report has them, in natural order: their sums and what is to be done."""
     return {
         "schema": SCHEMA,
         "version": VERSION,
