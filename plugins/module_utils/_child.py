@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import site
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping
@@ -162,6 +161,8 @@ def _ending(answer: Answer) -> str:
 
 def _sources() -> dict[str, str]:
     """The text of each module here, by dotted name: the child may not be allowed to read our files."""
+    import pkgutil  # (only here: it is slow to be imported)
+
     found: dict[str, str] = {}
     packages = [("", os.path.dirname(__file__))]
     while packages:

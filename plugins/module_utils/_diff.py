@@ -29,6 +29,13 @@ class Hunk(NamedTuple):
         """Whether the diff tells CRLF from LF; else a line has whichever newline the file's own has."""
         return any(each.endswith("\r\n") for each in self.lines)
 
+    @property
+    def text(self) -> str:
+        """The hunk as a diff has it."""
+        counts = [len(self.side(kinds)) for kinds in (_OLD, _NEW)]
+        head = "@@ -%d,%d +%d,%d @@\n" % (self.before_line, counts[0], self.after_line, counts[1])
+        return head + "".join(each if each.endswith("\n") else each + "\n" + NO_NEWLINE + "\n" for each in self.lines)
+
 
 class Diff(NamedTuple):
     """Hunks whose old lines must be in the file exactly, once, wherever that is; or else at the very line they name."""
@@ -116,7 +123,7 @@ class Diff(NamedTuple):
 
     def normal(self) -> dict[str, Any]:
         """The normalised form: the hunks as text, and what else changes."""
-        said: dict[str, Any] = {"hunks": "".join(map(_rendered, self.hunks))}
+        said: dict[str, Any] = {"hunks": "".join(hunk.text for hunk in self.hunks)}
         said.update((key, getattr(self, key)) for key in ("source", "creates", "removes") if getattr(self, key))
         if self.executable is not None:
             said["executable"] = self.executable
@@ -263,9 +270,3 @@ def _quoted(line: bytes | None, other: bytes | None) -> str:
     return said + (
         " with CRLF" if line.endswith(b"\r\n") else " with LF" if line.endswith(b"\n") else " without a newline"
     )
-
-
-def _rendered(hunk: Hunk) -> str:
-    counts = [len(hunk.side(kinds)) for kinds in (_OLD, _NEW)]
-    head = "@@ -%d,%d +%d,%d @@\n" % (hunk.before_line, counts[0], hunk.after_line, counts[1])
-    return head + "".join(each if each.endswith("\n") else each + "\n" + NO_NEWLINE + "\n" for each in hunk.lines)

@@ -133,7 +133,8 @@ def _look(place: Place, request: Mapping[str, Any], left: float) -> dict[str, An
     files = imports or python is not None
     limits = _processes.Limits(seconds, _CPU, _child.MEMORY, files, _ANSWER)
     try:
-        return _child.call(python, {**request, "python": python, "path": path}, limits)
+        within = request["timeout"] if imports else min(seconds, request["timeout"])
+        return _child.call(python, {**request, "python": python, "path": path, "timeout": within}, limits)
     except SitePatchError as error:
         return _told(python, path, str(error), failed=True)
 

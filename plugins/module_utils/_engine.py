@@ -26,7 +26,8 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
     Keys of the request: ``operation`` (patch, info or check), the parameters of the module of that operation,
     ``catalogue`` (the definitions that ``name`` selects from) and ``by_root``: whether root asked. Then the result may
-    have ``belongs``, a path: the caller is to ask again, in a process of its owner's.
+    have ``belongs``, a path: the caller is to ask again, in a process of its owner's. Only the command line asks for
+    ``kept``, which tells what the stores say (``stores``), and for a patch with ``all``: those of which they tell.
     """
     result: dict[str, Any] = {
         "changed": False,
@@ -41,7 +42,9 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     collects = gc.isenabled()
     gc.disable()  # (what is many here are the nodes of syntax trees, without a cycle among them)
     try:
-        {"patch": _site_patch, "info": _info, "check": _check}[request["operation"]](request, result)
+        {"patch": _site_patch, "info": _info, "check": _check, "kept": _kept, "verify": _verify}[request["operation"]](
+            request, result
+        )
     except Belongs as found:
         result["belongs"] = found.path
     except SitePatchError as error:
@@ -74,8 +77,29 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
                 entry.update(survey.file_details(entry["path"]))
         result["processes"] = None if request.get("path") else survey.old_processes(steps)
     result["imports"] = _told(_prove(request, patches, {}, "none")) if imports else []
+    if request.get("integrity"):
+        result["integrity"] = _integrity(request, [look for step in steps for look in step.files])
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _said(steps)
+
+
+def _verify(request: Mapping[str, Any], result: dict[str, Any]) -> None:
+    """What nobody declared, and nothing else."""
+    result["integrity"] = _integrity(request, [])
+
+
+def _integrity(request: Mapping[str, Any], looks: Sequence[Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = importlib.import_module("._integrity", __package__).asked(
+        request, looks, _trust(request)
+    )
+    return found
+
+
+def _kept(request: Mapping[str, Any], result: dict[str, Any]) -> None:
+    """What the stores say, without any definition."""
+    kept = importlib.import_module("._kept", __package__)
+    result["stores"] = kept.told(request.get("path"), _trust(request))
+    result["msg"] = "%d stores say something" % len(result["stores"])
 
 
 def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
@@ -143,7 +167,7 @@ class _Work:
         self.result = result
         self.check_mode = bool(request.get("check_mode"))
         self.trust = _trust(request)
-        self.patches, self.known = _select(request)
+        self.patches, self.known = ([], []) if request.get("all") else _select(request)
         self.proven = False
         self.notes: list[str] = []
 
@@ -153,7 +177,11 @@ class _Work:
         skip = [state for state in ("unsupported", "missing") if request.get(state) == "skip"]
         present = request.get("state", "present") == "present"
         restore = bool(request.get("restore"))
-        plan = _plan.plan(self.patches, request.get("path"), present, skip, self.known, self.trust, restore)
+        if request.get("all"):
+            kept = importlib.import_module("._kept", __package__)
+            plan: _plan.Plan = kept.plan(request.get("path"), self.trust, restore)
+        else:
+            plan = _plan.plan(self.patches, request.get("path"), present, skip, self.known, self.trust, restore)
         self.result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         if plan.changes:
@@ -355,7 +383,7 @@ def _diff(change: _plan.Change) -> str:
 
 def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
-    for name in ("_commit", "_imports", "_survey"):
+    for name in ("_commit", "_imports", "_integrity", "_kept", "_survey"):
         with suppress(ImportError):  # (Ansible sends along what the module itself may need)
             importlib.import_module("." + name, __package__)
     for name in ("difflib", "gzip", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):

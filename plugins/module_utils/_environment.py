@@ -91,22 +91,40 @@ def site_place(distribution: str, file: str, path: str | None) -> Place | None:
     ``path`` as for ``find``. Raises NoEnvironment where it is no directory, and Conflict where the file would lie
     outside of the environment: of the directory on ``sys.path``, and of the prefix that this one lies in.
     """
-    entries = path_entries() if path is None else _holders(above(_directory(path)))
-    entry = next((entry for entry in entries if infos(entry, [distribution])), None)
-    if entry is None:
-        return None
+    entry = next((entry for entry in entries(path) if infos(entry, [distribution])), None)
+    return None if entry is None else entry_place(entry, distribution, file, path)
+
+
+def entry_place(entry: str, distribution: str, file: str, path: str | None) -> Place:
+    """Where a file of a distribution is that lies in this directory on ``sys.path``; else as ``site_place``."""
     root = os.path.realpath(entry)
     # (a file that lies above is where the installer has really put it, and not where a link leads back)
     found = os.path.normpath(os.path.join(root if file.startswith("../") else entry, file))
     real = _real(found)
-    prefix = os.path.realpath(sys.prefix) if path is None else _prefix(root)
-    inside = [root, *([prefix] if _is_below(root, prefix) else [])]
-    if not any(_is_below(real, each) for each in inside):
+    inside = prefix(root, path is not None)
+    if not _is_below(real, inside):
         raise Conflict(
             "%s: expected a file of distribution %s inside of %s, found that it leads to %s, out of the environment: "
-            "give file as the distribution's RECORD lists it" % (file, distribution, inside[-1], real)
+            "give file as the distribution's RECORD lists it" % (file, distribution, inside, real)
         )
     return Place(found, root, _relative(real, root))
+
+
+def entries(path: str | None) -> list[str]:
+    """The directories on ``sys.path`` of this interpreter, or those that would be for what lies at ``path``.
+
+    ``path`` as for ``find``. Raises NoEnvironment where it is no directory.
+    """
+    return path_entries() if path is None else _holders(above(_directory(path)))
+
+
+def prefix(root: str, local: bool) -> str:
+    """The prefix of the environment that a directory on ``sys.path`` (its real path) lies in; itself where in none.
+
+    ``local``: the caller named the directory, so that this interpreter's own prefix says nothing about it.
+    """
+    found = _prefix(root) if local else os.path.realpath(sys.prefix)
+    return found if _is_below(root, found) else root
 
 
 def path_entries() -> list[str]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import struct
+from typing import Iterator, NamedTuple
 
 from . import _files
 
@@ -17,6 +18,45 @@ _REGULAR = 0o100000  # the kind of an entry: not a link, not a submodule
 _EXTENDED, _STAGE, _LENGTH, _INTENDED = 0x4000, 0x3000, 0x0FFF, 0x2000  # of an entry's flags
 _SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
 _FORMAT = re.compile(r"(?:\s*\[[^\]]*\])?\s*objectformat\s*=\s*\"?(\w+)", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """What the index has of one regular file."""
+
+    oid: str
+    size: int
+    """Bytes in the working tree when git last looked, modulo 2^32."""
+    seconds: int
+    """The time of the last change then (mtime), in whole seconds since the epoch, modulo 2^32."""
+
+
+class Checkout(NamedTuple):
+    """A checkout, worktree or submodule."""
+
+    top: str
+    algorithm: str
+    """sha1 or sha256."""
+    files: dict[str, Entry]
+    """By their paths below the top, with forward slashes."""
+
+
+def checkout(directory: str) -> Checkout | None:
+    """All regular files that the index around a directory lists; None where ``indexed`` would vouch for none."""
+    try:
+        found = _checkout(os.path.realpath(directory))
+        if found is None:
+            return None
+        top, repository = found
+        index = _files.read(os.path.join(repository, "index"), _MAX_INDEX)
+        algorithm = _algorithm(repository)
+        if index is None or algorithm is None or not _is_whole(index, algorithm):
+            return None
+        files = {
+            os.fsdecode(name): entry for name, entry in _entries(index, hashlib.new(algorithm).digest_size) if entry
+        }
+    except (OSError, ValueError, IndexError, struct.error):  # (as in ``indexed``)
+        return None
+    return Checkout(top, algorithm, files)
 
 
 def indexed(path: str) -> str | None:
@@ -107,7 +147,17 @@ def _is_whole(index: bytes, algorithm: str) -> bool:
 
 
 def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
-    """The object id (``size`` bytes) of a path's entry at stage 0; entries are in the order of their paths.
+    """The object id (``size`` bytes) of a path's entry; entries are in the order of their paths. Raises as _entries."""
+    for name, entry in _entries(index, size):
+        if name == wanted:
+            return None if entry is None else entry.oid
+        if name > wanted:
+            break
+    return None
+
+
+def _entries(index: bytes, size: int) -> Iterator[tuple[bytes, Entry | None]]:
+    """Path and entry (``size``: bytes of an object id) of all that is at stage 0; None for what is no regular file.
 
     Raises ValueError, IndexError or struct.error where the index is not what git writes.
     """
@@ -134,15 +184,13 @@ def _entry(index: bytes, wanted: bytes, size: int) -> str | None:
             following = at + (stop - at + 8 & ~7)  # 1 to 8 zeros, up to the next multiple of 8
         if following > end:
             raise ValueError("an entry beyond the end")
-        if name == wanted and not flags & _STAGE:
-            mode = struct.unpack_from(">I", index, at + 24)[0]
+        if not flags & _STAGE:
+            mode, length = struct.unpack_from(">I", index, at + 24)[0], struct.unpack_from(">I", index, at + 36)[0]
             more = struct.unpack_from(">H", index, at + flags_at + 2)[0] if extended else 0
             regular = mode & 0o170000 == _REGULAR and not more & _INTENDED  # (git add --intent-to-add: no content yet)
-            return index[at + 40 : at + flags_at].hex() if regular else None
-        if name > wanted:
-            break
+            seconds = struct.unpack_from(">I", index, at + 8)[0]
+            yield name, Entry(index[at + 40 : at + flags_at].hex(), length, seconds) if regular else None
         at = following
-    return None
 
 
 def _number_at(index: bytes, at: int) -> tuple[int, int]:

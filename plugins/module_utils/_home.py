@@ -29,6 +29,8 @@ class Home(NamedTuple):
     """The directory that the caller named."""
     names: tuple[str, ...] = ()
     """Of the distributions that its files may belong to."""
+    by_facts: bool = False
+    """Whether facts of the store in ``root`` alone tell of it, and files are named as they have them."""
 
     def told(self) -> str:
         """How messages about it begin."""
@@ -45,6 +47,8 @@ class Home(NamedTuple):
         """Where a file is or would be, by its name in a definition; None where nothing tells."""
         if self.package is not None:
             return _environment.place(self.package, file)
+        if self.by_facts and self.root is not None:
+            return _environment.entry_place(self.root, self.title, file, self.path)
         return _environment.site_place(self.title, file, self.path)
 
     def kept(self, relative: str) -> Place | None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import Any, Iterable, NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from . import _files, _fold, _patch, _site, _store, _versions
 from ._edits import Text
@@ -118,15 +118,17 @@ def plan(
     known: Sequence[Patch] = (),
     trust: Trust = KERNEL,
     restore: bool = False,
+    homes: Mapping[str, Home] | None = None,
 ) -> Plan:
     """Look at every patch and decide.
 
     ``path`` as for ``_environment.find``; ``present`` False plans to take the patches out, and with ``restore`` also
     out of files that were edited since; ``skip`` holds the states (unsupported, missing) that are passed over;
-    ``known``: all patches that the caller knows of, for files that were edited without us. Raises NoEnvironment, and
+    ``known``: all patches that the caller knows of, for files that were edited without us; ``homes``: where patches
+    are, by name, that facts alone tell of. Raises NoEnvironment, and
     Untrusted and Belongs where this process is not to work on the files.
     """
-    site = Site(path, [*patches, *(each for each in known if each not in patches)], trust)
+    site = Site(path, [*patches, *(each for each in known if each not in patches)], trust, homes)
     steps: dict[str, Step] = {}
     for patch in patches:
         steps[patch.name] = _step(patch, site, present, skip, restore)

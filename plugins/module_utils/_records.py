@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from . import _environment, _files
@@ -24,6 +25,7 @@ from ._errors import Conflict
 
 _LONGEST = 200  # characters of a version
 _MOST_COMPARED = 100  # files by which distributions that claim the same ones are told apart
+_SIZE = re.compile("[0-9]{1,18}")
 _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", ".git")  # what the top of a source tree has
 
 
@@ -109,20 +111,44 @@ def recorded(distribution: Distribution, relative: str) -> str | None:
 
 def files(distribution: Distribution) -> list[str] | None:
     """The files that RECORD or installed-files.txt lists, as in ``Place.relative``; None where nothing lists them."""
+    found = rows(distribution)
+    return _installed_files(distribution.info) if found is None else [path for path, _digest, _size in found]
+
+
+def rows(distribution: Distribution) -> list[tuple[str, str, int | None]] | None:
+    """Path, hash (``algorithm=digest``, empty without one) and size of all that RECORD lists; None without a RECORD.
+
+    Raises Conflict where it is no list of files, and OSError where it cannot be read.
+    """
     text = _files.read(os.path.join(distribution.info, "RECORD"))
-    if text is not None:
-        rows = csv.reader(text.decode("utf-8", "surrogateescape").splitlines())
-        try:
-            return [row[0] for row in rows if row and row[0]]
-        except csv.Error as error:
-            raise Conflict("%s/RECORD: expected a list of files, found %s" % (distribution.info, error)) from None
-    return _installed_files(distribution.info)
+    if text is None:
+        return None
+    try:
+        read = [row for row in csv.reader(text.decode("utf-8", "surrogateescape").splitlines()) if row and row[0]]
+    except csv.Error as error:
+        raise Conflict("%s/RECORD: expected a list of files, found %s" % (distribution.info, error)) from None
+    padded = ((*row, "", "")[:3] for row in read)
+    return [(path, digest, int(size) if _SIZE.fullmatch(size) else None) for path, digest, size in padded]
 
 
 def record_digest(distribution: Distribution) -> str | None:
     """The SHA-256 (hex) of a distribution's RECORD; None without one."""
     text = _files.read(os.path.join(distribution.info, "RECORD"))
     return None if text is None else hashlib.sha256(text).hexdigest()
+
+
+def source_of(info: str) -> str | None:
+    """The real path of the source tree that an editable distribution was installed from; None for others."""
+    import urllib.parse  # (hardly ever needed, and slow to be imported)
+
+    try:
+        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
+        if not told["dir_info"]["editable"]:
+            return None
+        url = urllib.parse.urlsplit(told["url"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None
 
 
 def matches(data: bytes, digest: str) -> bool:
@@ -291,21 +317,7 @@ def _editable_version(root: str, names: Sequence[str]) -> str | None:
     for name in names:
         for entry in _environment.path_entries():
             for info in _environment.infos(entry, [name]):
-                source = _source_of(info)
+                source = source_of(info)
                 if source is not None and (root + os.sep).startswith(os.path.join(source, "")):
                     return _environment.identity(info)[1]
     return None
-
-
-def _source_of(info: str) -> str | None:
-    """The real path of the source tree that an editable distribution was installed from; None for others."""
-    import urllib.parse  # (hardly ever needed, and slow to be imported)
-
-    try:
-        told = json.loads(_files.read(os.path.join(info, "direct_url.json")) or b"null")
-        if not told["dir_info"]["editable"]:
-            return None
-        url = urllib.parse.urlsplit(told["url"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return os.path.realpath(urllib.parse.unquote(url.path)) if url.scheme == "file" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Iterator, NamedTuple, Sequence
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from . import _edits, _evidence, _files, _fold, _home, _patch, _records
 from ._edits import ABSENT, Text
@@ -34,11 +34,13 @@ class Wish(NamedTuple):
 class Site:
     """What one call knows of its environment; ``put``, ``take`` and ``restore`` note what is wanted."""
 
-    def __init__(self, path: str | None, patches: Sequence[Patch], trust: Trust) -> None:
+    def __init__(
+        self, path: str | None, patches: Sequence[Patch], trust: Trust, homes: Mapping[str, Home] | None = None
+    ) -> None:
         self.path = path
         self.patches = {patch.name: patch for patch in patches}
         self.trust = trust
-        self._homes: dict[str, Home] = {}
+        self._homes: dict[str, Home] = dict(homes or {})
         self._stores: dict[str, Store] = {}
         self._looks: dict[tuple[str, str], Look] = {}
         self._files: dict[str, dict[tuple[str, str], str]] = {}  # of each patch: its files, as its definition has them

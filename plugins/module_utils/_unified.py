@@ -9,27 +9,42 @@ See "Detailed Description of Unified Format" and "Generating patch text with -p"
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 from ._diff import Diff, Hunk
 from ._whole import Delete
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
-_HEADER = re.compile(r"(?:diff |--- |@@ -)")
+_HEADER = re.compile(r"(?:diff |--- |@@ -|Index: )")
 _EXTENDED = re.compile(
-    r"(old mode|new mode|new file mode|deleted file mode|rename from|rename to|copy from|copy to|index) (.*)"
+    r"(old mode|new mode|new file mode|deleted file mode|rename from|rename to|copy from|copy to|index"
+    r"|similarity index|dissimilarity index) (.*)"
 )
-_BINARY = re.compile(r"(?:Binary files .* differ|GIT binary patch)")
-_BETWEEN = re.compile(r"(?:-- |From |Index: |Only in |Property changes|={20})|\Z")  # what may follow a hunk
-_NO_FILE = re.compile(r"\t(?:1970-01-01|1969-12-31) ")  # the timestamp of a file that is not there, in any zone
+_BINARY = re.compile(  # GNU diff and git; git; hg; svn
+    r"Binary files (?P<old>.+) and (?P<new>.+) differ|GIT binary patch|Binary file (?P<hg>.+) has changed"
+    r"|Cannot display: file marked as a binary type"
+)
+_INDEX = "Index: "  # of svn and quilt
+_BETWEEN = re.compile(
+    r"(?:--\Z|-- |From |%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
+)  # what may follow a hunk
+_MERGE = ("diff --cc ", "diff --combined ", "@@@ ")
+_DATE = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"
+_STAMP = re.compile(r"\t.*|\s+%s.*|\s+\Z" % _DATE)  # what may follow a name; a mail may have made blanks of the tab
+_NOTHING = "/dev/null"
+_NO_FILE = re.compile(  # the stamp of a file that is not there: the epoch in any zone; those of svn
+    r"\s(?:1970-01-01|1969-12-31) |\s[A-Z][a-z]{2} (?:Jan [ 0]1 \S+ 1970|Dec 31 \S+ 1969)"
+    r"|\t\((?:nonexistent|revision 0)\)"
+)
 _PREFIX = re.compile(r"\A[ab]/")
 _GIT_PREFIX = re.compile(r"\A[abciow12]/")  # also those of its diff.mnemonicPrefix
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 _MODES = {"120000": "a symbolic link", "160000": "a submodule"}
 
 
-class _Section(NamedTuple):
+class Section(NamedTuple):
     """What a diff says of one file."""
 
     number: int
@@ -42,9 +57,19 @@ class _Section(NamedTuple):
     said: tuple[tuple[str, str], ...] = ()
     """git's extended headers."""
     hunks: tuple[Hunk, ...] = ()
+    binary: bool = False
 
     def header(self, key: str) -> str | None:
         return dict(self.said).get(key)
+
+    @property
+    def kind(self) -> str | None:
+        """What the file is, where that is something that no patch can hold."""
+        modes = [
+            value.split()[-1] for key, value in self.said if key.endswith("mode") or (key == "index" and " " in value)
+        ]
+        found = next((_MODES[each] for each in modes if each in _MODES), None)
+        return found or ("a binary file" if self.binary else None)
 
 
 def load(text: str, package: str | None = None, file: str | None = None) -> list[Diff | Delete]:
@@ -54,23 +79,48 @@ def load(text: str, package: str | None = None, file: str | None = None) -> list
     package's directory, wherever that is, or all but git's ``a/`` and ``b/``. Raises ValueError naming the line that
     is not of a diff, or what a patch cannot hold.
     """
-    found = _sections(_lines(text))
-    edits: list[Diff | Delete] = []
-    if file is not None and len(found) > 1:
+    found = sections(text)
+    if file is None:
+        return edits((section, *_inside(paths(section), package)) for section in found)
+    if len(found) > 1:
         raise ValueError("a diff of %d files: leave file out, then their names in the diff count" % len(found))
     for section in found:
-        edits += _edits(section, package, file)
-    if not edits:
-        raise ValueError("expected a unified diff that changes something, found no hunk")
-    return sorted(edits, key=lambda edit: isinstance(edit, Diff))  # (one may take the name that another gives up)
+        if section.header("rename from") or section.header("copy from"):
+            raise ValueError("line %d: a rename is of two files: leave file out" % section.number)
+    return edits([(section, file, file) for section in found])
 
 
 def hunks(text: str) -> tuple[Hunk, ...]:
     """The hunks of a diff of one file without headers. Raises ValueError as ``load`` does."""
-    found = _sections(_lines(text))
+    found = sections(text)
     if len(found) > 1 or any(section.old or section.pair for section in found):
         raise ValueError("expected hunks alone, found headers")
     return found[0].hunks if found else ()
+
+
+def edits(found: Iterable[tuple[Section, str, str]]) -> list[Diff | Delete]:
+    """The edits of sections, each with its file before and after. Raises ValueError for what a patch cannot hold.
+
+    Several sections of one file, as a series of commits has them, are done one after the other.
+    """
+    made = [edit for section, old, new in found for edit in _edits(section, old, new)]
+    if not made:
+        raise ValueError("expected a unified diff that changes something, found no hunk")
+    for edit in made:
+        _alone(edit, [other for other in made if other.file == edit.file and other is not edit])
+    return sorted(made, key=lambda edit: isinstance(edit, Diff))  # (one may take the name that another gives up)
+
+
+def _alone(edit: Diff | Delete, others: Sequence[Diff | Delete]) -> None:
+    """Raise ValueError where a file is renamed, and changed as well by another section."""
+    changed = [other for other in others if isinstance(other, Diff)]
+    if isinstance(edit, Delete):
+        changed = [other for other in changed if not (other.creates or other.source)]
+    if changed and (isinstance(edit, Delete) or edit.source is not None):
+        raise ValueError("%s: renamed in one part, changed in another: make one diff of the series" % edit.file)
+
+
+# --- lines
 
 
 def _lines(text: str) -> list[str]:
@@ -83,38 +133,52 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _sections(lines: Sequence[str]) -> list[_Section]:
-    found: list[_Section] = []
+def sections(text: str) -> list[Section]:
+    """What a diff says of each file, whatever stands before, between and behind. Raises ValueError naming the line."""
+    lines = _lines(text)
+    found: list[Section] = []
     number = 0  # of lines that were read
-    open_ended = True  # whether anything may follow, such as the message of a commit
+    head = -1  # the last line of git's header of the last section
+    index = None  # the name that svn gives
+    loose = True  # whether anything may follow, such as the message of a commit
     while number < len(lines):
         each = lines[number]
         number += 1
-        extended = _EXTENDED.match(each) if found and found[-1].pair and not found[-1].hunks else None
+        extended = _EXTENDED.match(each) if head == number - 1 else None
+        binary = _BINARY.match(each)
         if each.startswith("diff --git "):
-            found.append(_Section(number, pair=each[len("diff --git ") :]))
-            open_ended = True
-        elif each.startswith(("diff --cc ", "diff --combined ", "@@@ ")):
+            found.append(Section(number, pair=each[len("diff --git ") :]))
+            head, loose = number, True
+        elif each.startswith(_MERGE):
             raise ValueError("line %d: the diff of a merge cannot be used: make one against one parent" % number)
         elif each.startswith("--- ") and lines[number : number + 1] and lines[number].startswith("+++ "):
-            if not found or not found[-1].pair or found[-1].old is not None:
-                found.append(_Section(number))
+            if head != number - 1:
+                found.append(Section(number))
             found[-1] = found[-1]._replace(old=each[4:], new=lines[number][4:])
             number += 1
-            open_ended = False
+            loose = False
         elif _HUNK.match(each):
             if not found:
-                found.append(_Section(number))
+                found.append(Section(number))
             hunk, number = _hunk(lines, number)
             found[-1] = found[-1]._replace(hunks=(*found[-1].hunks, hunk))
-            open_ended = False
+            loose = False
         elif extended:
             found[-1] = found[-1]._replace(said=(*found[-1].said, (extended.group(1), extended.group(2))))
-        elif _BINARY.match(each):
-            raise ValueError("line %d: a binary file cannot be patched" % number)
+            head = number
+        elif binary and (loose or not each.startswith(" ")):
+            if head != number - 1:
+                old, new = (
+                    binary.group("old") or binary.group("hg") or index,
+                    binary.group("new") or binary.group("hg") or index,
+                )
+                found.append(Section(number, old=old, new=new))
+            found[-1] = found[-1]._replace(binary=True)
+            loose = True
         elif _BETWEEN.match(each) or each.startswith("diff "):
-            open_ended = True if each else open_ended
-        elif not open_ended:
+            loose = True if each else loose
+            index = each[len(_INDEX) :] if each.startswith(_INDEX) else index
+        elif not loose:
             raise ValueError("line %d: expected '@@ -N,N +N,N @@', found %r" % (number, each))
     return found
 
@@ -151,77 +215,110 @@ def _without_newline(kept: list[str], number: int) -> list[str]:
     return [*kept[:-1], kept[-1][:-1]]
 
 
-def _edits(section: _Section, package: str | None, file: str | None) -> list[Diff | Delete]:
+# --- meaning
+
+
+def _edits(section: Section, old: str, new: str) -> list[Diff | Delete]:
     """What one section does. Raises ValueError for what is no regular text file."""
-    modes = [
-        value.split()[-1] for key, value in section.said if key.endswith("mode") or (key == "index" and " " in value)
-    ]
-    for each in modes:
-        if each in _MODES:
-            raise ValueError("line %d: %s cannot be patched" % (section.number, _MODES[each]))
+    if section.kind is not None:
+        raise ValueError("line %d: %s: %s cannot be patched" % (section.number, new, section.kind))
     changing = tuple(hunk for hunk in section.hunks if any(each[0] != " " for each in hunk.lines))
     creates, removes = _comes(section), _goes(section)
-    old, new = _names(section, package) if file is None else (file, file)
     mode = section.header("new mode") or section.header("new file mode")
     executable = None if mode is None else mode.endswith("755")
     executable = executable or None if creates else executable
-    source = None
-    if section.header("rename from") or section.header("copy from"):
-        if file is not None:
-            raise ValueError("line %d: a rename is of two files: leave file out" % section.number)
-        source = old if old != new else None
+    source = old if old != new else None
     if not (changing or source or creates or removes or executable is not None):
         return []
-    edits: list[Diff | Delete] = [Diff(new, changing, source, creates, removes, executable)]
+    made: list[Diff | Delete] = [Diff(new, changing, source, creates, removes, executable)]
     if source and section.header("rename from"):
-        edits.append(Delete(source, moved=True))
-    return edits
+        made.append(Delete(source, moved=True))
+    return made
 
 
-def _comes(section: _Section) -> bool:
+def _comes(section: Section) -> bool:
     """Whether the file is new."""
-    if section.header("new file mode") or (section.old or "").split("\t")[0] == "/dev/null":
+    if section.header("new file mode") or _name(section.old or "") == _NOTHING:
         return True
     bare = bool(section.hunks) and not section.hunks[0].side(" -") and section.hunks[0].before_line == 0
     return bare and _NO_FILE.search(section.old or "") is not None
 
 
-def _goes(section: _Section) -> bool:
+def _goes(section: Section) -> bool:
     """Whether the file goes."""
-    if section.header("deleted file mode") or (section.new or "").split("\t")[0] == "/dev/null":
+    if section.header("deleted file mode") or _name(section.new or "") == _NOTHING:
         return True
     bare = bool(section.hunks) and not section.hunks[0].side(" +") and section.hunks[0].after_line == 0
     return bare and _NO_FILE.search(section.new or "") is not None
 
 
-def _names(section: _Section, package: str | None) -> tuple[str, str]:
-    """The file before and after, as edits name it. Raises ValueError where the diff does not say."""
+# --- names
+
+
+def paths(section: Section, strip: int | None = None) -> tuple[str, str]:
+    """The file before and after, as the diff names it. Raises ValueError where it does not.
+
+    Without git's ``a/`` and ``b/``, or without ``strip`` leading parts, as ``patch -p`` counts them: what has not as
+    many is empty.
+    """
     moved = [section.header("rename " + way) or section.header("copy " + way) for way in ("from", "to")]
-    if moved[0] and moved[1]:
-        return _below(_unquoted(moved[0]), package), _below(_unquoted(moved[1]), package)
+    if moved[0] and moved[1]:  # (they have no prefix)
+        old, new = (_cut(_unquoted(each), None if strip is None else max(strip - 1, 0), None) for each in moved if each)
+        return old, new
+    prefix = _GIT_PREFIX if section.pair else _PREFIX
     if section.old is not None and section.new is not None:
-        paths = [_unquoted(each.split("\t")[0]) for each in (section.old, section.new)]
-        name = next((each for each in reversed(paths) if each != "/dev/null"), None)
-        if name is not None:
-            name = _below((_GIT_PREFIX if section.pair else _PREFIX).sub("", name), package)
+        names = [name for name in map(_name, (section.new, section.old)) if name != _NOTHING]
+        if names:  # (of x.py and x.py.orig, the file is the shorter one)
+            name = _cut(min(names, key=lambda each: len(each.rpartition("/")[2])), strip, prefix)
             return name, name
     if section.pair:
-        return _pair(section, package)
+        name = _cut(_pair(section), strip, prefix)
+        return name, name
     raise ValueError(
         "line %d: expected the name of the file that the hunks are of, found none: give file" % section.number
     )
 
 
-def _pair(section: _Section, package: str | None) -> tuple[str, str]:
-    """The one file that both names behind ``diff --git`` mean; blanks may be part of them."""
+def below(path: str, package: str | None) -> str | None:
+    """A path from the package's directory on, wherever that is in it; None where it is not."""
+    parts = [part for part in path.split("/") if part != "."]
+    above = package.split(".") if package else []
+    if not above:
+        return "/".join(parts)
+    for at in range(len(parts) - len(above)):
+        if parts[at : at + len(above)] == above:
+            return "/".join(parts[at + len(above) :])
+    return None
+
+
+def _inside(names: tuple[str, str], package: str | None) -> tuple[str, str]:
+    old, new = (below(each, package) or each for each in names)
+    return old, new
+
+
+def _cut(name: str, strip: int | None, prefix: re.Pattern[str] | None) -> str:
+    if strip is not None:
+        return "/".join(name.split("/")[strip:])
+    return prefix.sub("", name) if prefix else name
+
+
+def _name(said: str) -> str:
+    """The name behind ``---`` or ``+++``, without what follows it."""
+    quoted = _QUOTED.match(said)
+    return _unquoted(quoted.group() if quoted else _STAMP.sub("", said))
+
+
+def _pair(section: Section) -> str:
+    """The one file that both names behind ``diff --git`` mean, as the second one; blanks may be part of them."""
     quoted = re.fullmatch(r'("(?:[^"\\]|\\.)*"|\S+) ("(?:[^"\\]|\\.)*"|\S+)', section.pair)
     pairs = [quoted.groups()] if quoted else []
     cuts = [found.start() for found in re.finditer(" ", section.pair)]
     pairs += [(section.pair[:cut], section.pair[cut + 1 :]) for cut in cuts]
     for pair in pairs:
-        old, new = (_below(_GIT_PREFIX.sub("", _unquoted(each)), package) for each in pair)
-        if old == new or (quoted and len(cuts) == 1):
-            return new, new
+        old, new = map(_unquoted, pair)
+        tails = [each.partition("/")[2] for each in (old, new)]
+        if old == new or (tails[0] and tails[0] == tails[1]) or (quoted and len(cuts) == 1):
+            return new
     raise ValueError("line %d: expected the name of one file, found %r" % (section.number, section.pair))
 
 
@@ -235,13 +332,3 @@ def _unquoted(name: str) -> str:
         return bytes([int(said, 8) & 0xFF]) if len(said) == 3 else _ESCAPES.get(said, said)
 
     return _ESCAPE.sub(meant, name[1:-1].encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
-
-
-def _below(path: str, package: str | None) -> str:
-    """A path from the package's directory on, wherever that is in it."""
-    parts = [part for part in path.split("/") if part != "."]
-    above = package.split(".") if package else []
-    for at in range(len(parts) - len(above)):
-        if above and parts[at : at + len(above)] == above:
-            return "/".join(parts[at + len(above) :])
-    return "/".join(parts)

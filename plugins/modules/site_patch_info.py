@@ -52,6 +52,21 @@ options:
         started before a file was patched.
     type: bool
     default: false
+  integrity:
+    description:
+      - Distributions of which every file is held against what was recorded when it was installed, to find undeclared
+        edits, files that somebody changed, took away or added and that no patch of ours explains.
+      - V(all) means every distribution there, V(patches) those of the files that the patches are for.
+      - A distribution that was installed in place (editable) is held against git's index.
+      - All is read at the lowest priority, within half of O(timeout). What is not looked at by then is told as such.
+    type: list
+    elements: str
+    default: []
+  integrity_libraries:
+    description:
+      - Whether O(integrity) reads compiled libraries, too. They may take gigabytes; otherwise only their sizes count.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - primus.patches._environment
   - primus.patches._environment.imports
@@ -77,6 +92,16 @@ EXAMPLES = r"""
     python: /opt/conda/envs/*/bin/python
     imports: [megatron.bridge]
     details: true
+
+- name: Find what somebody edited in Transformers and Megatron-Core besides
+  primus.patches.site_patch_info:
+    python: /opt/venv/bin/python
+    integrity: [transformers, megatron-core]
+  register: look
+
+- name: Name the files
+  ansible.builtin.debug:
+    msg: "{{ look.integrity | map(attribute='found') | flatten | map(attribute='path') }}"
 
 - name: Find every copy of Transformers that users have
   primus.patches.site_patch_info:
@@ -162,6 +187,59 @@ processes:
     unreadable:
       description: Number of processes that this user may not look at.
       type: int
+integrity:
+  description: What each distribution of O(integrity) is found to be.
+  returned: with O(integrity), when one environment is looked at
+  type: list
+  elements: dict
+  contains:
+    distribution:
+      description: Its name; C(*) where there are too many distributions to look at all.
+      type: str
+    version:
+      description: Its version; null where nothing tells.
+      type: str
+    path:
+      description: The directory that the paths of its files count from.
+      type: str
+    source:
+      description: What its files were held against, C(RECORD) or C(git); null where there is nothing to go by.
+      type: str
+    reason:
+      description: Why nothing, or not all of it, can be told; null where all was.
+      type: str
+    complete:
+      description: Whether all of its files were looked at.
+      type: bool
+    files:
+      description: Number of files that were looked at.
+      type: int
+    sizes_only:
+      description: Number of those of which only the size was held against RECORD, as of compiled libraries.
+      type: int
+    counts:
+      description:
+        - Number of files of each kind.
+        - Undeclared edits are C(changed), C(missing) and C(added) files, the last in directories of the distribution,
+          and in no distribution's RECORD. Bytecode, caches, the store, backups and what installers add are left out.
+        - C(declared) are those that a patch explains. C(untold) are those of which it cannot be told, such as scripts,
+          whose first line installers rewrite.
+      type: dict
+      sample: {changed: 1, missing: 0, added: 0, declared: 1, untold: 0}
+    left_out:
+      description: Number of files that are counted and not listed, as there are too many.
+      type: int
+    found:
+      description:
+        - One entry for each of these files, with its C(kind), C(path), C(size), C(owner), and the C(time) at which
+          it may last have changed, in seconds since the epoch.
+        - C(sha256) is the hash of what is there; null where there is nothing, or more than 64 MiB. C(recorded) is
+          what was recorded, RECORD's hash in hexadecimal or git's object id.
+        - C(lines_added) and C(lines_removed) count lines of a changed text of at most 1 MiB, where the store has
+          the original.
+        - C(patches) are ours in it, also where somebody edited it besides. C(note) says what is odd about it.
+      type: list
+      elements: dict
 environments:
   description: The result in each environment, where several are looked at. One that cannot be looked at is C(failed).
   returned: when O(python) or O(path) is a pattern, or with O(roots)
@@ -175,7 +253,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _discovery, _task
 
 if TYPE_CHECKING:  # (sent along all the same: the engine imports it)
-    from ansible_collections.primus.patches.plugins.module_utils import _survey  # noqa: F401
+    from ansible_collections.primus.patches.plugins.module_utils import _integrity, _survey  # noqa: F401
 
 
 class Module(_task.Discreet, AnsibleModule):
@@ -193,6 +271,8 @@ def main() -> None:
             roots=dict(type="list", elements="path", default=[]),
             imports=dict(type="list", elements="str", default=[]),
             details=dict(type="bool", default=False),
+            integrity=dict(type="list", elements="str", default=[]),
+            integrity_libraries=dict(type="bool", default=False),
             timeout=dict(type="float", default=300),
             trust_writers=dict(type="bool", default=False),
             import_environment=dict(type="dict", default={}, no_log=True),

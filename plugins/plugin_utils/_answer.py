@@ -24,6 +24,9 @@ if t.TYPE_CHECKING:
 
 STATES = ("applied", "native", "unneeded", "pending", "outdated", "unsupported", "conflict", "missing")
 
+EDITS = ("changed", "missing", "added", "declared", "untold")
+"""Kinds of files that differ from what was recorded of them; the first three are undeclared edits."""
+
 LONGEST_NAME = 4096  # characters, as a path has them (PATH_MAX)
 LONGEST_TEXT = 4000
 LONGEST_BLOCK = 1_000_000  # of a text in lines, as a diff is
@@ -35,6 +38,8 @@ DEEPEST = 20  # of what may be anything
 
 # Control characters, those that turn the reading direction or end a line, and lone surrogates, which no encoding has.
 _CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_HEXADECIMAL = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Odd(Exception):
@@ -75,6 +80,12 @@ def _full_name(value: t.Any, where: str) -> str:
     if value == "":
         raise Odd(where, "a name", value)
     return _name(value, where)
+
+
+def _digest(value: t.Any, where: str) -> str:
+    if not isinstance(value, str) or not _HEXADECIMAL.fullmatch(value):
+        raise Odd(where, "40 or 64 hexadecimal digits", value)
+    return str.__str__(value)
 
 
 def _text(longest: int) -> Kind:
@@ -233,6 +244,32 @@ _IMPORT = _keys(
 )
 _PROCESS = _keys(dict(pid=_COUNT, user=_name, age=_COUNT, command=_TEXT, patches=_each(_name)), {})
 _PROCESSES = _keys(dict(candidates=_each(_PROCESS, MOST_PLACES), unreadable=_COUNT), {})
+_EDIT = _keys(
+    dict(kind=_one_of(*EDITS), path=_full_name),
+    dict(
+        size=_maybe(_COUNT),
+        owner=_maybe(_name),
+        time=_maybe(_number),
+        sha256=_maybe(_digest),
+        recorded=_maybe(_digest),
+        lines_added=_maybe(_COUNT),
+        lines_removed=_maybe(_COUNT),
+        patches=_each(_name),
+        note=_maybe(_TEXT),
+    ),
+)
+_HELD = _keys(
+    dict(distribution=_full_name, complete=_flag, files=_COUNT, counts=_keys(dict.fromkeys(EDITS, _COUNT), {})),
+    dict(
+        version=_maybe(_name),
+        path=_name,
+        source=_maybe(_one_of("RECORD", "git")),
+        reason=_maybe(_TEXT),
+        sizes_only=_COUNT,
+        left_out=_COUNT,
+        found=_each(_EDIT),
+    ),
+)
 _ENVIRONMENT = _keys({}, {key: _maybe(_name) for key in ("python", "python_version", "prefix", "path")})
 
 # What the modules return in one environment.
@@ -244,6 +281,7 @@ _RESULT = _keys(
         patches=_maybe(_patches),
         imports=_maybe(_each(_IMPORT)),
         processes=_maybe(_PROCESSES),
+        integrity=_maybe(_each(_HELD)),
         backup_file=_maybe(_name),
     ),
 )

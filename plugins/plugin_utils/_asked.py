@@ -38,6 +38,8 @@ def left_out(module: str, arguments: Mapping[str, t.Any], answer: Mapping[str, t
         if _are_tried(module, arguments, each):
             tried = {entry["name"] for entry in each.get("imports") or ()}
             gone.update(dict.fromkeys(f"import {name}" for name in imports if name not in tried))
+            if arguments.get("integrity") and each.get("integrity") is None:
+                gone["integrity"] = None
     return list(gone)
 
 

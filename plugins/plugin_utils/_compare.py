@@ -20,12 +20,15 @@ from ansible_collections.primus.patches.plugins.plugin_utils._shown import (
     printable,
     shorten,
 )
+from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import WORD, edits_of, number, sentence, title
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     Data = dict[str, t.Any]
 
+MOST = 20  # entries of each list that the terminal shows
+_KEYS = ("new", "mended", "gone", "came")
 _LOST = ("unreachable", "skipped")
 # Kinds of findings that only an audit with details can tell, and so mend.
 _OF_FILES = ("stale_unchecked", "stale", "foreign", "links", "distributions", "others")
@@ -38,13 +41,13 @@ class Finding(t.NamedTuple):
     environment: str
     patch: str
     kind: str
-    subject: str
+    subject: tuple[str, ...]
 
 
 class _Told:
     """What a report knows, by what it is about."""
 
-    def __init__(self, report: Data) -> None:
+    def __init__(self, report: Data, unlisted: Container[tuple[str, str, str]]) -> None:
         self.nodes: dict[str, str] = {node["name"]: node["status"] for node in report["nodes"]}
         self.environments: dict[tuple[str, str], Data] = {
             (node["name"], each["environment"]): each for node in report["nodes"] for each in node["environments"]
@@ -55,9 +58,22 @@ class _Told:
         }
         self.findings: dict[Finding, Data] = {}
         for entry in report["todo"]:
-            for node in entry["nodes"]:
+            for node in entry["nodes"] if entry["kind"] != WORD else ():
                 about = Finding(node, entry["environment"], entry["patch"], entry["kind"], _subject(entry))
                 self.findings.setdefault(about, entry)
+        shared: dict[tuple[str, str], Data] = {}  # (many nodes have the same edits)
+        self.complete: set[tuple[str, str, str]] = set()
+        for place, held in _held(report):
+            if held["complete"]:
+                self.complete.add(place)
+            for subject, reason in _edits(held, listed=place not in unlisted):
+                about = Finding(*place[:2], "", WORD, (place[2], *subject))
+                entry = {"kind": WORD, "note": WORD not in report["fail_states"], "reason": reason}
+                entry.update(environment=place[1], patch="")
+                self.findings[about] = shared.setdefault((place[1], reason), entry)
+        self.edited = {
+            (found.node, found.environment, *found.subject[:2]) for found in self.findings if found.kind == WORD
+        }
         self.wrong: dict[tuple[str, str, str], list[str]] = {}
         for found, entry in self.findings.items():
             if not entry["note"]:
@@ -77,15 +93,19 @@ class _Told:
             return False
         if kind == "processes":
             return where["processes"] is not None
+        if kind == WORD:
+            place = (node, environment, *subject[:2])
+            return place[:3] in self.complete and place not in self.edited
         if kind in ("import", "accepted"):
-            return subject in {_module(entry["name"]) for entry in where["imports"]}
+            return subject[0] in {_module(entry["name"]) for entry in where["imports"]}
         known = self.patches.get((node, environment, patch)) if patch else {}
         return known is not None and (kind not in _OF_FILES or known.get("others") is not None)
 
 
 def compared(report: Data, older: Data) -> Data:
     """Return what is different in a report since an older one, as `since` in the report has it."""
-    now, before = _Told(report), _Told(older)
+    unlisted = {place for each in (report, older) for place, held in _held(each) if number(held) > len(edits_of(held))}
+    now, before = _Told(report, unlisted), _Told(older, unlisted)
     new = [found for found in now.findings if found not in before.findings]
     mended = [found for found in before.findings if found not in now.findings and now.looked_at(found)]
     # (What became something else that is wrong is new, and is not mended.)
@@ -109,11 +129,11 @@ def is_worse(since: Data) -> bool:
 
 
 def lines(since: Data) -> list[str]:
-    """Return a comparison as text: the sums, then a line for each that is new, mended, gone or came."""
-    counts = [f"{sum(len(entry['nodes']) for entry in since[key])} {key}" for key in ("new", "mended", "gone", "came")]
+    """Return a comparison as text: the sums, then a line for all nodes of which the same is told."""
+    counts = [f"{sum(len(entry['nodes']) for entry in since[key])} {key}" for key in _KEYS]
     told = [f"Since {since['generated']}: {', '.join(counts)}, {since['remaining']} as before."]
     for key in ("new", "mended"):
-        for entry in since[key]:
+        for entry in since[key][:MOST]:
             was = f" (was {', '.join(entry['was'])})" if entry["was"] else ""
             note = " (note)" if entry["note"] else ""
             told.append(
@@ -127,19 +147,40 @@ def lines(since: Data) -> list[str]:
                 )
             )
     for key in ("gone", "came"):
-        told += [_line(key, fold(entry["nodes"]), entry["environment"], entry["patch"]) for entry in since[key]]
-    return told
+        told += [_line(key, fold(entry["nodes"]), entry["environment"], entry["patch"]) for entry in since[key][:MOST]]
+    more = [f"{len(since[key]) - MOST} more {key}" for key in _KEYS if len(since[key]) > MOST]
+    return [*told, f"... and {', '.join(more)}, in the report"] if more else told
 
 
 def _line(key: str, nodes: str, *texts: str) -> str:
     return f"{key}: " + ": ".join([nodes, *(shorten(printable(text), LONGEST_REASON) for text in texts if text)])
 
 
-def _subject(entry: Data) -> str:
+def _subject(entry: Data) -> tuple[str, ...]:
     """Return what a finding is about within its environment, where its kind and patch do not say that."""
     if entry["kind"] in ("import", "accepted"):
-        return str(entry["reason"].partition(": ")[0].removeprefix("import "))
-    return str(entry["reason"].partition(" (")[0]) if entry["kind"] == "others" else ""
+        return (entry["reason"].partition(": ")[0].removeprefix("import "),)
+    return (entry["reason"].partition(" (")[0],) if entry["kind"] == "others" else ()
+
+
+def _held(report: Data) -> Iterator[tuple[tuple[str, str, str], Data]]:
+    """Yield what is told of each distribution that was held against what was installed, by its place."""
+    for node in report["nodes"]:
+        for environment in node["environments"]:
+            for held in environment["integrity"] or ():
+                yield (node["name"], environment["environment"], held["distribution"]), held
+
+
+def _edits(held: Data, *, listed: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what each undeclared edit is about, and its reason; where one of the reports lists not all, one for all."""
+    if listed:
+        for edit in edits_of(held):
+            yield (
+                (edit["path"], edit["kind"], edit.get("sha256") or ""),
+                f"{title(held)}: {edit['path']} {edit['kind']}",
+            )
+    elif number(held):
+        yield ("",), sentence(held)
 
 
 def _module(name: str) -> str:

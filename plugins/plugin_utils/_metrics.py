@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.primus.patches.plugins.plugin_utils import _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import visible
 from ansible_collections.primus.patches.plugins.plugin_utils._merge import moment, word_of
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of, standing
@@ -27,6 +28,8 @@ SERIES = {  # name -> help; docs/REPORT.md tells the same
     "import_ok": "Whether the import worked.",
     "import_duration_seconds": "How long the import took.",
     "old_processes": "Processes that started before the file was patched.",
+    "undeclared_edits": "Files of the distribution that differ from what was installed, and no patch explains.",
+    "integrity_complete": "Whether all files of the distribution were held against what was installed.",
     "report_timestamp_seconds": "When the report was made, in seconds since the epoch.",
 }
 
@@ -65,6 +68,10 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
                 labels = {**where, "import": module}
                 yield "import_ok", labels, all(entry["ok"] for entry in entries)
                 yield "import_duration_seconds", labels, sum(entry["seconds"] or 0.0 for entry in entries)
+            for held in environment["integrity"] or ():
+                labels = {**where, "distribution": held["distribution"], "version": held.get("version") or ""}
+                yield "undeclared_edits", labels, _undeclared.number(held)
+                yield "integrity_complete", labels, held["complete"]
             if environment["processes"]:
                 yield "old_processes", where, len(environment["processes"]["candidates"])
     for node, environment, patch in patches_of(report):

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
-from ansible_collections.primus.patches.plugins.plugin_utils import _merge
+from ansible_collections.primus.patches.plugins.plugin_utils import _merge, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
@@ -39,6 +39,7 @@ KINDS = {
     "missing": ("M", "the package is not installed"),
     "outdated": ("O", "an earlier revision is there"),
     "pending": ("P", "not applied yet"),
+    "undeclared": ("T", "somebody edited files without a patch, which counts as wrong here"),
     "skipped": ("S", "the playbook did not get there"),
     "applied": ("A", "in place, byte by byte"),
     "native": ("N", "upstream needs no patch"),
@@ -47,6 +48,7 @@ KINDS = {
     "empty": ("E", "no package there, or nothing is told"),
 }
 _FILES = 5  # of one patch that the page tells more of
+MOST_EDITED, MOST_VARIANTS = 500, 20  # files that differ, and variants of one, that the page shows
 _LETTERS = {kind: letter for kind, (letter, _meaning) in KINDS.items()}
 
 
@@ -63,7 +65,7 @@ def html(report: Data) -> str:
     numbers = {node["name"]: number for number, node in enumerate(report["nodes"])}
     folded = lambda nodes: markupsafe.escape(fold(nodes))  # noqa: E731 (which is not cut)
     above = environment.from_string(_MERGED.read_text(encoding="utf-8")).render(
-        report=report, fold=folded, merged=_merge.lines(report) if "merged" in report else ()
+        report=report, fold=folded, most=MOST_EDITED, merged=_merge.lines(report) if "merged" in report else ()
     )
     page = environment.from_string(source).render(
         report=report,
@@ -74,6 +76,8 @@ def html(report: Data) -> str:
         grids=_grids(report, numbers),
         rows=list(_rows(report, numbers)),
         verdict=_verdict(report),
+        most_edited=MOST_EDITED,
+        most_variants=MOST_VARIANTS,
         fold=folded,
         above=markupsafe.Markup(above),  # noqa: S704 (it is a template's, with all texts escaped)
     )
@@ -87,15 +91,23 @@ def _shown(value: t.Any) -> t.Any:
     return shorten(printable(value), LONGEST_REASON)
 
 
-def _kind(environment: Data) -> str:
+def _kind(environment: Data, fail_states: Sequence[str]) -> str:
     """Return what is worst in an environment."""
     found = {standing(environment, patch) for patch in environment["patches"]}
     if failures(environment["imports"]):
         found.add("broken")
+    if _is_edited(environment, fail_states):
+        found.add(_undeclared.WORD)
     if environment["status"] == "failed" and not found & {"unsupported", "conflict", "missing", "broken"}:
         found.add("failed")
     nothing = "imported" if environment["imports"] else "empty"
     return next((kind for kind in KINDS if kind in found), nothing)
+
+
+def _is_edited(environment: Data, fail_states: Sequence[str]) -> bool:
+    """Tell whether undeclared edits count as wrong, and there are some."""
+    wrong = environment["status"] != "ok" and _undeclared.WORD in fail_states
+    return wrong and any(map(_undeclared.number, environment["integrity"] or ()))
 
 
 def _grids(report: Data, numbers: dict[str, int]) -> list[tuple[str, list[tuple[int, str, str, str]]]]:
@@ -106,7 +118,7 @@ def _grids(report: Data, numbers: dict[str, int]) -> list[tuple[str, list[tuple[
         if node["status"] in ("unreachable", "skipped"):
             grids.setdefault("", []).append((number, name, node["status"], _LETTERS[node["status"]]))
         for environment in node["environments"]:
-            kind = _kind(environment)
+            kind = _kind(environment, report["fail_states"])
             grids.setdefault(environment["environment"], []).append((number, name, kind, _LETTERS[kind]))
     return sorted(grids.items(), key=lambda grid: (grid[0] == "", -len(grid[1]), grid[0]))
 
@@ -120,7 +132,7 @@ def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
         for environment in node["environments"]:
             shown = {"environment": environment["environment"]}
             if not environment["patches"]:
-                kind = _kind(environment)
+                kind = _kind(environment, report["fail_states"])
                 yield {**first, **_nothing(kind, "; ".join(environment["problems"]) or KINDS[kind][1]), **shown}
                 first = {**first, "number": None}
             for patch in environment["patches"]:
@@ -144,7 +156,7 @@ def _action(environment: Data, patch: Data, fail_states: Sequence[str]) -> str:
     wrong = is_wrong(environment, patch, fail_states)
     if environment["audited"]:
         imports = environment["status"] == "drifted" and failures(environment["imports"])
-        return "drifted" if wrong or imports else "none"
+        return "drifted" if wrong or imports or _is_edited(environment, fail_states) else "none"
     if environment["status"] == "failed" and (wrong or patch["action"] in DONE):
         return "failed"
     return did({**patch, "action": patch["action"] or "none"})
@@ -172,6 +184,9 @@ def _about(environment: Data, patch: Data) -> str:
     if environment["imports"]:
         seconds = sum(entry["seconds"] or 0 for entry in environment["imports"])
         words.append(f"{len(environment['imports'])} imports in {seconds:.1f} s")
+    edits = sum(map(_undeclared.number, environment["integrity"] or ()))
+    if edits:
+        words.append(f"undeclared edits: {edits}")
     processes = environment["processes"]
     if processes and processes["candidates"]:
         pids = ", ".join(str(process["pid"]) for process in processes["candidates"][:8])

@@ -15,7 +15,7 @@ import typing as t
 from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
-from ansible_collections.primus.patches.plugins.plugin_utils import _summary
+from ansible_collections.primus.patches.plugins.plugin_utils import _summary, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import natural
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES, REFUSED, STATES
@@ -52,6 +52,7 @@ _TODO = {
     "distributions": "Reinstall {package}: an upgrade was interrupted.",
     "skipped": "Run the playbook again, if they were meant: no task of this collection ran there.",
     "accepted": "Mend the environment where it is to import this: it fails without the patch as well.",
+    "undeclared": "See Undeclared edits: make a patch file of it with capture, or reinstall {package} {version}.",
     "foreign": "Find out who edited the file besides, or reinstall {package} {version}.",
     "links": "Clean the package cache: it holds the patched bytes, and other environments may get them.",
     "processes": "Restart these when it suits: they started before the patch came, and may run what was there.",
@@ -59,7 +60,7 @@ _TODO = {
     "stale": "Import the module once as the owner of the environment: each start compiles it anew.",
 }
 URGENT = frozenset(("failed", "unreachable", "conflict", "import", "stale_unchecked"))
-_NOTES = frozenset(("accepted", "distributions", "foreign", "links", "processes", "others", "stale"))
+_NOTES = frozenset(("accepted", "distributions", "undeclared", "foreign", "links", "processes", "others", "stale"))
 
 
 class Answer(t.NamedTuple):
@@ -141,14 +142,16 @@ def build(
 
 def of_nodes(found: Sequence[Data], fail_states: Sequence[str], generated: str, title: str) -> Data:
     """Return the report of nodes as a report has them, in natural order: their sums and what is to be done."""
+    undeclared = _undeclared.of_fleet(found)
     return {
         "schema": SCHEMA,
         "version": VERSION,
         "generated": generated,
         "title": title,
-        "fail_states": [state for state in STATES if state in fail_states],
-        "summary": _sums(found),
+        "fail_states": [state for state in (*STATES, _undeclared.WORD) if state in fail_states],
+        "summary": {**_sums(found), "undeclared": _undeclared.sums(found, undeclared)},
         "todo": _todo(found, fail_states),
+        "undeclared": undeclared,
         "shared_copies": _shared(found),
         "nodes": found,
     }
@@ -233,6 +236,7 @@ def _environment(
             for entry in result.get("imports") or ()
         ],
         "processes": result.get("processes"),
+        "integrity": result.get("integrity"),
     }
 
 
@@ -249,6 +253,7 @@ def _merged(old: Data, new: Data) -> Data:
         "patches": [patch for patch in old["patches"] if patch["name"] not in named] + new["patches"],
         "imports": [entry for entry in old["imports"] if entry["name"] not in tried] + new["imports"],
         "processes": new["processes"] or old["processes"],
+        "integrity": new["integrity"] if new["integrity"] is not None else old["integrity"],
     }
 
 
@@ -312,7 +317,7 @@ def _todo(nodes: Sequence[Data], fail_states: Sequence[str]) -> list[Data]:
         {
             "kind": kind,
             "urgent": kind in URGENT,
-            "note": kind in _NOTES,
+            "note": kind in _NOTES and kind not in fail_states,
             "environment": environment,
             "patch": patch,
             "reason": reason,
@@ -345,6 +350,13 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         yield "applied" if gone else patch["state"], patch, patch["message"] or ""
     for patch in environment["patches"]:
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
+    for held in environment["integrity"] or ():
+        if _undeclared.number(held):
+            yield (
+                "undeclared",
+                {"package": held["distribution"], "version": held.get("version")},
+                _undeclared.sentence(held),
+            )
     processes = (environment["processes"] or {}).get("candidates") or []
     if processes:
         yield "processes", None, f"{len(processes)} of {environment['python'] or environment['environment']}"

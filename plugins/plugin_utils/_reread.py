@@ -16,6 +16,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._answer import LARG
 from ansible_collections.primus.patches.plugins.plugin_utils._merge import moment
 from ansible_collections.primus.patches.plugins.plugin_utils._textfile import NoMetrics
 from ansible_collections.primus.patches.plugins.plugin_utils._textfile import report as of_metrics
+from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import WORD
 
 if t.TYPE_CHECKING:
     Data = dict[str, t.Any]
@@ -23,7 +24,7 @@ if t.TYPE_CHECKING:
 _SKEW = dt.timedelta(minutes=5)  # between the clocks of machines
 _LONGEST = 4096  # characters of a name or a reason
 _WHERE = ("python", "python_version", "prefix", "path")
-_TOLD = ("patches", "imports", "processes")  # of an environment, as the modules told it
+_TOLD = ("patches", "imports", "processes", "integrity")  # of an environment, as the modules told it
 
 
 class NoReport(Exception):
@@ -58,7 +59,7 @@ def _checked(given: t.Any, now: dt.datetime) -> Data:
     for place, node in enumerate(nodes):
         if "generated" in node:
             _time(node["generated"], f"nodes[{place}].generated", moment(generated))
-    states = _each(given.get("fail_states"), "fail_states", lambda state, where: _one_of(STATES, state, where))
+    states = _each(given.get("fail_states"), "fail_states", lambda state, where: _one_of((*STATES, WORD), state, where))
     found = _report.of_nodes(nodes, states, generated, _text(given.get("title"), "title"))
     return {**found, "merged": _each(given["merged"], "merged", _source)} if "merged" in given else found
 

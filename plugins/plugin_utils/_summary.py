@@ -14,6 +14,7 @@ import typing as t
 from collections import Counter
 
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.plugin_utils import _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import STATES, received
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import (
     LONGEST_NAME,
@@ -47,7 +48,7 @@ class Record(t.TypedDict):
     node: str
     environment: str  # interpreter or directory; empty when the node did not get that far
     patch: str  # empty for a line about the node or the environment as a whole
-    state: str  # a state of the patch as found, or: unreachable, failed, imported, hidden
+    state: str  # a state of the patch as found, or: unreachable, failed, imported, hidden, undeclared
     action: str  # none, apply, migrate, revert, restore, skip, failed; of what an audit found wrong: drifted
     predicted: bool  # the action was not taken: check mode, or a module that only looks
     reason: str
@@ -104,13 +105,16 @@ def _told(node: str, result: Result, *, predicted: bool, status: str = "") -> li
     imports = result.get("imports") or []
     if status == "unreachable":
         return [record("", "unreachable", "none", message)]
+    edited = _joined(*_undeclared.sentences(result.get("integrity")))
+    more = [record("", _undeclared.WORD, "none", edited)] if edited else []
     if result.get("patches"):
         failure = _failure(imports, message) if status == "failed" else _broken(imports) if _is_look(result) else ""
-        return [record(patch["name"], patch["state"], *_outcome(patch, result, failure)) for patch in result["patches"]]
+        told = [record(patch["name"], patch["state"], *_outcome(patch, result, failure)) for patch in result["patches"]]
+        return told + more
     if status == "failed" or _broken(imports):
         return [record("", "failed", "failed", _broken(imports) or message)]
     state, reason = ("imported", ", ".join(map(_module, imports))) if imports else ("hidden", message)
-    return [record("", state, "none", reason)] if reason else []
+    return [*([record("", state, "none", reason)] if reason else []), *more]
 
 
 def _judge(found: Sequence[Record], fail_states: Sequence[str], *, wrong: bool) -> list[Record]:
@@ -120,6 +124,8 @@ def _judge(found: Sequence[Record], fail_states: Sequence[str], *, wrong: bool) 
     return [
         Record({**record, "action": "drifted" if blame or own else "none", "reason": _joined(record["reason"], own)})
         if record["patch"]
+        else Record({**record, "action": "drifted"})
+        if blame and record["state"] == _undeclared.WORD
         else record
         for record, blame in zip(found, blamed)
     ]
@@ -216,7 +222,7 @@ def merge(found: Iterable[Record]) -> list[Record]:
     """
     latest: dict[tuple[str, str, str], Record] = {}
     for record in found:
-        about = record["patch"] or ("unreachable" if record["state"] == "unreachable" else "")
+        about = record["patch"] or (record["state"] if record["state"] in ("unreachable", _undeclared.WORD) else "")
         latest[record["node"], record["environment"], about] = record
     patched = {(record["node"], record["environment"]) for record in latest.values() if record["patch"]}
     lines = []
@@ -252,7 +258,8 @@ def wrong_in(result: Result, fail_states: Sequence[str]) -> list[str]:
         f"{patch['name']} is {patch['state']}" for patch in result.get("patches") or () if patch["state"] in fail_states
     ]
     broken = _broken(result.get("imports") or [])
-    return [printable(problem) for problem in (*wrong, broken) if problem]
+    edited = _undeclared.sentences(result.get("integrity")) if _undeclared.WORD in fail_states else []
+    return [printable(problem) for problem in (*wrong, broken, *edited) if problem]
 
 
 def did(record: Record) -> str:
@@ -290,13 +297,13 @@ def brief(lines: Sequence[Record], columns: int | None = None, most: int = 20) -
     """Return a heading, a line per state and action with its nodes, and one per trouble; each with a record like it.
 
     :param columns: the terminal's width, to which lists of nodes are cut; None cuts nothing.
-    :param most: how many troubles are told; nodes with the same one share a line.
+    :param most: how many troubles and undeclared edits are told; nodes with the same one share a line.
     """
     kinds: dict[tuple[str, str], list[Record]] = {}
     troubles: dict[tuple[str, ...], list[Record]] = {}
     for record in lines:
         kinds.setdefault((record["state"], did(record)), []).append(record)
-        if is_trouble(record):
+        if is_trouble(record) or record["state"] == _undeclared.WORD:
             about = (record["state"], record["environment"], record["patch"], record["reason"])
             troubles.setdefault(about, []).append(record)
     rows = [("FOUND", "ACTION", "NODES", "")]

@@ -10,9 +10,11 @@ import datetime as dt
 import re
 import typing as t
 
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import EDITS
 from ansible_collections.primus.patches.plugins.plugin_utils._report import VERSION
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import natural
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import FAIL_STATES
+from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import UNDECLARED
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +38,16 @@ class _Environment:
         self.wanted = True
         self.patches: dict[str, Data] = {}
         self.imports: dict[str, Data] = {}
+        self.held: dict[tuple[str, str], Data] = {}
 
     def patch(self, labels: Labels) -> Data:
         return self.patches.setdefault(labels["patch"], {})
 
     def imported(self, labels: Labels) -> Data:
         return self.imports.setdefault(labels["import"], {})
+
+    def distribution(self, labels: Labels) -> Data:
+        return self.held.setdefault((labels["distribution"], labels["version"]), {"edits": 0, "complete": False})
 
 
 def report(text: str) -> Data:
@@ -104,6 +110,10 @@ def _take(environment: _Environment, name: str, labels: Labels, value: float) ->
         environment.imported(labels)["ok"] = bool(value)
     elif name == "import_duration_seconds":
         environment.imported(labels)["seconds"] = value
+    elif name == "undeclared_edits":
+        environment.distribution(labels)["edits"] = int(value)
+    elif name == "integrity_complete":
+        environment.distribution(labels)["complete"] = bool(value)
 
 
 def _node(name: str, status: str, told: dict[str, _Environment]) -> Data:
@@ -138,6 +148,7 @@ def _environment(where: str, told: _Environment) -> Data:
         "patches": [_patch(name, patch) for name, patch in told.patches.items()],
         "imports": [_import(module, found) for module, found in told.imports.items()],
         "processes": None,
+        "integrity": [_held(*about, found) for about, found in told.held.items()] or None,
     }
 
 
@@ -145,6 +156,22 @@ def _patch(name: str, told: Data) -> Data:
     unknown = dict.fromkeys(("revision", "revision_found", "message", "copy_id", "others", "distributions"))
     about = {"package": None, "version": None, "integrity": None, "state": None, **told}
     return {"name": name, **unknown, **about, "action": "none", "files": [], "predicted": True}
+
+
+def _held(distribution: str, version: str, told: Data) -> Data:
+    """Return what is told of a distribution: the number of edits, whatever kind they are of."""
+    return {
+        "distribution": distribution,
+        "version": version or None,
+        "source": None,
+        "reason": None if told["complete"] else f"{_UNTOLD} why",
+        "complete": told["complete"],
+        "files": 0,
+        "sizes_only": 0,
+        "left_out": told["edits"],
+        "counts": {**dict.fromkeys(EDITS, 0), UNDECLARED[0]: told["edits"]},
+        "found": [],
+    }
 
 
 def _import(module: str, told: Data) -> Data:

@@ -70,7 +70,10 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
     only_for = {
         **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py"), "site_patch"),
         **dict.fromkeys(("_preflight.py", "_temporary.py", "_bytecode.py"), "site_patch"),
-        **dict.fromkeys(("_survey.py", "_discovery.py", "_storage.py"), "site_patch_info"),
+        **dict.fromkeys(
+            ("_survey.py", "_discovery.py", "_storage.py", "_integrity.py", "_held.py", "_differ.py", "_walk.py"),
+            "site_patch_info",
+        ),
         **dict.fromkeys(("_script.py", "listing.py"), ""),  # (the command lines of the catalogue)
     }
     for module in MODULES:

@@ -78,6 +78,44 @@ def imported(name: str = "megatron.bridge", error: str | None = None) -> dict[st
     }
 
 
+def edit(path: str = "transformers/trainer.py", kind: str = "changed", content: int = 1, **more: Any) -> dict[str, Any]:
+    """Return what is told of one file that differs; ``content`` stands for its bytes."""
+    there = kind != "missing"
+    return {
+        "kind": kind,
+        "path": path,
+        "size": 1000 + content if there else None,
+        "owner": "root" if there else None,
+        "time": 1795599166.5 if there else None,
+        "sha256": f"{content:064x}" if there else None,
+        "recorded": f"{0:064x}" if kind != "added" else None,
+        "lines_added": 3 if kind == "changed" else None,
+        "lines_removed": 1 if kind == "changed" else None,
+        "patches": [],
+        "note": None,
+        **more,
+    }
+
+
+def held(*found: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return what is told of one distribution of which every file was held against RECORD."""
+    kinds = ("changed", "missing", "added", "declared", "untold")
+    return {
+        "distribution": "transformers",
+        "version": "4.57.6",
+        "path": "/opt/venv/lib/python3.11/site-packages",
+        "source": "RECORD",
+        "reason": None,
+        "complete": True,
+        "files": 2249,
+        "sizes_only": 0,
+        "left_out": 0,
+        "counts": {kind: sum(each["kind"] == kind for each in found) for kind in kinds},
+        "found": list(found),
+        **more,
+    }
+
+
 def process(pid: int) -> dict[str, Any]:
     return {"pid": pid, "user": "trainer", "age": 86400, "command": "python train.py", "patches": ["a_patch"]}
 

@@ -25,12 +25,13 @@ def main(catalogue: Sequence[Mapping[str, Any]]) -> int:
         sys.stderr.write("unknown patch %s; known: %s\n" % (", ".join(unknown), ", ".join(known)))
         return 2
     chosen = [patch for patch in catalogue if not options.name or patch["name"] in options.name]
-    sys.stdout.write((json.dumps(chosen, indent=2) if options.json else _table(chosen)) + "\n")
+    sys.stdout.write((json.dumps(chosen, indent=2) if options.json else table(chosen)) + "\n")
     return 0
 
 
-def _table(patches: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[heading.upper() for heading in _COLUMNS], *([patch[key] for key in _COLUMNS] for patch in patches)]
+def table(patches: Sequence[Mapping[str, Any]]) -> str:
+    """The patches in columns, each with what it is for below; without ``file``, the first one that an edit names."""
+    rows = [[heading.upper() for heading in _COLUMNS], *map(_row, patches)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     printed = lines[:1]
@@ -41,6 +42,12 @@ def _table(patches: Sequence[Mapping[str, Any]]) -> str:
             text = textwrap.wrap(patch[key], _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
             printed.extend((indent if number == 0 else " " * len(indent)) + part for number, part in enumerate(text))
     return "\n".join(printed)
+
+
+def _row(patch: Mapping[str, Any]) -> list[str]:
+    files = [edit["file"] for edit in patch["edits"] if "file" in edit]
+    package = patch.get("package") or patch["distribution"]
+    return [patch["name"], package, patch["versions"], patch.get("file") or next(iter(files), "-")]
 
 
 if __name__ == "__main__":

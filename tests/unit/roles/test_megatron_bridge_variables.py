@@ -58,8 +58,8 @@ def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None
     ("state", "right"),
     # What the state asked for would change is wrong, and what it could not deal with.
     [
-        ("present", {"native", "unneeded", "applied"}),
-        ("absent", {"native", "unneeded", "pending", "unsupported", "missing"}),
+        ("present", {"native", "unneeded", "applied", "undeclared"}),
+        ("absent", {"native", "unneeded", "pending", "unsupported", "missing", "undeclared"}),
     ],
 )
 def test_an_audit_objects_by_default_to_what_is_not_as_the_state_asks(state: str, right: set[str]) -> None:
@@ -67,4 +67,20 @@ def test_an_audit_objects_by_default_to_what_is_not_as_the_state_asks(state: str
     choices = OPTIONS[name]["choices"]
     templar = Templar(DataLoader(), variables={"megatron_bridge_state": state})
     assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
-    assert set(_plan.PRESENT) == set(choices)
+    assert {*_plan.PRESENT, "undeclared"} == set(choices)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["pending", "outdated", "unsupported", "conflict", "missing"]),
+        ({"primus_audit_fail_states": []}, []),
+        ({"primus_audit_fail_states": "conflict, outdated"}, ["conflict", "outdated"]),
+        ({"primus_audit_fail_states": ["conflict"], "primus_audit_fail_undeclared": True}, ["conflict", "undeclared"]),
+        ({"primus_audit_fail_states": [], "primus_audit_fail_undeclared": "true"}, ["undeclared"]),
+    ],
+)
+def test_what_counts_as_wrong_is_what_the_operator_says(given: dict[str, Any], expected: list[str]) -> None:
+    templar = Templar(DataLoader(), variables={"megatron_bridge_state": "present", **given})
+    found = templar.template(trust_as_template(DEFAULTS["megatron_bridge_audit_fail_states"]))
+    assert list(found) == expected

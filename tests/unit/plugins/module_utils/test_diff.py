@@ -333,10 +333,13 @@ def test_what_was_before_a_file_came_or_went_is_a_candidate() -> None:
         (f"{CHANGE}rubbish\n", "line 4: expected '@@ -N,N +N,N @@', found 'rubbish'"),
         (f"{CHANGE} one more\n", "line 4: expected '@@ -N,N +N,N @@', found ' one more'"),
         (f"@@ -1 +1 @@\n{END}-a\n+b\n", "line 2: expected a line of a hunk before '\\ No newline', found none"),
-        ("Binary files a/x and b/x differ\n", "line 1: a binary file cannot be patched"),
-        ("diff --git a/x b/x\nGIT binary patch\nliteral 3\n", "line 2: a binary file cannot be patched"),
-        ("diff --git a/x b/x\nindex 1..2 160000\n--- a/x\n+++ b/x\n" + CHANGE, "line 1: a submodule cannot be patched"),
-        ("diff --git a/x b/x\nnew file mode 120000\n", "line 1: a symbolic link cannot be patched"),
+        ("Binary files a/x and b/x differ\n", "line 1: f: a binary file cannot be patched"),
+        ("diff --git a/x b/x\nGIT binary patch\nliteral 3\n", "line 1: f: a binary file cannot be patched"),
+        (
+            "diff --git a/x b/x\nindex 1..2 160000\n--- a/x\n+++ b/x\n" + CHANGE,
+            "line 1: f: a submodule cannot be patched",
+        ),
+        ("diff --git a/x b/x\nnew file mode 120000\n", "line 1: f: a symbolic link cannot be patched"),
         ("diff --cc x\n", "line 1: the diff of a merge cannot be used: make one against one parent"),
     ],
 )

@@ -19,7 +19,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._answer import (
     visible,
 )
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
-from ansible_collections.primus.patches.tests.lab.observations import file, imported, patch, process, result
+from ansible_collections.primus.patches.tests.lab.observations import edit, file, held, imported, patch, process, result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +32,7 @@ WHOLE = result(
     ),
     imports=[imported()],
     processes={"candidates": [process(1)], "unreadable": 0},
+    integrity=[held(edit(), reason="not all was looked at: an example")],
     msg="fine",
     changed=True,
     backup_file="/a.bak",
@@ -43,11 +44,17 @@ INSIDE = {  # where in an answer it stands -> where in the schema
     ("patches", 0, "files", 0, "bytecode", 0): SCHEMA["file"]["properties"]["bytecode"]["oneOf"][1]["items"],
     ("patches", 0, "others", 0): SCHEMA["patch"]["properties"]["others"]["oneOf"][1]["items"],
     ("imports", 0): SCHEMA["import"],
+    ("integrity", 0): SCHEMA["held"],
+    ("integrity", 0, "counts"): SCHEMA["held"]["properties"]["counts"],
+    ("integrity", 0, "found", 0): SCHEMA["edit"],
     ("processes", "candidates", 0): SCHEMA["environment"]["properties"]["processes"]["oneOf"][1]["properties"][
         "candidates"
     ]["items"],
 }
-SAMPLES: tuple[Any, ...] = (None, True, 0, -1, 1.5, 2**53 + 1, "", "text", [], ["text"], [1], {}, {"a": 1})
+SAMPLES: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1.5, 2**53 + 1, "", "text", [], ["text"], [1], {}, {"a": 1}),
+    *("a" * 40, "a" * 64, "A" * 64, "a" * 41),
+)
 
 
 def with_value(where: tuple[Any, ...], value: Any) -> Any:
@@ -91,7 +98,7 @@ def test_the_description_agrees_with_the_schema_of_the_report(where: tuple[Any, 
 def test_all_that_the_modules_are_documented_to_return_is_described(module: Any) -> None:
     documented = yaml.safe_load(module.RETURN)
     assert set(documented) - {"environments"} <= set(answered(WHOLE))
-    for name in ("patches", "imports"):
+    for name in ("patches", "imports", "integrity"):
         keys = set((documented.get(name) or {}).get("contains", ()))
         assert keys <= set(answered(WHOLE)[name][0]) | {"traceback"}
 
@@ -165,6 +172,9 @@ JSON = [imported("json")]
         ),
         ("site_patch_info", {"name": NAME}, {"environments": [{"patches": PENDING}, {"failed": True}]}, []),
         ("site_patch_info", {"roots": ["/home"]}, {"environments": [{"patches": []}]}, []),
+        ("site_patch_info", {"name": NAME, "integrity": ["all"]}, {"patches": PENDING}, ["integrity"]),
+        ("site_patch_info", {"name": NAME, "integrity": ["all"]}, {"patches": PENDING, "integrity": []}, []),
+        ("site_patch_info", {"name": NAME, "integrity": []}, {"patches": PENDING}, []),
         ("site_patch_info", {"roots": ["/home"]}, {"patches": PENDING}, ["environments"]),
         ("import_check", {"imports": "json"}, {"patches": [], "imports": JSON}, []),
         ("import_check", {"imports": ["json", "csv"]}, {"imports": JSON}, ["import csv"]),

@@ -10,7 +10,9 @@ import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
 from ansible_collections.primus.patches.tests.lab.observations import (
     Observation,
+    edit,
     file,
+    held,
     imported,
     looked,
     lost,
@@ -54,8 +56,17 @@ def fleet(node: str, text: str) -> Any:
         "unreadable": 1,
     }
     environment = {"python": text, "python_version": text, "prefix": text, "path": None}
+    odd = edit(text or "p", note=text, owner=text, patches=[text])
+    integrity = [held(odd, distribution=text or "d", version=text, path=text, reason=text, complete=False)]
     answers = [
-        looked(node, told, environment=environment, imports=[imported(text, text)], processes=processes),
+        looked(
+            node,
+            told,
+            environment=environment,
+            imports=[imported(text, text)],
+            processes=processes,
+            integrity=integrity,
+        ),
         looked("gpu2", patch()),
         Observation(f"{node}-lost", {"unreachable": True, "msg": text}, "unreachable", predicted=True),
     ]
@@ -144,3 +155,25 @@ def test_a_report_is_plain_data_whatever_it_holds() -> None:
 def test_the_page_has_the_words_of_the_summary(observed: Observation, action: str) -> None:
     report = report_of([observed])
     assert [row["action"] for row in _page._rows(report, {"n": 1})] == [action]
+
+
+def test_very_many_edits_are_cut_on_the_page_and_whole_in_the_data() -> None:
+    nodes = [
+        looked(f"gpu{number}", patch(), integrity=[held(*(edit(f"f{n}.py", content=number) for n in range(600)))])
+        for number in range(30)
+    ]
+    report = report_of(nodes)
+    assert report["summary"]["undeclared"] == {"edits": 18_000, "files": 600, "nodes": 30}
+    assert {len(each["variants"]) for each in report["undeclared"]["files"]} == {30}
+    page = _page.html(report)
+    assert "and 10 more variants, in report.json" in page
+    assert "and 100 more files, in report.json" in page
+
+
+def test_edits_are_counted_for_each_distribution() -> None:
+    told = [held(edit(), edit("b.py", "missing")), held(distribution="torch", version=None, complete=False)]
+    text = _metrics.text(report_of([looked("gpu1", patch(), integrity=told)]))
+    where = 'node="gpu1",environment="/opt/venv/bin/python"'
+    assert f'primus_patches_undeclared_edits{{{where},distribution="transformers",version="4.57.6"}} 2\n' in text
+    assert f'primus_patches_undeclared_edits{{{where},distribution="torch",version=""}} 0\n' in text
+    assert f'primus_patches_integrity_complete{{{where},distribution="torch",version=""}} 0\n' in text

@@ -13,7 +13,9 @@ from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL
 from ansible_collections.primus.patches.tests.lab.observations import (
     PYTHON,
     Observation,
+    edit,
     file,
+    held,
     imported,
     looked,
     lost,
@@ -295,3 +297,73 @@ def test_where_a_patch_shall_not_be_there_an_older_revision_is_reverted_and_not_
     assert [(entry["do"], entry["nodes"]) for entry in entries] == [
         ("Run revert_primus: the patch is still there.", ["gpu1"])
     ]
+
+
+# --- undeclared edits
+
+EDITED = (*FAIL_STATES, "undeclared")
+
+
+def test_an_edited_file_is_one_entry_and_nodes_with_the_same_bytes_are_one_variant() -> None:
+    answers = [
+        looked(f"gpu{number}", patch(), integrity=[held(edit("a.py", content=content), edit("b.py", "missing"))])
+        for number, content in ((1, 1), (2, 2), (10, 1))
+    ]
+    answers.append(looked("gpu3", patch(), integrity=[held()]))
+    found = build(*answers)
+    assert found["summary"]["undeclared"] == {"edits": 6, "files": 2, "nodes": 3}
+    first, second = found["undeclared"]["files"]
+    assert (first["path"], first["nodes"], first["distribution"], first["version"]) == (
+        "a.py",
+        3,
+        "transformers",
+        "4.57.6",
+    )
+    assert [(each["kind"], each["size"], each["nodes"]) for each in first["variants"]] == [
+        ("changed", 1001, ["gpu1", "gpu10"]),
+        ("changed", 1002, ["gpu2"]),
+    ]
+    assert (
+        first["capture"] == "primus-patches.pyz capture --python /opt/venv/bin/python transformers > transformers.patch"
+    )
+    assert [each["nodes"] for each in second["variants"]] == [["gpu1", "gpu2", "gpu10"]]
+
+
+@pytest.mark.parametrize("kind", ["declared", "untold"])
+def test_what_a_patch_explains_or_nothing_can_tell_is_no_undeclared_edit(kind: str) -> None:
+    found = build(looked("gpu1", patch(), integrity=[held(edit(kind=kind))]), wrong=EDITED)
+    assert found["summary"]["undeclared"] == {"edits": 0, "files": 0, "nodes": 0}
+    assert found["nodes"][0]["status"] == "ok"
+    assert found["nodes"][0]["environments"][0]["integrity"][0]["found"][0]["kind"] == kind
+
+
+def test_an_undeclared_edit_is_shown_and_counts_as_wrong_only_when_told_so() -> None:
+    answer = looked("gpu1", patch(), integrity=[held(edit("a.py"))])
+    reason = "1 undeclared edit of transformers 4.57.6: a.py changed"
+    assert status(answer) == {"gpu1": "ok"}
+    assert todo(answer) == [("undeclared", reason, ["gpu1"])]
+    assert build(answer)["todo"][0]["note"] is True
+    assert status(answer, wrong=EDITED) == {"gpu1": "drifted"}
+    found = build(answer, wrong=EDITED)
+    assert found["fail_states"][-1] == "undeclared"
+    assert found["nodes"][0]["environments"][0]["problems"] == [reason]
+    assert found["todo"][0]["note"] is False
+
+
+def test_where_not_all_can_be_told_that_is_said() -> None:
+    why = "cannot be told: no RECORD says what was installed"
+    answers = [looked(f"gpu{n}", patch(), integrity=[held(reason=why, complete=False, source=None)]) for n in (1, 2)]
+    assert build(*answers)["undeclared"]["unknown"] == [
+        {
+            "distribution": "transformers",
+            "version": "4.57.6",
+            "reason": why,
+            "nodes": ["gpu1", "gpu2"],
+            "environments": [PYTHON],
+        }
+    ]
+
+
+def test_a_set_up_takes_no_edits_away_that_an_audit_found() -> None:
+    audit = looked("gpu1", patch(), integrity=[held(edit())])
+    assert build(audit, changed("gpu1", patch()))["summary"]["undeclared"]["edits"] == 1

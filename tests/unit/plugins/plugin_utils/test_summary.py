@@ -16,6 +16,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     records,
     table,
 )
+from ansible_collections.primus.patches.tests.lab.observations import edit, held
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,6 +161,25 @@ def test_an_audit_objects_to_no_patch_but_the_wrong_one() -> None:
     judged = result(*patches, failed=True, failed_when_result=True)
     lines = records("gpu-1", judged, predicted=True, fail_states=["applied", "conflict"])
     assert [line["action"] for line in lines] == ["drifted", "none", "drifted"]
+
+
+def test_undeclared_edits_have_a_line_of_their_own_whatever_becomes_of_the_patches() -> None:
+    edited = held(edit("a.py"), edit("b.py", "missing"), edit("c.py", "added"), edit("d.py", "added"))
+    good = {**patch("applied", "none"), "copy_id": None}
+    reason = "4 undeclared edits of transformers 4.57.6: a.py changed, b.py missing, c.py added (+1)"
+    found = told(result(good, imports=[imported()], integrity=[edited]), predicted=True)
+    assert [line[1:] for line in found] == [
+        ("a_patch", "applied", "none", "a_patch was found applied; imports work"),
+        ("", "undeclared", "none", reason),
+    ]
+    lines = records("gpu-1", result(good, integrity=[edited]), predicted=True)
+    assert [text for text, _record in brief(lines)][-1] == f"gpu-1: /opt/venv/bin/python: undeclared: {reason}"
+    wrong = ["pending", "undeclared"]
+    assert problems(result(good, integrity=[edited]), wrong) == [reason]
+    assert problems(result(good, integrity=[edited]), FAIL_STATES) == []
+    judged = result(good, integrity=[edited], failed=True, failed_when_result=True)
+    lines = records("gpu-1", judged, predicted=True, fail_states=wrong)
+    assert [(line["state"], line["action"]) for line in lines] == [("applied", "none"), ("undeclared", "drifted")]
 
 
 def test_only_where_no_patch_is_applied_an_audit_says_how_to_audit_for_absence() -> None:

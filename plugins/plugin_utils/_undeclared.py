@@ -1,0 +1,124 @@
+# Undeclared edits of a fleet: which file of which distribution differs on which nodes, in how many variants. Pure.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node tells of a distribution is described in `site_patch_info`, under `integrity`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import typing as t
+
+from ansible_collections.primus.patches.plugins.plugin_utils._answer import EDITS
+from ansible_collections.primus.patches.plugins.plugin_utils._shown import natural
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Data = dict[str, t.Any]
+
+WORD = "undeclared"
+"""What stands for them among the states that count as wrong, and for a line about them in the summary."""
+
+UNDECLARED = EDITS[:3]
+PROGRAM = "primus-patches.pyz"
+
+_NAMED = 3  # files that a sentence names
+_VARIANT = ("kind", "sha256", "size", "note", "lines_added", "lines_removed")
+
+
+def number(held: Mapping[str, t.Any]) -> int:
+    """Return how many undeclared edits a distribution has, also those that are not listed."""
+    return sum(held["counts"][kind] for kind in UNDECLARED)
+
+
+def edits_of(held: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
+    """Return the undeclared edits of a distribution that are listed."""
+    return [entry for entry in held.get("found") or () if entry["kind"] in UNDECLARED]
+
+
+def title(held: Mapping[str, t.Any]) -> str:
+    """Return a distribution's name and version."""
+    return " ".join(filter(None, (held["distribution"], held.get("version"))))
+
+
+def sentences(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[str]:
+    """Return a sentence for each distribution that somebody edited: "2 undeclared edits of acme 2.3.0: api.py ..."."""
+    return [sentence(held) for held in integrity or () if number(held)]
+
+
+def sentence(held: Mapping[str, t.Any]) -> str:
+    """Return how many undeclared edits a distribution has, and the first of them."""
+    count, found = number(held), edits_of(held)
+    named = ", ".join(f"{entry['path']} {entry['kind']}" for entry in found[:_NAMED])
+    more = f" (+{count - _NAMED})" if count > _NAMED else ""
+    told = f"{count} undeclared edit{'s' * (count > 1)} of {title(held)}"
+    return f"{told}: {named}{more}" if found else told
+
+
+def of_fleet(nodes: Sequence[Data]) -> Data:
+    """Return the section of the report: `files` that differ, and `unknown`: where not all can be told.
+
+    Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it.
+    """
+    files: dict[tuple[str, str, str], Data] = {}
+    unknown: dict[tuple[str, str, str], Data] = {}
+    for node, environment, held in _each(nodes):
+        name, version = re.sub(r"[-_.]+", "-", held["distribution"]).lower(), held.get("version")
+        about = {"distribution": name, "version": version}
+        if not held["complete"]:
+            reason = held.get("reason") or "not all was looked at"
+            _seen(unknown.setdefault((name, version or "", reason), {**about, "reason": reason}), node, environment)
+        for entry in edits_of(held):
+            file = files.setdefault((name, version or "", entry["path"]), {**about, "path": entry["path"], "by": {}})
+            key = tuple(entry.get(each) for each in ("kind", "sha256", "size", "note"))
+            _seen(file["by"].setdefault(key, {each: entry.get(each) for each in _VARIANT}), node, environment)
+    return {
+        "files": [_file(files[key]) for key in sorted(files, key=lambda key: tuple(map(natural, key)))],
+        "unknown": [_listed(unknown[key]) for key in sorted(unknown)],
+    }
+
+
+def sums(nodes: Sequence[Data], section: Data) -> Data:
+    """Return the numbers of the report's summary: edits over all nodes, different files, and nodes that have some."""
+    found = [(node["name"], number(held)) for node, _environment, held in _each(nodes)]
+    return {
+        "edits": sum(count for _node, count in found),
+        "files": len(section["files"]),
+        "nodes": len({node for node, count in found if count}),
+    }
+
+
+def _each(nodes: Sequence[Data]) -> t.Iterator[tuple[Data, Data, Data]]:
+    for node in nodes:
+        for environment in node["environments"]:
+            for held in environment.get("integrity") or ():
+                yield node, environment, held
+
+
+def _seen(entry: Data, node: Data, environment: Data) -> None:
+    """Note where something was found: dictionaries keep the order, and have each name once."""
+    entry.setdefault("nodes", {})[node["name"]] = None
+    entry.setdefault("environments", {})[environment["environment"]] = None
+    entry.setdefault("example", (environment.get("python"), environment.get("path")))
+
+
+def _listed(entry: Data) -> Data:
+    kept = {key: entry[key] for key in entry if key != "example"}
+    return {**kept, "nodes": list(entry["nodes"]), "environments": sorted(entry["environments"], key=natural)}
+
+
+def _file(file: Data) -> Data:
+    by = file.pop("by")
+    variants = sorted(by.values(), key=lambda each: (-len(each["nodes"]), str(each["sha256"]), str(each["kind"])))
+    python, path = variants[0]["example"]
+    where = ["--path", path] if path else ["--python", python or "python3"]
+    command = shlex.join([PROGRAM, "capture", *where, file["distribution"]])
+    nodes = dict.fromkeys(node for each in variants for node in each["nodes"])
+    return {
+        **file,
+        "nodes": len(nodes),
+        "capture": f"{command} > {shlex.quote(file['distribution'] + '.patch')}",
+        "variants": [_listed(each) for each in variants],
+    }
