@@ -81,7 +81,7 @@ def lines(report: Data) -> list[str]:
     used = [each for each in report["merged"] if each["generated"]]
     times = sorted((each["generated"] for each in used), key=moment)
     many = f"{len(used)} reports" if len(used) != 1 else "one report"
-    told = [f"Merged from {many}, made from {times[0]} to {times[-1]}."]
+    told = [f"Merged from {many}, made {' to '.join(dict.fromkeys((times[0], times[-1])))}."]
     words = [node for node in report["nodes"] if node["status"] != "skipped"]
     if words:
         oldest = min(moment(node["generated"]) for node in words)
