@@ -1,4 +1,4 @@
-# Reports read again: what was written comes back, metrics tell the same, and what is no report is refused with the reason.
+# Reports read again: what was written comes back, metrics tell the same, what is no report is refused with the reason.
 from __future__ import annotations
 
 import copy
