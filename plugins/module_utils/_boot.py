@@ -41,6 +41,10 @@ class Engine:
         """The text of one of our modules."""
         return self.sources[fullname]
 
+    def texts(self) -> dict[str, str]:
+        """The text of each, as it was given."""
+        return {name[len(PACKAGE) + 1 :]: text for name, text in self.sources.items() if name != PACKAGE}
+
 
 def run(sources: Mapping[str, str], request: Mapping[str, Any], descriptor: int) -> None:
     """Answer a request on a descriptor, as JSON."""

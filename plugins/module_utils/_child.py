@@ -15,7 +15,7 @@ from ._trust import Trust, User
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
     from ._processes import Answer, Limits
 
-_LOADER: Any = _boot.__spec__.loader  # (reads files, also out of the archive that Ansible sends)
+_LOADER: Any = _boot.__spec__.loader  # (of files, also in the archive that Ansible sends, or an Engine's)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
@@ -161,6 +161,8 @@ def _ending(answer: Answer) -> str:
 
 def _sources() -> dict[str, str]:
     """The text of each module here, by dotted name: the child may not be allowed to read our files."""
+    if hasattr(_LOADER, "texts"):
+        return _LOADER.texts()  # type: ignore[no-any-return]
     import pkgutil  # (only here: it is slow to be imported)
 
     found: dict[str, str] = {}

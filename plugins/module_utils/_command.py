@@ -80,7 +80,7 @@ kept as a copy beside it.
     + _STATUS
 )
 # Commands with a file of their own, which has add(subparsers): file, and the commands that it adds.
-_OTHERS = (("_capture", ("capture", "edit")), ("_verify", ("verify",)))
+OTHERS = (("_capture", ("capture", "edit")), ("_verify", ("verify",)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +124,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name, add in _COMMANDS.items():
         if command in (None, name) or command not in _COMMANDS:
             add(subparsers)
-    for file, names in _OTHERS:
+    for file, names in OTHERS:
         if command in (None, *names) or command not in _COMMANDS:
             _plug_in(file, subparsers)
     return parser

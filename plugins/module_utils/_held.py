@@ -38,7 +38,7 @@ _MOST_ADDED = 10_000  # files of a distribution that RECORD does not list, and o
 _LONGEST_NOTE = 300  # characters
 _BYTECODE = re.compile(r"\.py[co]\Z")
 _OURS = re.compile(r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~\Z|%s\Z" % re.escape(_files.SUFFIX))  # backups; half-made
-_SKIPPED = ("__pycache__", ".git", _store.DIRECTORY)
+_SKIPPED = ("__pycache__", ".git")
 # What installers add to a .dist-info behind RECORD's back, and what signs RECORD (PEP 376, 427, 610, 710).
 _ADDED = ("INSTALLER", "REQUESTED", "RECORD", "RECORD.jws", "RECORD.p7s", "direct_url.json", "provenance_url.json")
 _UV = ("uv_cache.json", "uv_build.json")

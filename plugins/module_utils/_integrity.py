@@ -14,7 +14,7 @@ from ._errors import SitePatchError
 from ._evidence import Look
 from ._held import Held
 from ._records import Distribution
-from ._trust import Belongs, Trust
+from ._trust import Trust
 
 ALL, PATCHES = "all", "patches"
 
@@ -222,7 +222,7 @@ def _at_low_priority(work: Callable[[], None]) -> None:
             pass
         try:
             work()
-        except (Exception, Belongs) as error:  # noqa: BLE001 (it goes up in the thread that waits)
+        except Exception as error:  # noqa: BLE001 (it goes up in the thread that waits)
             raised.append(error)
 
     thread = threading.Thread(target=run)

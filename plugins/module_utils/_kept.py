@@ -91,7 +91,7 @@ def _read(root: str, path: str | None, trust: Trust) -> Kept:
     facts = Store(root, trust.guard()).all()
     unclear = ["%s: %s" % (fact.path, fact.reason) for fact in facts if isinstance(fact, Damaged)]
     whole = [fact for fact in facts if isinstance(fact, Fact)]
-    names = list(dict.fromkeys(listed.name for fact in whole for listed in fact.patches))
+    names = sorted({listed.name for fact in whole for listed in fact.patches})
     homes = {name: _home(root, name, whole, path) for name in names}
     for fact in whole:
         home = homes[fact.patches[0].name] if fact.patches else None

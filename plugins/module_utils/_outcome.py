@@ -27,6 +27,7 @@ _HERE = (
     (re.compile(r" \(become_user[^)]*\)"), ""),
     (re.compile(r"Run the task as that user"), "Run it as that user"),
     (re.compile(r" \(import_environment\)"), ""),
+    (re.compile(r", or give \w+ beside the file"), ""),
 )
 
 

@@ -67,7 +67,12 @@ def _lines(found: Sequence[Mapping[str, Any]], *, named: bool) -> str:
             lines += _distribution(each)
     files = sum(each["files"] for each in found)
     edits = sum(map(_undeclared, found))
-    return "\n".join([*lines, "%d files of %d distributions, %d undeclared edits" % (files, len(found), edits)])
+    totals = (_many(files, "file"), _many(len(found), "distribution"), _many(edits, "undeclared edit"))
+    return "\n".join([*lines, "%s of %s, %s" % totals])
+
+
+def _many(count: int, what: str) -> str:
+    return "%d %s%s" % (count, what, "" if count == 1 else "s")
 
 
 def _distribution(each: Mapping[str, Any]) -> list[str]:
@@ -75,7 +80,7 @@ def _distribution(each: Mapping[str, Any]) -> list[str]:
     name = " ".join(filter(None, (each["distribution"], each["version"])))
     lines = ["%s: not looked at" % name]
     if each["source"]:
-        lines = ["%s: %d files by %s: %s" % (name, each["files"], each["source"], counts or "no difference")]
+        lines = ["%s: %s by %s: %s" % (name, _many(each["files"], "file"), each["source"], counts or "no difference")]
     if each["sizes_only"]:
         lines.append("  of %d of them only the size was held against it" % each["sizes_only"])
     if each["reason"]:

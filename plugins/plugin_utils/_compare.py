@@ -20,7 +20,14 @@ from ansible_collections.primus.patches.plugins.plugin_utils._shown import (
     printable,
     shorten,
 )
-from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import WORD, edits_of, number, sentence, title
+from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import (
+    WORD,
+    edits_of,
+    number,
+    sentence,
+    spread,
+    title,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -165,7 +172,7 @@ def _subject(entry: Data) -> tuple[str, ...]:
 
 def _held(report: Data) -> Iterator[tuple[tuple[str, str, str], Data]]:
     """Yield what is told of each distribution that was held against what was installed, by its place."""
-    for node in report["nodes"]:
+    for node in spread(report):
         for environment in node["environments"]:
             for held in environment["integrity"] or ():
                 yield (node["name"], environment["environment"], held["distribution"]), held

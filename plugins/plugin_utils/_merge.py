@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import typing as t
 
-from ansible_collections.primus.patches.plugins.plugin_utils import _report
+from ansible_collections.primus.patches.plugins.plugin_utils import _report, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import fold, natural
 
 if t.TYPE_CHECKING:
@@ -41,7 +41,7 @@ def merged(reports: Mapping[str, Data], unused: Mapping[str, str], generated: st
     _named(reports)
     words: dict[str, tuple[tuple[bool, dt.datetime], Data]] = {}
     for report in reports.values():
-        for node in report["nodes"]:
+        for node in _undeclared.spread(report):
             since = word_of(report, node)
             rank, word = (node["status"] != "skipped", moment(since)), {**node, "generated": since}
             old = words.get(node["name"])

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import re
 import typing as t
@@ -76,12 +77,21 @@ def html(report: Data) -> str:
         grids=_grids(report, numbers),
         rows=list(_rows(report, numbers)),
         verdict=_verdict(report),
+        date=_date,
         most_edited=MOST_EDITED,
         most_variants=MOST_VARIANTS,
         fold=folded,
         above=markupsafe.Markup(above),  # noqa: S704 (it is a template's, with all texts escaped)
     )
     return page.encode("utf-8", "backslashreplace").decode()
+
+
+def _date(seconds: float) -> str:
+    """Return a day in UTC; what a node says may be out of all calendars."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return "an odd date"
 
 
 def _shown(value: t.Any) -> t.Any:

@@ -236,7 +236,7 @@ def _environment(
             for entry in result.get("imports") or ()
         ],
         "processes": result.get("processes"),
-        "integrity": result.get("integrity"),
+        "integrity": _undeclared.kept(result.get("integrity")),
     }
 
 
@@ -351,12 +351,9 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
     for patch in environment["patches"]:
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     for held in environment["integrity"] or ():
-        if _undeclared.number(held):
-            yield (
-                "undeclared",
-                {"package": held["distribution"], "version": held.get("version")},
-                _undeclared.sentence(held),
-            )
+        if _undeclared.number(held):  # (which files, is told for the fleet: here it would part nodes from each other)
+            about = {"package": held["distribution"], "version": held.get("version")}
+            yield "undeclared", about, f"files of {_undeclared.title(held)} are not as they were installed"
     processes = (environment["processes"] or {}).get("candidates") or []
     if processes:
         yield "processes", None, f"{len(processes)} of {environment['python'] or environment['environment']}"

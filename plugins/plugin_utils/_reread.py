@@ -16,7 +16,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._answer import LARG
 from ansible_collections.primus.patches.plugins.plugin_utils._merge import moment
 from ansible_collections.primus.patches.plugins.plugin_utils._textfile import NoMetrics
 from ansible_collections.primus.patches.plugins.plugin_utils._textfile import report as of_metrics
-from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import WORD
+from ansible_collections.primus.patches.plugins.plugin_utils._undeclared import WORD, spread
 
 if t.TYPE_CHECKING:
     Data = dict[str, t.Any]
@@ -53,7 +53,7 @@ def _checked(given: t.Any, now: dt.datetime) -> Data:
             "audit again with this primus.patches, or merge with the newer one that wrote it."
         )
     generated = _time(given.get("generated"), "generated", now + _SKEW)
-    nodes = _each(given.get("nodes"), "nodes", _node)
+    nodes = _each(_spread(given), "nodes", _node)
     if len({node["name"] for node in nodes}) < len(nodes):
         raise NoReport("nodes: expected each node once")
     for place, node in enumerate(nodes):
@@ -62,6 +62,18 @@ def _checked(given: t.Any, now: dt.datetime) -> Data:
     states = _each(given.get("fail_states"), "fail_states", lambda state, where: _one_of((*STATES, WORD), state, where))
     found = _report.of_nodes(nodes, states, generated, _text(given.get("title"), "title"))
     return {**found, "merged": _each(given["merged"], "merged", _source)} if "merged" in given else found
+
+
+def _spread(given: Data) -> t.Any:
+    """Return a file's nodes, each with its undeclared edits: these, too, are held against what a node may say."""
+    try:
+        return spread(given) if given.get("undeclared") else given.get("nodes")
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        return _each(given.get("nodes"), "nodes", _node) and _refuse(error)
+
+
+def _refuse(error: Exception) -> t.NoReturn:
+    raise NoReport(f"undeclared: expected the section as the schema has it, found {type(error).__name__}: {error}")
 
 
 def _each(value: t.Any, where: str, kind: t.Callable[[t.Any, str], t.Any]) -> list[t.Any]:

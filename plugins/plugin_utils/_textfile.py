@@ -75,7 +75,7 @@ def report(text: str) -> Data:
         )
     nodes = [_node(name, statuses[name], fleet.get(name, {})) for name in sorted(statuses, key=natural)]
     about = {"version": VERSION, "generated": generated, "title": "Metrics of nodes"}
-    return {**about, "fail_states": [*FAIL_STATES], "nodes": nodes}
+    return {**about, "fail_states": [*FAIL_STATES], "nodes": nodes, "undeclared": {"files": []}}
 
 
 def _samples(text: str) -> Iterator[tuple[str, Labels, float]]:

@@ -25,7 +25,9 @@ UNDECLARED = EDITS[:3]
 PROGRAM = "primus-patches.pyz"
 
 _NAMED = 3  # files that a sentence names
-_VARIANT = ("kind", "sha256", "size", "note", "lines_added", "lines_removed")
+_SAME = ("kind", "sha256", "size", "note")
+_VARIANT = (*_SAME, "lines_added", "lines_removed")
+_KEPT = ("path", *_VARIANT, "owner", "time")
 
 
 def number(held: Mapping[str, t.Any]) -> int:
@@ -57,27 +59,75 @@ def sentence(held: Mapping[str, t.Any]) -> str:
     return f"{told}: {named}{more}" if found else told
 
 
+def kept(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[Data] | None:
+    """Return what a report keeps of a node until it is built: all of a fleet may have fifty edits each."""
+    if integrity is None:
+        return None
+    return [
+        {**held, "found": [{key: entry.get(key) for key in _KEPT} for entry in edits_of(held)]} for held in integrity
+    ]
+
+
 def of_fleet(nodes: Sequence[Data]) -> Data:
     """Return the section of the report: `files` that differ, and `unknown`: where not all can be told.
 
-    Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it.
+    Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it. The
+    nodes are left with what is told of each distribution as a whole.
     """
     files: dict[tuple[str, str, str], Data] = {}
     unknown: dict[tuple[str, str, str], Data] = {}
     for node, environment, held in _each(nodes):
-        name, version = re.sub(r"[-_.]+", "-", held["distribution"]).lower(), held.get("version")
+        name, version = _normal(held["distribution"]), held.get("version")
         about = {"distribution": name, "version": version}
         if not held["complete"]:
             reason = held.get("reason") or "not all was looked at"
             _seen(unknown.setdefault((name, version or "", reason), {**about, "reason": reason}), node, environment)
-        for entry in edits_of(held):
+        for entry in held.pop("found", ()):
             file = files.setdefault((name, version or "", entry["path"]), {**about, "path": entry["path"], "by": {}})
-            key = tuple(entry.get(each) for each in ("kind", "sha256", "size", "note"))
-            _seen(file["by"].setdefault(key, {each: entry.get(each) for each in _VARIANT}), node, environment)
+            new = {**{each: entry[each] for each in _VARIANT}, "owners": {}, "since": None}
+            variant = file["by"].setdefault(tuple(entry[each] for each in _SAME), new)
+            if entry["owner"] is not None:
+                variant["owners"][entry["owner"]] = None
+            variant["since"] = min(filter(None, (variant["since"], entry["time"])), default=None)
+            _seen(variant, node, environment)
     return {
         "files": [_file(files[key]) for key in sorted(files, key=lambda key: tuple(map(natural, key)))],
         "unknown": [_listed(unknown[key]) for key in sorted(unknown)],
     }
+
+
+def spread(report: Data) -> list[Data]:
+    """Return a report's nodes with what :func:`of_fleet` took from them: copies, from which it can be taken again.
+
+    Which of several environments of a node has which variant of a file, the section does not say: all of these have it.
+    """
+    found: dict[tuple[str, str, str], list[tuple[list[str], Data]]] = {}
+    for file in report["undeclared"]["files"]:
+        for variant in file["variants"]:
+            edit = {"path": file["path"], **{key: variant[key] for key in _VARIANT}, "time": variant["since"]}
+            for place, node in enumerate(variant["nodes"]):
+                owner = variant["owners"][min(place, len(variant["owners"]) - 1)] if variant["owners"] else None
+                key = (node, file["distribution"], file["version"] or "")
+                found.setdefault(key, []).append((variant["environments"], {**edit, "owner": owner}))
+
+    def held_in(node: str, environment: str, held: Data) -> Data:
+        edits = found.get((node, _normal(held["distribution"]), held.get("version") or ""), []) if number(held) else []
+        return {**held, "found": [edit for places, edit in edits if environment in places]}
+
+    def spread_in(node: str, environment: Data) -> Data:
+        several = environment.get("integrity")
+        told = several and [held_in(node, environment["environment"], held) for held in several]
+        return {**environment, "integrity": told}
+
+    return [
+        {**node, "environments": [spread_in(node["name"], each) for each in node["environments"]]}
+        for node in report["nodes"]
+    ]
+
+
+def _normal(name: str) -> str:
+    """Return a distribution's name as PEP 503 spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def sums(nodes: Sequence[Data], section: Data) -> Data:
@@ -105,8 +155,9 @@ def _seen(entry: Data, node: Data, environment: Data) -> None:
 
 
 def _listed(entry: Data) -> Data:
-    kept = {key: entry[key] for key in entry if key != "example"}
-    return {**kept, "nodes": list(entry["nodes"]), "environments": sorted(entry["environments"], key=natural)}
+    told = {key: entry[key] for key in entry if key != "example"}
+    sets = {key: sorted(entry[key], key=natural) for key in ("owners", "environments") if key in entry}
+    return {**told, **sets, "nodes": list(entry["nodes"])}
 
 
 def _file(file: Data) -> Data:

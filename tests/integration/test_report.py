@@ -117,6 +117,38 @@ def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Pla
     assert [action for action in actions if action != "include_tasks"] == ["site_patch_info"]
 
 
+def test_undeclared_edits_are_told_by_file_over_all_nodes(
+    report_of: Any, playbook: Playbook, tree: Tree, fleet: Any
+) -> None:
+    trees = {name: tree("4.57.6") for name in ("good", "one", "two", "three")}
+    inventory = fleet(**{name: paths(where) for name, where in trees.items()})
+    playbook(SETUP, inventory=inventory).exits(0)
+    for name, text in {"one": "# mine\n", "two": "# mine\n", "three": "# other\n"}.items():
+        with (trees[name] / "transformers" / "trainer.py").open("a") as stream:
+            stream.write(text)
+    (trees["three"] / "transformers" / "hack.py").write_text("")
+    report, run = report_of(AUDIT, inventory)
+    run.exits(0)
+    assert set(statuses(report).values()) == {"ok"}
+    assert report["summary"]["undeclared"] == {"edits": 4, "files": 2, "nodes": 3}
+    added, changed = report["undeclared"]["files"]
+    assert (added["path"], [each["nodes"] for each in added["variants"]]) == ("transformers/hack.py", [["three"]])
+    assert [(each["kind"], each["nodes"]) for each in changed["variants"]] == [
+        ("changed", ["one", "two"]),
+        ("changed", ["three"]),
+    ]
+    assert report["undeclared"]["unknown"] == []
+    assert [(entry["kind"], entry["note"]) for entry in report["todo"]] == [("undeclared", True)] * 3
+    (held,) = report["nodes"][0]["environments"][0]["integrity"]
+    assert held["counts"]["declared"] == 1, "the patch explains what it wrote"
+    assert "undeclared edit of transformers 4.57.6: transformers/trainer.py changed" in run.stdout
+    wrong, run = report_of(AUDIT, inventory, variables={"primus_audit_fail_undeclared": True})
+    run.exits(2)
+    assert statuses(wrong) == {"good": "ok", "one": "drifted", "three": "drifted", "two": "drifted"}
+    off, run = report_of(AUDIT, inventory, "--limit", "good", variables={"megatron_bridge_integrity": []})
+    assert off["nodes"][0]["environments"][0]["integrity"] is None
+
+
 @pytest.mark.parametrize("name", [AUDIT, SETUP])
 def test_the_report_is_written_also_when_no_node_could_be_reached(report_of: Any, fleet: Any, name: str) -> None:
     report, run = report_of(name, fleet(one=UNREACHABLE, two=UNREACHABLE))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _page
 from lab import browser, observations
-from lab.observations import looked, lost, patch
+from lab.observations import edit, held, looked, lost, patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +116,24 @@ def test_letters_are_readable_on_every_colour_and_each_kind_has_one_of_its_own(
     assert [entry for entry in found if entry[1] < 4.5] == []
     letters = texts(chromium, ".legend .key")
     assert len(set(letters)) == len(letters)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_undeclared_edits_are_told_by_file_with_what_to_do(chromium: Any, tmp_path: Path, scheme: str) -> None:
+    edits = {1: [edit(content=1)], 2: [edit(content=1), edit("b.py", "missing")], 3: [edit(content=2)]}
+    report = observations.report_of(looked(f"gpu{n}", patch(), integrity=[held(*each)]) for n, each in edits.items())
+    opened(chromium, report, tmp_path, scheme=scheme)
+    picture(chromium, f"undeclared-{scheme}")
+    assert texts(chromium, "#undeclared .edits > li > b") == ["b.py", "transformers/trainer.py"]
+    variants = texts(chromium, "#undeclared .edits ul li:not(:last-child)")
+    assert [each.partition(" 0000")[0] for each in variants] == [
+        "missing 1: gpu2 in /opt/venv/bin/python",
+        "changed 2: gpu[1-2]",
+        "changed 1: gpu3",
+    ]
+    assert texts(chromium, "#undeclared .edits ul li:last-child") == [report["undeclared"]["files"][0]["capture"]] * 2
+    assert [entry for entry in contrast(chromium, "#undeclared .badge") if entry[1] < 4.5] == []
+    assert evaluate(chromium, "document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_filter_narrows_the_table_and_a_cell_leads_to_its_row(chromium: Any, tmp_path: Path) -> None:

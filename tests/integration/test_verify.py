@@ -32,7 +32,7 @@ def test_the_exit_status_says_whether_somebody_edited_a_real_wheel(venv: Callabl
     before = snapshot.take(environment)
     code, text, errors = verify("--python", python)
     assert (code, errors) == (0, "")
-    assert text.endswith("files of 1 distributions, 0 undeclared edits\n")
+    assert text.endswith("files of 1 distribution, 0 undeclared edits\n")
     assert snapshot.take(environment) == before
 
     (site / "idna" / "core.py").write_text("# mine\n")

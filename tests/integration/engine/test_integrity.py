@@ -2,16 +2,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lab import engine, environments, packages, sandbox, snapshot, wheels
 from lab.run import run
 from lab.sandbox import needs_root
@@ -300,6 +304,27 @@ def test_a_record_that_leads_out_of_the_environment_is_not_followed(site: Path, 
     assert found["reason"] == "not all was looked at: 1 files that RECORD lists lie outside of the environment"
 
 
+PARTS = st.sampled_from(["..", ".", "", "thing", "api.py", "\0", "x" * 300, "é", '"', ",", "\udcff", "RECORD"])
+ROWS = st.tuples(
+    st.lists(PARTS, min_size=1, max_size=6).map("/".join),
+    st.sampled_from(
+        ["", "sha256=", "sha256=AAAA", "shake_128=AA", "none=AA", f"sha256={'A' * 43}", f"sha256={'é' * 43}"]
+    ),
+    st.sampled_from(["", "0", "-1", "9" * 30, "x", "٣"]),
+).map(",".join)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, max_size=8) | st.lists(st.text(max_size=30), max_size=4))
+def test_whatever_record_says_the_look_ends_and_tells_of_files_inside_alone(site: Path, rows: list[str]) -> None:
+    record = site / "thing-1.5.dist-info" / "RECORD"
+    record.write_bytes("\n".join(rows).encode("utf-8", "surrogateescape" if "\udcff" in "".join(rows) else "replace"))
+    found = one(site)
+    kinds(found)
+    assert all(os.path.normpath(site / each["path"]).startswith(f"{site}/") for each in found["found"])
+    json.dumps(found).encode("ascii")
+
+
 def test_a_huge_file_costs_neither_memory_nor_more_than_the_time_that_there_is(site: Path) -> None:
     huge = site / "thing" / "huge.py"
     with huge.open("wb") as stream:
@@ -319,6 +344,23 @@ def test_a_huge_file_costs_neither_memory_nor_more_than_the_time_that_there_is(s
 def test_names_that_are_no_utf_8_are_told_in_escapes(site: Path) -> None:
     (Path(os.fsdecode(os.fsencode(site) + b"/thing/b\xff.py"))).write_text("")
     assert kinds(one(site)) == {"thing/b\\udcff.py": "added"}
+
+
+def test_the_look_gives_way_to_others_and_the_process_keeps_its_own_priority(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    hold = _integrity._hold
+
+    def note(*arguments: Any) -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        hold(*arguments)
+
+    monkeypatch.setattr(_integrity, "_hold", note)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    one(site)
+    assert found == [19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_very_many_edits_are_counted_and_not_all_listed(site: Path) -> None:

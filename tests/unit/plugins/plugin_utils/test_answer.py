@@ -37,6 +37,8 @@ WHOLE = result(
     changed=True,
     backup_file="/a.bak",
 )
+_VARIANT = SCHEMA["undeclared"]["properties"]["files"]["items"]["properties"]["variants"]["items"]["properties"]
+EDIT = {"properties": {key: _VARIANT[key] for key in ("sha256", "size", "note", "lines_added", "lines_removed")}}
 INSIDE = {  # where in an answer it stands -> where in the schema
     ("patches", 0): SCHEMA["patch"],
     ("patches", 0, "files", 0): SCHEMA["file"],
@@ -46,7 +48,7 @@ INSIDE = {  # where in an answer it stands -> where in the schema
     ("imports", 0): SCHEMA["import"],
     ("integrity", 0): SCHEMA["held"],
     ("integrity", 0, "counts"): SCHEMA["held"]["properties"]["counts"],
-    ("integrity", 0, "found", 0): SCHEMA["edit"],
+    ("integrity", 0, "found", 0): EDIT,
     ("processes", "candidates", 0): SCHEMA["environment"]["properties"]["processes"]["oneOf"][1]["properties"][
         "candidates"
     ]["items"],

@@ -54,6 +54,17 @@ def test_what_a_set_up_told_comes_back() -> None:
     assert read(told) == told
 
 
+def test_undeclared_edits_come_back_and_are_merged_by_file() -> None:
+    both = [held(edit("a.py"), edit("b.py", "missing")), held(edit("x.py", content=7), distribution="Acme_Tools")]
+    told = report_of([looked("gpu1", patch(), integrity=both)])
+    other = report_of([looked("gpu2", patch(), integrity=both[:1])])
+    assert read(told) == told
+    merged = _merge.merged({"a.json": told, "b.json": other}, {}, NOW.isoformat())
+    nodes = {file["path"]: file["variants"][0]["nodes"] for file in merged["undeclared"]["files"]}
+    assert nodes == {"a.py": ["gpu1", "gpu2"], "b.py": ["gpu1", "gpu2"], "x.py": ["gpu1"]}
+    assert read(merged) == merged
+
+
 def test_a_comparison_is_not_carried_on() -> None:
     told = report(4)
     assert read({**told, "since": {"generated": GENERATED}}) == told
@@ -111,7 +122,7 @@ def test_metrics_tell_how_many_undeclared_edits_there_are_and_not_which() -> Non
     found = _reread.report(_metrics.text(told).encode(), NOW)
     assert found["summary"]["undeclared"] == {"edits": 2, "files": 0, "nodes": 1}
     assert [(entry["kind"], entry["reason"]) for entry in found["todo"]] == [
-        ("undeclared", "2 undeclared edits of transformers 4.57.6")
+        ("undeclared", "files of transformers 4.57.6 are not as they were installed")
     ]
 
 
@@ -185,6 +196,7 @@ ENVIRONMENT = "nodes.0.environments.0"
         ),
         (f"{ENVIRONMENT}.patches.0.predicted", 1, "patches[0].predicted: expected true or false, found 1"),
         (f"{ENVIRONMENT}.problems", [1], "problems[0]: expected a text, found 1"),
+        ("undeclared.files", [7], "undeclared: expected the section as the schema has it, found TypeError"),
         (f"{ENVIRONMENT}.integrity", [{}], "integrity[0]: expected the key distribution"),
     ],
 )
