@@ -31,7 +31,6 @@ requirements:
 import datetime as dt
 import os
 import sys
-import tempfile
 import typing as t
 
 from ansible import constants
@@ -193,40 +192,17 @@ class CallbackModule(CallbackBase):
     def _report(self, directory: str) -> None:
         """Write the report; a directory that cannot be written costs nothing but the report."""
         # (Most runs write none, and need not wait for what pages are made with.)
-        from ansible_collections.primus.patches.plugins.plugin_utils import (  # noqa: PLC0415
-            _metrics,
-            _page,
-            _report,
-        )
+        from ansible_collections.primus.patches.plugins.plugin_utils._writing import write  # noqa: PLC0415
 
         generated = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
         lost = [self._lost[node] for node in self._nodes if node in self._lost]
         report = build([*lost, *self._answers], self._nodes, self._settings[_FAIL_STATES], generated, self._title)
         try:
-            os.makedirs(directory, exist_ok=True)
-            for name, text, mode in (
-                ("report.json", _report.text(report), 0o600),  # (it has command lines of processes)
-                ("report.html", _page.html(report), 0o644),
-                ("report.prom", _metrics.text(report), 0o644),
-            ):
-                _replace(os.path.join(directory, name), text, mode)
+            page = write(report, directory)
         except OSError as error:
             self._display.error(f"the report could not be written: {error}")
             return
-        self._display.display(f"Report: {os.path.join(directory, 'report.html')}")
-
-
-def _replace(path: str, text: str, mode: int) -> None:
-    """Write a file so that whoever reads it finds the old or the new one whole."""
-    descriptor, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            os.fchmod(descriptor, mode)
-        os.replace(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
+        self._display.display(f"Report: {page}")
 
 
 def _color(record: Record) -> str:

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import typing as t
 
 from ansible_collections.primus.patches.plugins.plugin_utils import _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import visible
+from ansible_collections.primus.patches.plugins.plugin_utils._merge import moment, word_of
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATUSES, patches_of, standing
 
 if t.TYPE_CHECKING:
@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
 SERIES = {  # name -> help; docs/REPORT.md tells the same
     "nodes": "Nodes of the last report by status.",
     "node_status": "1 for the status that the node has in the last report.",
+    "node_timestamp_seconds": "When the report was made that the node's status is from, in seconds since the epoch.",
     "patch_state": "1 for the state of the patch when the playbook was through.",
     "patch_wanted": "Whether the environment of the patch is as it should be.",
     "package_info": "Version of the package that is patched, and the worst integrity of its files.",
@@ -56,6 +57,8 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "nodes", {"status": status}, report["summary"]["nodes"][status]
     for node in report["nodes"]:
         yield "node_status", {"node": node["name"], "status": node["status"]}, 1
+        if node["status"] != "skipped":
+            yield "node_timestamp_seconds", {"node": node["name"]}, moment(word_of(report, node)).timestamp()
         for environment in node["environments"]:
             where = {"node": node["name"], "environment": environment["environment"]}
             modules: dict[str, list[Data]] = {}  # (several references may lead into one module)
@@ -66,7 +69,7 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
                 yield "import_ok", labels, all(entry["ok"] for entry in entries)
                 yield "import_duration_seconds", labels, sum(entry["seconds"] or 0.0 for entry in entries)
             for held in environment["integrity"] or ():
-                labels = {**where, "distribution": held["distribution"], "version": held["version"] or ""}
+                labels = {**where, "distribution": held["distribution"], "version": held.get("version") or ""}
                 yield "undeclared_edits", labels, _undeclared.number(held)
                 yield "integrity_complete", labels, held["complete"]
             if environment["processes"]:
@@ -77,7 +80,7 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "patch_wanted", about, environment["status"] == "ok"
         info = {key: str(patch[key] or "") for key in ("package", "version", "integrity")}
         yield "package_info", {**about, **info}, 1
-    yield "report_timestamp_seconds", {}, dt.datetime.fromisoformat(report["generated"]).timestamp()
+    yield "report_timestamp_seconds", {}, moment(report["generated"]).timestamp()
 
 
 def _labels(labels: dict[str, str]) -> str:

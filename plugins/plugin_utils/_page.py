@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
-from ansible_collections.primus.patches.plugins.plugin_utils import _undeclared
+from ansible_collections.primus.patches.plugins.plugin_utils import _merge, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 
     Data = dict[str, t.Any]
 
-_TEMPLATE = Path(__file__).with_name("_page.html.j2")
+_TEMPLATE, _MERGED = (Path(__file__).with_name(f"_{name}.html.j2") for name in ("page", "merged"))
 # What a node or a patch may be found to be, the worst first -> letter in the picture of the fleet, and meaning.
 KINDS = {
     "unreachable": ("X", "could not be reached"),
@@ -64,6 +64,10 @@ def html(report: Data) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     numbers = {node["name"]: number for number, node in enumerate(report["nodes"])}
+    folded = lambda nodes: markupsafe.escape(fold(nodes))  # noqa: E731 (which is not cut)
+    above = environment.from_string(_MERGED.read_text(encoding="utf-8")).render(
+        report=report, fold=folded, most=MOST_EDITED, merged=_merge.lines(report) if "merged" in report else ()
+    )
     page = environment.from_string(source).render(
         report=report,
         kinds=KINDS,
@@ -76,7 +80,8 @@ def html(report: Data) -> str:
         date=_date,
         most_edited=MOST_EDITED,
         most_variants=MOST_VARIANTS,
-        fold=lambda nodes: markupsafe.escape(fold(nodes)),  # (which is not cut)
+        fold=folded,
+        above=markupsafe.Markup(above),  # noqa: S704 (it is a template's, with all texts escaped)
     )
     return page.encode("utf-8", "backslashreplace").decode()
 
@@ -130,7 +135,7 @@ def _grids(report: Data, numbers: dict[str, int]) -> list[tuple[str, list[tuple[
 
 def _rows(report: Data, numbers: dict[str, int]) -> Iterator[Data]:
     for node in report["nodes"]:
-        first = {"number": numbers[node["name"]], "node": node["name"]}
+        first = {"number": numbers[node["name"]], "node": node["name"], "age": _merge.age(report, node)}
         if node["status"] in ("unreachable", "skipped"):
             yield {**first, **_nothing(node["status"], node["message"] or KINDS["skipped"][1])}
             first = {**first, "number": None}
@@ -208,7 +213,7 @@ def _of_file(each: Data) -> list[str]:
         words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
         if file["links"] > 1:
             words.append(f"{file['links']} hard links")
-        if file["link"]:
+        if file.get("link"):
             words.append(f"link to {file['link']}")
     if each["bytecode"]:
         stale = [entry for entry in each["bytecode"] if entry["fresh"] is False]

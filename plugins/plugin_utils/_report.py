@@ -137,6 +137,11 @@ def build(
             old = environments.get(each["environment"])
             environments[each["environment"]] = _merged(old, each) if old else each
     found = [_node(name, list(fleet[name].values()), lost.get(name)) for name in sorted(fleet, key=natural)]
+    return of_nodes(found, fail_states, generated, title)
+
+
+def of_nodes(found: Sequence[Data], fail_states: Sequence[str], generated: str, title: str) -> Data:
+    """Return the report of nodes as a report has them, in natural order: their sums and what is to be done."""
     undeclared = _undeclared.of_fleet(found)
     return {
         "schema": SCHEMA,
@@ -348,7 +353,7 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     for held in environment["integrity"] or ():
         if _undeclared.number(held):  # (which files, is told for the fleet: here it would part nodes from each other)
-            about = {"package": held["distribution"], "version": held["version"]}
+            about = {"package": held["distribution"], "version": held.get("version")}
             yield "undeclared", about, f"files of {_undeclared.title(held)} are not as they were installed"
     processes = (environment["processes"] or {}).get("candidates") or []
     if processes:

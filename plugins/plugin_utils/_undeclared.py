@@ -55,7 +55,8 @@ def sentence(held: Mapping[str, t.Any]) -> str:
     count, found = number(held), edits_of(held)
     named = ", ".join(f"{entry['path']} {entry['kind']}" for entry in found[:_NAMED])
     more = f" (+{count - _NAMED})" if count > _NAMED else ""
-    return f"{count} undeclared edit{'s' * (count > 1)} of {title(held)}: {named}{more}"
+    told = f"{count} undeclared edit{'s' * (count > 1)} of {title(held)}"
+    return f"{told}: {named}{more}" if found else told
 
 
 def kept(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[Data] | None:
@@ -76,7 +77,7 @@ def of_fleet(nodes: Sequence[Data]) -> Data:
     files: dict[tuple[str, str, str], Data] = {}
     unknown: dict[tuple[str, str, str], Data] = {}
     for node, environment, held in _each(nodes):
-        name, version = re.sub(r"[-_.]+", "-", held["distribution"]).lower(), held.get("version")
+        name, version = _normal(held["distribution"]), held.get("version")
         about = {"distribution": name, "version": version}
         if not held["complete"]:
             reason = held.get("reason") or "not all was looked at"
@@ -93,6 +94,40 @@ def of_fleet(nodes: Sequence[Data]) -> Data:
         "files": [_file(files[key]) for key in sorted(files, key=lambda key: tuple(map(natural, key)))],
         "unknown": [_listed(unknown[key]) for key in sorted(unknown)],
     }
+
+
+def spread(report: Data) -> list[Data]:
+    """Return a report's nodes with what :func:`of_fleet` took from them: copies, from which it can be taken again.
+
+    Which of several environments of a node has which variant of a file, the section does not say: all of these have it.
+    """
+    found: dict[tuple[str, str, str], list[tuple[list[str], Data]]] = {}
+    for file in report["undeclared"]["files"]:
+        for variant in file["variants"]:
+            edit = {"path": file["path"], **{key: variant[key] for key in _VARIANT}, "time": variant["since"]}
+            for place, node in enumerate(variant["nodes"]):
+                owner = variant["owners"][min(place, len(variant["owners"]) - 1)] if variant["owners"] else None
+                key = (node, file["distribution"], file["version"] or "")
+                found.setdefault(key, []).append((variant["environments"], {**edit, "owner": owner}))
+
+    def held_in(node: str, environment: str, held: Data) -> Data:
+        edits = found.get((node, _normal(held["distribution"]), held.get("version") or ""), []) if number(held) else []
+        return {**held, "found": [edit for places, edit in edits if environment in places]}
+
+    def spread_in(node: str, environment: Data) -> Data:
+        several = environment.get("integrity")
+        told = several and [held_in(node, environment["environment"], held) for held in several]
+        return {**environment, "integrity": told}
+
+    return [
+        {**node, "environments": [spread_in(node["name"], each) for each in node["environments"]]}
+        for node in report["nodes"]
+    ]
+
+
+def _normal(name: str) -> str:
+    """Return a distribution's name as PEP 503 spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def sums(nodes: Sequence[Data], section: Data) -> Data:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.plugin_utils import _page
+from ansible_collections.primus.patches.plugins.plugin_utils import _compare, _merge, _page
 from lab import browser, observations
 from lab.observations import edit, held, looked, lost, patch
 
@@ -207,3 +207,23 @@ def test_the_page_is_printed_in_black_on_white_whatever_the_screen(chromium: Any
     assert printed.startswith(b"%PDF")
     assert 2 <= printed.count(b"/Type /Page\n") <= 12, "64 lines fill some pages"
     (PICTURES / "report-64.pdf").write_bytes(printed)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_merged_report_begins_with_what_is_new(chromium: Any, tmp_path: Path, scheme: str) -> None:
+    before = observations.report_of(
+        [looked("gpu1", patch("pending")), looked("gpu2", patch()), looked("gpu3", patch())]
+    )
+    now = observations.report_of([looked("gpu1", patch("conflict")), looked("gpu2", patch()), lost("gpu4")])
+    older = {**before, "generated": "2026-11-24T10:00:00+00:00"}
+    report = _merge.merged({"a.json": now}, {"b.json": NASTY}, "2026-11-25T13:00:00+00:00")
+    report["since"] = _compare.compared(report, older)
+    opened(chromium, report, tmp_path, scheme=scheme)
+    picture(chromium, f"since-{scheme}")
+    assert texts(chromium, "main h2")[0] == f"Since {older['generated']}"
+    assert texts(chromium, "#since .badge") == ["unreachable", "conflict, was pending", "gone", "came"]
+    assert [entry for entry in contrast(chromium, "#since .badge") if entry[1] < 4.5] == []
+    assert texts(chromium, ".fleet td:first-child") == ["gpu1\n3 h old", "gpu2\n3 h old", "gpu4\n3 h old"]
+    assert "owned" not in chromium.title
+    assert evaluate(chromium, "document.documentElement.scrollWidth <= innerWidth")
+    assert chromium.get_log("browser") == []

@@ -36,7 +36,7 @@ def node(directory: Path, name: str = "node") -> Iterator[dict[str, Any]]:
     directory.mkdir(parents=True, exist_ok=True)
     for key in ("host", "login"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", directory / key)
-    port = _free_port()
+    port = free_port()
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
     (directory / "sshd_config").write_text(
         f"""ListenAddress 127.0.0.1:{port}
@@ -85,7 +85,7 @@ def _inventory(directory: Path, name: str, port: int) -> dict[str, Any]:
     return {"all": {"hosts": {name: host}}}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port of the loopback address that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
