@@ -230,7 +230,7 @@ def exists(path: str) -> bool:
 
 
 def need(truth: bool) -> None:
-    """Raise unless something is as it must be. (assert would be gone with PYTHONOPTIMIZE.)"""
+    """Raise unless something is as it must be; also with PYTHONOPTIMIZE, which asserts would be gone with."""
     if not truth:
         raise ValueError
 

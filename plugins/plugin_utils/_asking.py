@@ -1,4 +1,4 @@
-# The question before the module: where a node certainly has nothing to do, it is asked in one command and sent no module.
+# The question before the module: a node that certainly has nothing to do is sent one command, and no module.
 # Copyright (c) the primus.patches contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -41,14 +41,14 @@ from ansible_collections.primus.patches.plugins.module_utils._environment import
 from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
 from ansible_collections.primus.patches.plugins.module_utils._evidence import Look
 from ansible_collections.primus.patches.plugins.module_utils._home import Home
-from ansible_collections.primus.patches.plugins.module_utils._patch import Patch
 from ansible_collections.primus.patches.plugins.module_utils._store import Fact, Listed
 from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ansible.plugins.action import ActionBase
+    from ansible_collections.primus.patches.plugins.module_utils._patch import Patch
 
     Data = dict[str, t.Any]
 
@@ -70,6 +70,8 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
     parameters = checked.validated_parameters
     interpreter = _interpreter(action, task_vars)
     if checked.error_messages or action._task.async_val or not interpreter or not is_for(parameters):
+        return None
+    if (arguments.get("path") or None) != (parameters["path"] or None):  # (it has variables, which are the node's)
         return None
     try:
         patches = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
@@ -114,10 +116,7 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
     """Return what ``_question.answer`` is asked."""
     packages: dict[tuple[str, tuple[str, ...]], list[t.Any]] = {}
     for patch in patches:
-        package = str(patch.package)
-        names = filter(None, (patch.distribution, package, package.partition(".")[0]))
-        key = package, tuple(sorted({_environment.normal(name) for name in names}))
-        packages.setdefault(key, []).append([patch.name, _asked_files(patch)])
+        packages.setdefault(_home(patch), []).append([patch.name, _asked_files(patch)])
     return {
         "python": parameters["python"] or interpreter,
         "interpreter": interpreter,
@@ -137,6 +136,13 @@ def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     call = f"{_source()}\nmain({json.loads(json.dumps(asked))!a})"
     packed = base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
     return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), packed])
+
+
+def _home(patch: Patch) -> tuple[str, tuple[str, ...]]:
+    """Return what tells where a patch is at home: its package, and the distributions that this may be of."""
+    package = str(patch.package)
+    names = filter(None, (patch.distribution, package, package.partition(".")[0]))
+    return package, tuple(sorted({_environment.normal(name) for name in names}))
 
 
 def _asked_files(patch: Patch) -> list[tuple[str, str, str, str]]:
@@ -214,7 +220,7 @@ def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
     texts = ("python", "python_version", "prefix")
     if not isinstance(found, dict) or set(found) != {*texts, "found"}:
         return None
-    asked = len({(patch.package, patch.distribution) for patch in patches})
+    asked = len(set(map(_home, patches)))
     places = found["found"]
     if not isinstance(places, list) or not all(isinstance(place, list) and len(place) == 2 for place in places):  # noqa: PLR2004
         return None
@@ -231,9 +237,8 @@ def result(
     diff: bool,
 ) -> Data:
     """Return the module's result on a node that answered so."""
-    keys = list(dict.fromkeys((patch.package, patch.distribution) for patch in patches))
-    homes = dict(zip(keys, found["found"]))
-    steps = [_step(patch, *homes[patch.package, patch.distribution]) for patch in patches]
+    homes = dict(zip(dict.fromkeys(map(_home, patches)), found["found"]))
+    steps = [_step(patch, *homes[_home(patch)]) for patch in patches]
     environment = {key: found[key] for key in ("python", "python_version", "prefix")}
     return {
         "changed": False,
