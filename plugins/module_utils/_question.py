@@ -38,9 +38,9 @@ def main(asked: Mapping[str, Any]) -> None:
 def start(asked: Mapping[str, Any]) -> None:
     """Turn into the environment's interpreter. Both limits go on there. Raises where root is not to start it."""
     import resource
-    import signal
+    from _signal import alarm  # (signal itself imports enum and re first)
 
-    signal.alarm(asked["seconds"])
+    alarm(asked["seconds"])
     most = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (min(most, _MEMORY) if most >= 0 else _MEMORY, most))
     python = asked["python"]

@@ -133,7 +133,7 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
 
 def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     """Return what a shell is to run for that."""
-    call = f"{_source()}\nmain({json.loads(json.dumps(asked))!a})"
+    call = f"{_SOURCE}\nmain({json.loads(json.dumps(asked))!a})"
     packed = base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
     return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), packed])
 
@@ -171,8 +171,7 @@ def _form() -> Data:
     return {"schema": _store.SCHEMA, **shapes}
 
 
-@functools.lru_cache(maxsize=None)
-def _source() -> str:
+def _shortened() -> str:
     """Return the text of the question, without what only readers need."""
     tree = ast.parse(Path(_question.__file__).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -213,8 +212,11 @@ def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
     parts = str(said.get("stdout") or "").split(_question.SENTINEL)
     if said.get("rc") or len(parts) != 2 or len(parts[1]) > LONGEST:  # noqa: PLR2004 (it is said once)
         return None
+    line, _end, more = parts[1].partition("\n")
+    if more.strip():  # (of what comes behind a module's answer, Ansible warns)
+        return None
     try:
-        found = json.loads(parts[1].partition("\n")[0])
+        found = json.loads(line)
     except (ValueError, RecursionError):
         return None
     texts = ("python", "python_version", "prefix")
@@ -259,3 +261,9 @@ def _step(patch: Patch, directory: str, version: str) -> _plan.Step:
         Look(Place(posixpath.join(directory, file), "", ""), ABSENT, None, listed, "pristine") for file in patch.files()
     ]
     return _plan.Step(patch, "applied", _plan.PRESENT["applied"], message, version, tuple(looks), patch.revision)
+
+
+# (Ansible imports this once, and then forks for each node: what is made here is made once.)
+_SOURCE = _shortened()
+_form()
+ArgumentSpecValidator(ARGUMENTS).validate({})
