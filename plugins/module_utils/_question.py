@@ -38,7 +38,7 @@ def main(asked: Mapping[str, Any]) -> None:
 def start(asked: Mapping[str, Any]) -> None:
     """Turn into the environment's interpreter. Both limits go on there. Raises where root is not to start it."""
     import resource
-    from _signal import alarm  # (signal itself imports enum and re first)
+    from _signal import alarm  # type: ignore[import-not-found]  # (signal itself imports enum and re first)
 
     alarm(asked["seconds"])
     most = resource.getrlimit(resource.RLIMIT_DATA)[1]
