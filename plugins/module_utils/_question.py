@@ -5,8 +5,9 @@
 It knows one answer: every patch that is wanted is applied. It does not tell other states apart. Whatever is not as it
 must be for that raises, and then the module has a look. So it may be stricter than the engine, and never less strict.
 
-It works in two steps. Ansible's interpreter, without what starts with one (``-I -S``), sets limits and sees as root
-that nobody else has a say in what is started. Then it turns into the environment's interpreter, which looks.
+It works in two steps, each sent as a text of its own. Ansible's interpreter, without what starts with one (``-I -S``),
+sets limits, and sees as root that nobody else has a say in what is started. Then it turns into the environment's
+interpreter, which looks.
 """
 
 from __future__ import annotations
@@ -25,14 +26,56 @@ _MOST_FACTS = 1000
 _MEMORY = 1 << 30  # bytes, as in _child
 
 
-def main(asked: Mapping[str, Any]) -> None:
-    """Take the step that this process is for. Raises, or ends without a word, where the answer is not the one."""
-    if sys.flags.isolated:
-        start(asked)
-    else:
-        import json
+# --- both steps; root's rules are those of _trust and _interpreter, but for the exceptions that they make
 
-        sys.stdout.write(SENTINEL + json.dumps(answer(asked)) + "\n")
+
+def walk(path: str) -> None:
+    """Raise where anybody but root could change what a path leads to; links are followed."""
+    os.stat(path)  # (it is there, and no link leads to itself)
+    here, todo = "/", path.split("/")[::-1]
+    while todo:
+        name = todo.pop()
+        entry = os.lstat(os.path.join(here, name))
+        check_owner(here, sticky=not entry.st_uid)
+        if S_ISLNK(entry.st_mode):
+            target = os.readlink(os.path.join(here, name))
+            here = "/" if target[0] == "/" else here
+            todo += target.split("/")[::-1]
+        else:
+            here = os.path.normpath(os.path.join(here, name))
+    check_owner(here, sticky=False)
+
+
+def check_owner(path: str, sticky: bool) -> None:
+    """Raise where others than root may write; ``sticky``: not where they cannot take away what is not theirs."""
+    info = os.lstat(path)
+    need(not info.st_uid and (not info.st_mode & 0o22 or bool(sticky and info.st_mode & 0o1000)))
+
+
+def read(path: str, links: int = 0) -> bytes:
+    """A regular file; raises for everything else. ``links``: how many hard links it may have; 0 for any number."""
+    info = os.lstat(path)
+    need(S_ISREG(info.st_mode) and info.st_size <= _MOST and links in (0, info.st_nlink))
+    with open(path, "rb") as stream:
+        return stream.read(_MOST)
+
+
+def exists(path: str) -> bool:
+    """Whether something is there. Raises where that cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def need(truth: bool) -> None:
+    """Raise unless something is as it must be; also with PYTHONOPTIMIZE, which asserts would be gone with."""
+    if not truth:
+        raise ValueError
+
+
+# --- the first step
 
 
 def start(asked: Mapping[str, Any]) -> None:
@@ -48,7 +91,51 @@ def start(asked: Mapping[str, Any]) -> None:
         for path in (python, *places(python)):
             walk(path)
     os.chdir("/")
-    os.execv(python, [python, "-B", "-c", asked["boot"], sys.argv[1]])  # noqa: S606
+    os.execv(python, [python, "-B", "-c", asked["boot"], sys.argv[2]])  # noqa: S606
+
+
+def places(python: str) -> Iterator[str]:
+    """The directories that an interpreter runs code from when it starts."""
+    prefixes = [os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))]
+    if os.path.exists(prefixes[0] + "/pyvenv.cfg"):
+        for line in read(prefixes[0] + "/pyvenv.cfg").decode("utf-8", "replace").splitlines():
+            key, _equals, value = line.partition("=")
+            if key.strip() == "home":
+                prefixes.append(os.path.dirname(value.strip()))
+    for prefix in {*prefixes, "/usr/local"}:
+        for library in (prefix + "/lib/", prefix + "/lib64/"):
+            for name in names_in(library):
+                if name.startswith("python3"):
+                    yield library + name
+                    for site in (library + name + "/site-packages", library + name + "/dist-packages"):
+                        yield from paths_of(site)
+
+
+def paths_of(site: str) -> Iterator[str]:
+    """A directory for packages, and what .pth files in it name."""
+    if os.path.isdir(site):
+        yield site
+        for name in names_in(site):
+            if name.endswith(".pth"):
+                for line in os.fsdecode(read(os.path.join(site, name))).splitlines():
+                    path = os.path.join(site, line.strip())
+                    if os.path.isdir(path):
+                        yield path
+
+
+def names_in(directory: str) -> list[str]:
+    """The names in a directory; none where it is none. Raises where it cannot be listed."""
+    return os.listdir(directory) if exists(directory) else []
+
+
+# --- the second step
+
+
+def say(asked: Mapping[str, Any]) -> None:
+    """Print the answer in one line, after the sentinel. Raises where it is not the one."""
+    import json
+
+    sys.stdout.write(SENTINEL + json.dumps(answer(asked)) + "\n")
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,91 +292,11 @@ def check_around(path: str, suffix: str) -> None:
         walk(path)
 
 
-def read(path: str, links: int = 0) -> bytes:
-    """A regular file; raises for everything else. ``links``: how many hard links it may have; 0 for any number."""
-    info = os.lstat(path)
-    need(S_ISREG(info.st_mode) and info.st_size <= _MOST and links in (0, info.st_nlink))
-    with open(path, "rb") as stream:
-        return stream.read(_MOST)
-
-
 def sha(data: bytes) -> str:
     """SHA-256 in hex."""
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def exists(path: str) -> bool:
-    """Whether something is there. Raises where that cannot be told."""
     try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def need(truth: bool) -> None:
-    """Raise unless something is as it must be; also with PYTHONOPTIMIZE, which asserts would be gone with."""
-    if not truth:
-        raise ValueError
-
-
-# --- root: as in _trust and _interpreter, but for the exceptions that they make
-
-
-def walk(path: str) -> None:
-    """Raise where anybody but root could change what a path leads to; links are followed."""
-    os.stat(path)  # (it is there, and no link leads to itself)
-    here, todo = "/", path.split("/")[::-1]
-    while todo:
-        name = todo.pop()
-        entry = os.lstat(os.path.join(here, name))
-        check_owner(here, sticky=not entry.st_uid)
-        if S_ISLNK(entry.st_mode):
-            target = os.readlink(os.path.join(here, name))
-            here = "/" if target[0] == "/" else here
-            todo += target.split("/")[::-1]
-        else:
-            here = os.path.normpath(os.path.join(here, name))
-    check_owner(here, sticky=False)
-
-
-def check_owner(path: str, sticky: bool) -> None:
-    """Raise where others than root may write; ``sticky``: not where they cannot take away what is not theirs."""
-    info = os.lstat(path)
-    need(not info.st_uid and (not info.st_mode & 0o22 or bool(sticky and info.st_mode & 0o1000)))
-
-
-def places(python: str) -> Iterator[str]:
-    """The directories that an interpreter runs code from when it starts."""
-    prefixes = [os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))]
-    if os.path.exists(prefixes[0] + "/pyvenv.cfg"):
-        for line in read(prefixes[0] + "/pyvenv.cfg").decode("utf-8", "replace").splitlines():
-            key, _equals, value = line.partition("=")
-            if key.strip() == "home":
-                prefixes.append(os.path.dirname(value.strip()))
-    for prefix in {*prefixes, "/usr/local"}:
-        for library in (prefix + "/lib/", prefix + "/lib64/"):
-            for name in names_in(library):
-                if name.startswith("python3"):
-                    yield library + name
-                    for site in (library + name + "/site-packages", library + name + "/dist-packages"):
-                        yield from paths_of(site)
-
-
-def paths_of(site: str) -> Iterator[str]:
-    """A directory for packages, and what .pth files in it name."""
-    if os.path.isdir(site):
-        yield site
-        for name in names_in(site):
-            if name.endswith(".pth"):
-                for line in os.fsdecode(read(os.path.join(site, name))).splitlines():
-                    path = os.path.join(site, line.strip())
-                    if os.path.isdir(path):
-                        yield path
-
-
-def names_in(directory: str) -> list[str]:
-    """The names in a directory; none where it is none. Raises where it cannot be listed."""
-    return os.listdir(directory) if exists(directory) else []
+        from _sha256 import sha256  # type: ignore[import-not-found]  # (hashlib loads OpenSSL; gone with Python 3.12)
+    except ImportError:
+        from hashlib import sha256
+    digest: str = sha256(data).hexdigest()
+    return digest

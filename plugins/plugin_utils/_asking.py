@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import posixpath
+import re
 import shlex
 import typing as t
 import zlib
@@ -66,19 +67,10 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
 
     :param arguments: of the task, all of them the module's. Raises what connections raise.
     """
-    checked = ArgumentSpecValidator(ARGUMENTS).validate(dict(arguments))
-    parameters = checked.validated_parameters
+    parameters = _parameters(arguments)
     interpreter = _interpreter(action, task_vars)
-    if checked.error_messages or action._task.async_val or not interpreter or not is_for(parameters):
-        return None
-    if (arguments.get("path") or None) != (parameters["path"] or None):  # (it has variables, which are the node's)
-        return None
-    try:
-        patches = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
-        _imports.check(parameters["validate"])
-    except SitePatchError:
-        return None
-    if not all(map(is_simple, patches)):
+    patches = _patches(parameters) if parameters and interpreter and not action._task.async_val else []
+    if not patches:
         return None
     text = command(question(patches, parameters, interpreter), interpreter)
     if len(text) > LONGEST:
@@ -94,6 +86,25 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
 
 
 # --- what is asked
+
+
+def _parameters(arguments: Mapping[str, t.Any]) -> Data:
+    """Return a task's arguments as the module would have them; nothing where the question is not for them."""
+    checked = ArgumentSpecValidator(ARGUMENTS).validate(dict(arguments))
+    parameters: Data = checked.validated_parameters
+    if checked.error_messages or (arguments.get("path") or None) != (parameters["path"] or None):
+        return {}  # (a path with variables: they are the node's)
+    return parameters if is_for(parameters) else {}
+
+
+def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
+    """Return the patches that a task means; none where the question is not for one of them."""
+    try:
+        _imports.check(parameters["validate"])
+        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
+    except SitePatchError:
+        return []
+    return patches if all(map(is_simple, patches)) else []
 
 
 def is_for(parameters: Mapping[str, t.Any]) -> bool:
@@ -133,9 +144,14 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
 
 def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     """Return what a shell is to run for that."""
-    call = f"{_SOURCE}\nmain({json.loads(json.dumps(asked))!a})"
-    packed = base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
-    return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), packed])
+    start = {key: asked[key] for key in ("python", "seconds", "boot")}
+    steps = [_packed(_STEPS[0], "start", start), _packed(_STEPS[1], "say", asked)]
+    return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *steps])
+
+
+def _packed(text: str, function: str, asked: Mapping[str, t.Any]) -> str:
+    call = f"{text}\n{function}({json.loads(json.dumps(asked))!a})"
+    return base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
 
 
 def _home(patch: Patch) -> tuple[str, tuple[str, ...]]:
@@ -171,9 +187,14 @@ def _form() -> Data:
     return {"schema": _store.SCHEMA, **shapes}
 
 
-def _shortened() -> str:
-    """Return the text of the question, without what only readers need."""
-    tree = ast.parse(Path(_question.__file__).read_text(encoding="utf-8"))
+def _steps() -> tuple[str, str]:
+    """Return the texts of the question's two steps, without what only readers need."""
+    both, first, second = re.split("# --- .*step\n", Path(_question.__file__).read_text(encoding="utf-8"))
+    return _shortened(both + first), _shortened(both + second)
+
+
+def _shortened(text: str) -> str:
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.Module)) and ast.get_docstring(node) is not None:
             del node.body[0]
@@ -264,6 +285,6 @@ def _step(patch: Patch, directory: str, version: str) -> _plan.Step:
 
 
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
-_SOURCE = _shortened()
+_STEPS = _steps()
 _form()
 ArgumentSpecValidator(ARGUMENTS).validate({})

@@ -45,7 +45,7 @@ def told(python: Path | str = "", user: int | None = None, **parameters: Any) ->
     """Return the result that the question gives, in check and diff mode; None where the module is to have a look."""
     found, patches, command = asked(python, **parameters)
     who = {} if user is None else dict(user=user, group=GROUP, extra_groups=[])
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd="/tmp", **who)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd="/", **who)
     answer = _asking.answer({"rc": done.returncode, "stdout": done.stdout}, patches)
     if answer is None:
         return None
@@ -66,12 +66,35 @@ def apply(python: Path | str, *patches: Any, **parameters: Any) -> dict[str, Any
     return result
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Return an environment, and copies of its site-packages: empty, and with ``thing`` and its patch applied."""
+    top = tmp_path_factory.mktemp("shared")
+    environment = environments.bare(interpreters.usual(), top / "venv")
+    site = environments.site_packages(environment)
+    shutil.copytree(site, top / "empty")
+    engine.thing(site)
+    apply(environments.python_of(environment))
+    shutil.copytree(site, top / "patched")
+    return environment, top / "empty", top / "patched"
+
+
 @pytest.fixture
-def patched(interpreter: Path, site: Path) -> Path:
-    """Return the ``thing`` of an environment with its patch applied."""
-    thing = engine.thing(site)
-    apply(interpreter)
-    return thing
+def environment(shared: tuple[Path, Path, Path]) -> Path:
+    return with_site(shared[0], shared[1])
+
+
+@pytest.fixture
+def patched(environment: Path, shared: tuple[Path, Path, Path]) -> Path:
+    """Return the ``thing`` of the environment with its patch applied."""
+    return environments.site_packages(with_site(environment, shared[2])) / "thing"
+
+
+def with_site(environment: Path, copy: Path) -> Path:
+    site = environments.site_packages(environment)
+    shutil.rmtree(site)
+    shutil.copytree(copy, site)
+    return environment
 
 
 def fact_of(site: Path) -> Path:
@@ -150,13 +173,13 @@ def edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     return make
 
 
-def write(file: str, text: str | bytes, more: bool = False) -> Callable[[Path], None]:
+def write(file: str, text: str, *, more: bool = False) -> Callable[[Path], None]:
     def make(site: Path) -> None:
         path = site / file
         path.parent.mkdir(exist_ok=True)
         before = path.read_bytes() if more else b""
         path.unlink(missing_ok=True)
-        path.write_bytes(before + (text if isinstance(text, bytes) else text.encode()))
+        path.write_bytes(before + text.encode())
 
     return make
 
@@ -188,7 +211,10 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
     "the file gone": lambda site: (site / "thing/api.py").unlink(),
     "the file a link": linked("thing/api.py"),
     "the file with two names": lambda site: os.link(site / "thing/api.py", site / "cache"),
-    "a directory in place of the file": lambda site: [(site / "thing/api.py").unlink(), (site / "thing/api.py").mkdir()],
+    "a directory in place of the file": lambda site: [
+        (site / "thing/api.py").unlink(),
+        (site / "thing/api.py").mkdir(),
+    ],
     "a pipe": lambda site: [(site / "thing/api.py").unlink(), os.mkfifo(site / "thing/api.py")],
     "the package a link": linked("thing"),
     "the package gone": lambda site: shutil.rmtree(site / "thing"),
@@ -309,7 +335,7 @@ def test_another_definition_is_no_answer(patched: Path, interpreter: Path) -> No
     ],
 )
 def test_what_starts_with_the_interpreter(
-    start: str, answers: bool, patched: Path, interpreter: Path, tmp_path: Path
+    start: str, *, answers: bool, patched: Path, interpreter: Path, tmp_path: Path
 ) -> None:
     """What hangs is ended; another package that comes first is the one that counts."""
     other = tmp_path / "other"
@@ -366,7 +392,8 @@ def venv_at(path: Path) -> tuple[Path, Path]:
 
 @needs_root
 @pytest.mark.parametrize(
-    "where", ["", "venv", "venv/bin", "venv/lib", "site", "site/thing", "site/thing/api.py", "site/primus-patches/facts"]
+    "where",
+    ["", "venv", "venv/bin", "venv/lib", "site", "site/thing", "site/thing/api.py", "site/primus-patches/facts"],
 )
 def test_root_starts_and_believes_nothing_of_others(where: str, open_path: Path) -> None:
     """Whether they own a part of it, or may write to it; an interpreter of theirs is not even started."""
