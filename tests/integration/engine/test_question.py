@@ -150,6 +150,7 @@ def test_the_real_wheels_file(tree: Callable[[str], Path]) -> None:
     assert told(path=site, **wanted) == looked(path=site, **wanted) is not None
 
 
+@pytest.mark.slow
 def test_every_python(python: Callable[[str], Path], tmp_path: Path) -> None:
     for version in interpreters.PROMISED:
         environment = environments.bare(python(version), tmp_path / version)
