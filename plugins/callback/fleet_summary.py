@@ -21,7 +21,7 @@ description:
   - Prints nothing when no task of these modules ran.
   - Where the variable C(megatron_bridge_report_dir) names a directory on the controller, writes C(report.json),
     C(report.html) and C(report.prom) there, in check mode, too. Nodes that the playbook did not get to are in it as
-    skipped.
+    skipped. C(failed.limit) and C(drifted.limit) have the nodes that failed or drifted, for C(--limit @FILE).
   - It is active in the playbooks of this collection without being enabled.
 requirements:
   - To have it in your own playbooks, enable it in C(ansible.cfg) with
@@ -30,6 +30,7 @@ requirements:
 
 import datetime as dt
 import os
+import shlex
 import sys
 import tempfile
 import typing as t
@@ -194,6 +195,7 @@ class CallbackModule(CallbackBase):
         """Write the report; a directory that cannot be written costs nothing but the report."""
         # (Most runs write none, and need not wait for what pages are made with.)
         from ansible_collections.primus.patches.plugins.plugin_utils import (  # noqa: PLC0415
+            _limits,
             _metrics,
             _page,
             _report,
@@ -210,10 +212,23 @@ class CallbackModule(CallbackBase):
                 ("report.prom", _metrics.text(report), 0o644),
             ):
                 _replace(os.path.join(directory, name), text, mode)
+            limits = {os.path.join(directory, name): nodes for name, nodes in _limits.limits(report).items()}
+            for path, nodes in limits.items():
+                if nodes:
+                    _replace(path, "".join(f"{node}\n" for node in nodes), 0o644)
+                elif os.path.lexists(path):
+                    os.unlink(path)
         except OSError as error:
             self._display.error(f"the report could not be written: {error}")
             return
         self._display.display(f"Report: {os.path.join(directory, 'report.html')}")
+        for path, nodes in limits.items():
+            if nodes:
+                self._display.display(f"For {_nodes(nodes)} again: --limit {shlex.quote('@' + path)}")
+
+
+def _nodes(names: list[str]) -> str:
+    return f"the {len(names)} nodes" if len(names) > 1 else "this node"
 
 
 def _replace(path: str, text: str, mode: int) -> None:
