@@ -91,7 +91,14 @@ def start(asked: Mapping[str, Any]) -> None:
         for path in (python, *places(python)):
             walk(path)
     os.chdir("/")
-    os.execv(python, [python, "-B", "-c", asked["boot"], sys.argv[2]])  # noqa: S606
+    # (What starts with the interpreter may print, or leave processes behind that would keep the answer from its end.)
+    number, nothing = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    os.set_inheritable(number, True)
+    info = os.fstat(number)
+    where = "%d:%d:%d" % (number, info.st_dev, info.st_ino)
+    os.execv(python, [python, "-B", "-c", asked["boot"], sys.argv[2], where])  # noqa: S606
 
 
 def places(python: str) -> Iterator[str]:
@@ -132,10 +139,15 @@ def names_in(directory: str) -> list[str]:
 
 
 def say(asked: Mapping[str, Any]) -> None:
-    """Print the answer in one line, after the sentinel. Raises where it is not the one."""
+    """Give the answer in one line, to where it is asked for and nowhere else. Raises where it is not the one."""
     import json
 
-    sys.stdout.write(SENTINEL + json.dumps(answer(asked)) + "\n")
+    text = json.dumps(answer(asked))
+    number, *there = map(int, sys.argv[2].split(":"))
+    info = os.fstat(number)
+    need([info.st_dev, info.st_ino] == there)
+    with os.fdopen(number, "w") as stream:
+        stream.write(SENTINEL + text + "\n")
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -326,9 +326,11 @@ def test_another_definition_is_no_answer(patched: Path, interpreter: Path) -> No
 @pytest.mark.parametrize(
     ("start", "answers"),
     [
-        ("print('primus.patches says: {}')", False),
+        ("print('primus.patches says: {}')", True),
+        ("import subprocess; subprocess.Popen(['sleep', '20'])", True),
         ("import sys; sys.exit(0)", False),
-        ("import os; os.close(1)", False),
+        ("import os; os.closerange(3, 99)", False),
+        ("import os; os.closerange(3, 99); [open(%r, 'a') for _ in range(20)]", False),
         ("import thing", False),
         ("import sys; sys.path.insert(0, '/nowhere')", True),
         ("import sys; sys.path.insert(0, %r)", False),
@@ -340,10 +342,14 @@ def test_what_starts_with_the_interpreter(
 ) -> None:
     """What hangs is ended; another package that comes first is the one that counts."""
     other = tmp_path / "other"
-    engine.thing(other, version="1.2")
+    if "open" in start:
+        other.touch()
+    else:
+        engine.thing(other, version="1.2")
     packages.at_start(patched.parent, start % str(other) if "%r" in start else start)
     result = told(interpreter, timeout=1) if "sleep" in start else told(interpreter)
     assert (result is not None) is answers
+    assert other.is_dir() or other.read_bytes() == b"", "nothing is written where nobody asked for it"
     if answers:
         assert result == looked(interpreter)
 
