@@ -23,6 +23,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.primus.patches.plugins.plugin_utils import _asking
 from ansible_collections.primus.patches.plugins.plugin_utils._module import Module
 
 if t.TYPE_CHECKING:
@@ -58,7 +59,8 @@ class ActionModule(Module):
         return super()._arguments()
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
-        result = self._shared(tmp, task_vars)
+        told = _asking.ask(self, self._task.args, task_vars or {})
+        result = self._shared(tmp, task_vars) if told is None else self._held(told, "site_patch", self._task.args)
         if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
         return result

@@ -21,7 +21,7 @@ description:
   - Prints nothing when no task of these modules ran.
   - Where the variable C(megatron_bridge_report_dir) names a directory on the controller, writes C(report.json),
     C(report.html) and C(report.prom) there, in check mode, too. Nodes that the playbook did not get to are in it as
-    skipped.
+    skipped. C(failed.limit) and C(drifted.limit) have the nodes that failed or drifted, for C(--limit @FILE).
   - It is active in the playbooks of this collection without being enabled.
 requirements:
   - To have it in your own playbooks, enable it in C(ansible.cfg) with
@@ -30,6 +30,7 @@ requirements:
 
 import datetime as dt
 import os
+import shlex
 import sys
 import typing as t
 
@@ -198,11 +199,14 @@ class CallbackModule(CallbackBase):
         lost = [self._lost[node] for node in self._nodes if node in self._lost]
         report = build([*lost, *self._answers], self._nodes, self._settings[_FAIL_STATES], generated, self._title)
         try:
-            page = write(report, directory)
+            page, limits = write(report, directory)
         except OSError as error:
             self._display.error(f"the report could not be written: {error}")
             return
         self._display.display(f"Report: {page}")
+        for path, count in limits.items():
+            nodes = f"the {count} nodes" if count > 1 else "this node"
+            self._display.display(f"For {nodes} again: --limit {shlex.quote('@' + path)}")
 
 
 def _color(record: Record) -> str:

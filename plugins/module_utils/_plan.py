@@ -29,6 +29,7 @@ PRESENT = {
     "conflict": "refuse",
 }
 ABSENT_ACTIONS = {"conflict": "refuse"}  # (everything else: revert where the patch is listed, none where it is not)
+APPLIED = "revision %d"  # what is said of a patch that is there
 DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted", "restore": "restored"}  # before: after
 _WORST = ("pristine", "patched", "unknown", "foreign")
 
@@ -233,7 +234,7 @@ def _listed(patch: Patch, listed: dict[str, Listed], wanted: dict[str, str], loo
         return _State("outdated", reason, revision)
     if any(look.owed for look in looks if look.entry(patch.name)):
         return _State("pending", "written, but its imports were not tried to the end", revision)
-    return _State("applied", "revision %d" % revision, revision)
+    return _State("applied", APPLIED % revision, revision)
 
 
 def _native(patch: Patch, looks: Sequence[Look], site: Site) -> str | None:

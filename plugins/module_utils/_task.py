@@ -34,11 +34,7 @@ class Discreet:
     def _note(self) -> None:
         # (Ansible quotes the options, and a diff may hold bytes that are no UTF-8.)
         self.params = {**self.params, "definitions": _utf8(self.params.get("definitions"))}
-        values = {*self.no_log_values, *_leaves(self.params.get("import_environment"))}
-        if values:  # Every occurrence of a value is hidden: of a "1" it would leave no version number readable.
-            from ._imports import SHORTEST_SECRET
-
-            self.no_log_values = {value for value in values if len(value) >= SHORTEST_SECRET}
+        self.no_log_values = secrets({*self.no_log_values, *leaves(self.params.get("import_environment"))})
 
 
 def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any]] = _child.call, **more: Any) -> None:
@@ -60,11 +56,20 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
     module.exit_json(**result)
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def secrets(values: set[str]) -> set[str]:
+    """Those values that are hidden. Every occurrence is: of a "1" it would leave no version number readable."""
+    if not values:
+        return values
+    from ._imports import SHORTEST_SECRET
+
+    return {value for value in values if len(value) >= SHORTEST_SECRET}
+
+
+def leaves(value: Any) -> Iterator[str]:
     """All texts and numbers in an option's value, which JSON may have nested."""
     if isinstance(value, (dict, list)):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(each)
+            yield from leaves(each)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
 

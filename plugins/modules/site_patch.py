@@ -310,6 +310,28 @@ if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there
     from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
 
 
+ARGUMENTS = dict(
+    name=dict(type="list", elements="str"),
+    definitions=dict(type="list", elements="dict"),
+    src=dict(type="list", elements="raw"),  # (the action plugin's)
+    python=dict(type="str"),
+    path=dict(type="path"),
+    state=dict(type="str", choices=["present", "absent"], default="present"),
+    unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
+    missing=dict(type="str", choices=["fail", "skip"], default="fail"),
+    backup=dict(type="bool", default=False),
+    validate=dict(type="list", elements="str", default=[]),
+    verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
+    options=dict(type="dict", default={}),  # (the action plugin's)
+    shared=dict(type="bool", default=False),  # (the action plugin's)
+    timeout=dict(type="float", default=300),
+    trust_writers=dict(type="bool", default=False),
+    validate_failure=dict(type="str", choices=["refuse", "accept_unchanged"], default="refuse"),
+    restore=dict(type="bool", default=False),
+    import_environment=dict(type="dict", default={}, no_log=True),
+)
+
+
 class Module(_task.Discreet, AnsibleModule):
     """Hides what is secret in the options that it shares with the other modules."""
 
@@ -317,26 +339,7 @@ class Module(_task.Discreet, AnsibleModule):
 def main() -> None:
     """Run the module."""
     module = Module(
-        argument_spec=dict(
-            name=dict(type="list", elements="str"),
-            definitions=dict(type="list", elements="dict"),
-            src=dict(type="list", elements="raw"),  # (the action plugin's)
-            python=dict(type="str"),
-            path=dict(type="path"),
-            state=dict(type="str", choices=["present", "absent"], default="present"),
-            unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
-            missing=dict(type="str", choices=["fail", "skip"], default="fail"),
-            backup=dict(type="bool", default=False),
-            validate=dict(type="list", elements="str", default=[]),
-            verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
-            options=dict(type="dict", default={}),  # (the action plugin's)
-            shared=dict(type="bool", default=False),  # (the action plugin's)
-            timeout=dict(type="float", default=300),
-            trust_writers=dict(type="bool", default=False),
-            validate_failure=dict(type="str", choices=["refuse", "accept_unchanged"], default="refuse"),
-            restore=dict(type="bool", default=False),
-            import_environment=dict(type="dict", default={}, no_log=True),
-        ),
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     wait = 0.0 if module.check_mode else _locks.SECONDS

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _merge.merged(reports, unused, now.isoformat())
         if options.since:
             report["since"] = _since(report, options.since, now)
-        page = _writing.write(report, os.path.abspath(os.path.expanduser(options.output)))
+        page, _limits = _writing.write(report, os.path.abspath(os.path.expanduser(options.output)))
     except (_merge.CannotMerge, _reread.NoReport, OSError) as error:
         for path, problem in unused.items():
             _tell(f"not used: {path}: {problem}", sys.stderr)

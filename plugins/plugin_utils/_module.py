@@ -53,8 +53,12 @@ class Module(Normal):
     ) -> Result:
         """Return what the module answers, held against what it may answer and what it was asked."""
         told: Result = super()._execute_module(module_name, module_args, **more)
-        name = (module_name or self._task.action).rpartition(".")[2]
         arguments = self._task.args if module_args is None else module_args
+        return self._held(told, module_name or self._task.action, arguments, **more)
+
+    def _held(self, told: Result, module_name: str, arguments: t.Mapping[str, t.Any], **more: t.Any) -> Result:
+        """Return what a node told as a module's answer, held against what that may be and what it was asked."""
+        name = module_name.rpartition(".")[2]
         self.answered = False
         facts = told.pop("ansible_facts", None) or {}
         # (Which interpreter was found for Ansible is the one fact that is the controller's own.)

@@ -8,14 +8,17 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
+from ansible_collections.primus.patches.plugins.plugin_utils import _limits, _metrics, _page, _report
 
 if t.TYPE_CHECKING:
     Data = dict[str, t.Any]
 
 
-def write(report: Data, directory: str) -> str:
-    """Write report.json, report.html and report.prom; return the path of the page. Raises OSError."""
+def write(report: Data, directory: str) -> tuple[str, dict[str, int]]:
+    """Write report.json, report.html, report.prom and the files for --limit. Raises OSError.
+
+    Return the path of the page, and the paths of files for --limit, each with its number of nodes.
+    """
     texts = (
         ("report.json", _report.text(report), 0o600),  # (it has command lines of processes)
         ("report.html", _page.html(report), 0o644),
@@ -24,7 +27,15 @@ def write(report: Data, directory: str) -> str:
     os.makedirs(directory, exist_ok=True)
     for name, text, mode in texts:
         _replace(os.path.join(directory, name), text, mode)
-    return os.path.join(directory, "report.html")
+    found = {}
+    for name, nodes in _limits.limits(report).items():
+        path = os.path.join(directory, name)
+        if nodes:
+            _replace(path, "".join(f"{node}\n" for node in nodes), 0o644)
+            found[path] = len(nodes)
+        elif os.path.lexists(path):
+            os.unlink(path)
+    return os.path.join(directory, "report.html"), found
 
 
 def _replace(path: str, text: str, mode: int) -> None:

@@ -64,8 +64,14 @@ def report_of(playbook: Playbook, tmp_path: Path) -> Callable[..., tuple[dict[st
         VALIDATOR.validate(report)
         assert promtool.complaints((directory / "report.prom").read_text()) == ""
         assert "<h1>" in (directory / "report.html").read_text()
-        assert sorted(path.name for path in directory.iterdir()) == ["report.html", "report.json", "report.prom"]
-        modes = {path.suffix: oct(stat.S_IMODE(path.stat().st_mode)) for path in directory.iterdir()}
+        limits = {"failed.limit": ("failed", "unreachable"), "drifted.limit": ("drifted",)}
+        for file, wrong in limits.items():
+            names = [node["name"] for node in report["nodes"] if node["status"] in wrong]
+            assert (directory / file).exists() is bool(names), "an empty file would limit nothing"
+            assert not names or (directory / file).read_text().splitlines() == names
+        left = [path for path in directory.iterdir() if path.name not in limits]
+        assert sorted(path.name for path in left) == ["report.html", "report.json", "report.prom"]
+        modes = {path.suffix: oct(stat.S_IMODE(path.stat().st_mode)) for path in left}
         assert modes == {".html": "0o644", ".json": "0o600", ".prom": "0o644"}
         return report, run
 
@@ -112,6 +118,12 @@ def test_an_audit_reports_every_node_as_what_it_is(report_of: Any, playbook: Pla
     assert patch["files"][0]["file"]["mode"] == "0644"
     assert patch["distributions"] == ["transformers 4.57.6"]
     assert f"Report: {Path(environment['path']).parent}/report/report.html" in run.stdout
+    # What the summary says can be pasted back.
+    for file, names in (("failed.limit", {"broken", "away"}), ("drifted.limit", {"five", "pending"})):
+        path = f"@{Path(environment['path']).parent}/report/{file}"
+        assert f"For the 2 nodes again: --limit {path}\n" in run.stdout
+        once_more = playbook(SETUP, "--limit", path, inventory=inventory)
+        assert {task.host for task in once_more.tasks} == names
     # One call of a module for each environment, and no other for a node.
     actions = [task.action.rpartition(".")[2] for task in run.tasks if task.host == "pending"]
     assert [action for action in actions if action != "include_tasks"] == ["site_patch_info"]

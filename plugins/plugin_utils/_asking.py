@@ -1,0 +1,290 @@
+# The question before the module: a node that certainly has nothing to do is sent one command, and no module.
+# Copyright (c) the primus.patches contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one answer that counts is that every wanted patch is applied; then the result is the one that the module has.
+
+Anything else runs the module: a task that the question is not for, an error, no answer, an odd one. So nothing is ever
+refused here, and no state but *applied* is told. Messages are made by the engine's own functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import functools
+import json
+import os
+import posixpath
+import re
+import shlex
+import typing as t
+import zlib
+from pathlib import Path
+
+from ansible import constants
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible_collections.primus.patches.plugins.module_utils import (
+    _edits,
+    _environment,
+    _files,
+    _imports,
+    _patch,
+    _plan,
+    _question,
+    _store,
+    _task,
+)
+from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT
+from ansible_collections.primus.patches.plugins.module_utils._environment import Place
+from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
+from ansible_collections.primus.patches.plugins.module_utils._evidence import Look
+from ansible_collections.primus.patches.plugins.module_utils._home import Home
+from ansible_collections.primus.patches.plugins.module_utils._store import Fact, Listed
+from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ansible.plugins.action import ActionBase
+    from ansible_collections.primus.patches.plugins.module_utils._patch import Patch
+
+    Data = dict[str, t.Any]
+
+SECONDS = 30  # after which a node that does not answer is sent the module, which has limits of its own
+LONGEST = 64 * 1024  # characters of a command, and of an answer (Linux takes no argument of more than 128 KiB)
+# What both interpreters are started with. The working directory is nobody's place for modules.
+_BOOT = (
+    "import sys;sys.path[:]=[p for p in sys.path if p];"
+    "import binascii,zlib;exec(zlib.decompress(binascii.a2b_base64(sys.argv[1])))"
+)
+
+
+def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[str, t.Any]) -> Data | None:
+    """Return what the module would answer, where it certainly has nothing to do; None where it has to say so itself.
+
+    :param arguments: of the task, all of them the module's. Raises what connections raise.
+    """
+    parameters = _parameters(arguments)
+    interpreter = _interpreter(action, task_vars)
+    patches = _patches(parameters) if parameters and interpreter and not action._task.async_val else []
+    if not patches:
+        return None
+    text = command(question(patches, parameters, interpreter), interpreter)
+    if len(text) > LONGEST:
+        return None
+    said = action._low_level_execute_command(f"{action._compute_environment_string()} {text}".strip())
+    found = answer(said, patches)
+    if found is None:
+        return None
+    told = result(found, patches, parameters, check_mode=action._task.check_mode, diff=action._task.diff)
+    secrets = [*_task.leaves(arguments.get("import_environment")), *_task.leaves(parameters["import_environment"])]
+    kept: Data = remove_values(told, _task.secrets(set(secrets)))
+    return kept
+
+
+# --- what is asked
+
+
+def _parameters(arguments: Mapping[str, t.Any]) -> Data:
+    """Return a task's arguments as the module would have them; nothing where the question is not for them."""
+    checked = ArgumentSpecValidator(ARGUMENTS).validate(dict(arguments))
+    parameters: Data = checked.validated_parameters
+    if checked.error_messages or (arguments.get("path") or None) != (parameters["path"] or None):
+        return {}  # (a path with variables: they are the node's)
+    return parameters if is_for(parameters) else {}
+
+
+def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
+    """Return the patches that a task means; none where the question is not for one of them."""
+    try:
+        _imports.check(parameters["validate"])
+        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
+    except SitePatchError:
+        return []
+    return patches if all(map(is_simple, patches)) else []
+
+
+def is_for(parameters: Mapping[str, t.Any]) -> bool:
+    """Tell whether a task asks for nothing but what the question is about: patches that stay, imports on changes."""
+    proves = parameters["validate"] and parameters["verify"] == "always"
+    places = [place for place in (parameters["python"], parameters["path"]) if place]
+    imports_by_path = parameters["validate"] and parameters["path"] and not parameters["python"]
+    return parameters["state"] == "present" and not proves and not imports_by_path and all(map(_is_plain, places))
+
+
+def is_simple(patch: Patch) -> bool:
+    """Tell whether the state of a patch follows from its own files alone, and those are known beforehand."""
+    package = patch.package or ""
+    ansibles = package.partition(".")[0] in ("ansible", "ansible_collections")  # (the module brings them along)
+    several = any(map(_edits.is_pattern, patch.files()))
+    return bool(package) and not (ansibles or several or patch.when or patch.requires)
+
+
+def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpreter: str) -> Data:
+    """Return what ``_question.answer`` is asked."""
+    packages: dict[tuple[str, tuple[str, ...]], list[t.Any]] = {}
+    for patch in patches:
+        packages.setdefault(_home(patch), []).append([patch.name, _asked_files(patch)])
+    return {
+        "python": parameters["python"] or interpreter,
+        "interpreter": interpreter,
+        "path": parameters["path"] or None,
+        "seconds": max(1, min(SECONDS, int(parameters["timeout"]))),
+        "boot": _BOOT,
+        "store": _store.DIRECTORY,
+        "facts": _store.FACTS,
+        "suffix": _files.SUFFIX,
+        **_form(),
+        "packages": [[package, list(names), asked] for (package, names), asked in packages.items()],
+    }
+
+
+def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
+    """Return what a shell is to run for that."""
+    start = {key: asked[key] for key in ("python", "seconds", "boot")}
+    steps = [_packed(_STEPS[0], "start", start), _packed(_STEPS[1], "say", asked)]
+    return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *steps])
+
+
+def _packed(text: str, function: str, asked: Mapping[str, t.Any]) -> str:
+    call = f"{text}\n{function}({json.loads(json.dumps(asked))!a})"
+    return base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
+
+
+def _home(patch: Patch) -> tuple[str, tuple[str, ...]]:
+    """Return what tells where a patch is at home: its package, and the distributions that this may be of."""
+    package = str(patch.package)
+    names = filter(None, (patch.distribution, package, package.partition(".")[0]))
+    return package, tuple(sorted({_environment.normal(name) for name in names}))
+
+
+def _asked_files(patch: Patch) -> list[tuple[str, str, str, str]]:
+    """Each file of a patch: its path in the package, that from the root, the hash of that, the digest of its entry."""
+    relatives = {file: posixpath.join(str(patch.package).replace(".", "/"), file) for file in patch.files()}
+    return [
+        (file, relative, _store.path_hash(relative), _digest(patch, file, tuple(sorted(relatives.values()))))
+        for file, relative in relatives.items()
+    ]
+
+
+def _digest(patch: Patch, file: str, files: tuple[str, ...]) -> str:
+    """Return the SHA-256 of how a fact of this file lists the patch, as JSON."""
+    edits = patch.on(file)
+    listed = Listed(patch.name, patch.revision, _patch.digest(edits), patch.after, _patch.stored(edits), files)
+    return _store.sha(json.dumps(listed._asdict(), sort_keys=True).encode("ascii"))
+
+
+@functools.lru_cache(maxsize=None)
+def _form() -> Data:
+    """Return what a fact looks like, as the store writes one."""
+    listed = Listed("", 1, "", (), [], ())
+    fact = Fact("", "", "", False, False, ("", None, "", None), "", (listed,), (), "", "", "", "")
+    written = json.loads(_store.dump(fact))
+    shapes = {"fact": _question.shape(written), "listed": _question.shape(written["patches"][0])}
+    return {"schema": _store.SCHEMA, **shapes}
+
+
+def _steps() -> tuple[str, str]:
+    """Return the texts of the question's two steps, without what only readers need."""
+    both, first, second = re.split("# --- .*step\n", Path(_question.__file__).read_text(encoding="utf-8"))
+    return _shortened(both + first), _shortened(both + second)
+
+
+def _shortened(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.Module)) and ast.get_docstring(node) is not None:
+            del node.body[0]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            for argument in node.args.args:
+                argument.annotation = None
+    return ast.unparse(tree)
+
+
+def _interpreter(action: ActionBase, task_vars: Mapping[str, t.Any]) -> str | None:
+    """Return the path of the interpreter that Ansible uses on the node; None where that cannot be told beforehand."""
+    connection = action._connection
+    shell = getattr(connection, "_shell", None)
+    if action._task.delegate_to or getattr(connection, "_remote_is_local", False):
+        return None
+    if getattr(shell, "SHELL_FAMILY", "") != "sh" or getattr(shell, "_IS_WINDOWS", False):
+        return None
+    found = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
+    found = action._templar.template(found)
+    if isinstance(found, str) and (not found or found.startswith("auto")):
+        found = (task_vars.get("ansible_facts") or {}).get("discovered_interpreter_python")
+    return str(found) if isinstance(found, str) and _is_plain(found) else None
+
+
+def _is_plain(path: str) -> bool:
+    """Tell whether a path is whole as it is written: no pattern, no ``~``, no arguments, the same for every process."""
+    return os.path.isabs(path) and os.path.normpath(path) == path and not set(path) & set("*?[ \t\r\n\0")
+
+
+# --- what is answered
+
+
+def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
+    """Return a node's answer; None where what a command gave is none."""
+    parts = str(said.get("stdout") or "").split(_question.SENTINEL)
+    if said.get("rc") or len(parts) != 2 or len(parts[1]) > LONGEST:  # noqa: PLR2004 (it is said once)
+        return None
+    line, _end, more = parts[1].partition("\n")
+    if more.strip():  # (of what comes behind a module's answer, Ansible warns)
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    texts = ("python", "python_version", "prefix")
+    if not isinstance(found, dict) or set(found) != {*texts, "found"}:
+        return None
+    asked = len(set(map(_home, patches)))
+    places = found["found"]
+    if not isinstance(places, list) or not all(isinstance(place, list) and len(place) == 2 for place in places):  # noqa: PLR2004
+        return None
+    told = [found[key] for key in texts] + [text for place in places for text in place]
+    return found if len(places) == asked and all(isinstance(text, str) for text in told) else None
+
+
+def result(
+    found: Mapping[str, t.Any],
+    patches: Sequence[Patch],
+    parameters: Mapping[str, t.Any],
+    *,
+    check_mode: bool,
+    diff: bool,
+) -> Data:
+    """Return the module's result on a node that answered so."""
+    homes = dict(zip(dict.fromkeys(map(_home, patches)), found["found"]))
+    steps = [_step(patch, *homes[_home(patch)]) for patch in patches]
+    environment = {key: found[key] for key in ("python", "python_version", "prefix")}
+    return {
+        "changed": False,
+        "environment": {**environment, "path": parameters["path"] or None},
+        "patches": [step.result() for step in steps],
+        "imports": [],
+        "msg": "; ".join(step.told(done=not check_mode) for step in steps),
+        **({"diff": {"prepared": ""}} if diff else {}),
+        "invocation": {"module_args": parameters},
+    }
+
+
+def _step(patch: Patch, directory: str, version: str) -> _plan.Step:
+    home = Home(str(patch.package), None, None, directory, version, None)
+    message = home.told() + _plan.APPLIED % patch.revision
+    listed = (Listed(patch.name, patch.revision, "", (), [], ()),)
+    looks = [
+        Look(Place(posixpath.join(directory, file), "", ""), ABSENT, None, listed, "pristine") for file in patch.files()
+    ]
+    return _plan.Step(patch, "applied", _plan.PRESENT["applied"], message, version, tuple(looks), patch.revision)
+
+
+# (Ansible imports this once, and then forks for each node: what is made here is made once.)
+_STEPS = _steps()
+_form()
+ArgumentSpecValidator(ARGUMENTS).validate({})
