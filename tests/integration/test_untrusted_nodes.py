@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 AUDIT, SETUP = "primus.patches.audit_primus", "primus.patches.setup_primus"
 NAME = "transformers_modeling_utils"
 PATCH = {"name": NAME, "state": "applied", "action": "none", "message": "as it should be", "copy_id": "nfs4 a:/b 0 7"}
-GOOD = {"changed": False, "patches": [PATCH], "imports": [], "environment": {"path": "/srv/site"}, "msg": "fine"}
+GOOD = {
+    "changed": False,
+    "patches": [PATCH],
+    "imports": [],
+    "integrity": [],
+    "environment": {"path": "/srv/site"},
+    "msg": "fine",
+}
 # What may make a terminal do something, or a line read otherwise than it is.
 CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EVIL = "\x1b[2J\x1b]0;title\x07\r\u202e\u2066\x9b2Jevil"
