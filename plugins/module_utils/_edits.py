@@ -15,6 +15,7 @@ import ast
 import codecs
 import functools
 import io
+import os
 import re
 import tokenize
 import warnings
@@ -134,6 +135,21 @@ def _is_sayable(character: str, codec: str) -> bool:
 
 
 # --- syntax
+
+
+def shown(path: str, before: Text, after: Text) -> str:
+    """A unified diff of one change, for people; its bytes are read as UTF-8."""
+    import difflib  # (only here: it is slow to be imported)
+
+    names = [path if text.data is not None else os.devnull for text in (before, after)]
+    # (StringIO ends a line at \n alone; splitlines() would at a form feed, too)
+    old, new = (list(io.StringIO((text.data or b"").decode("utf-8", "replace"))) for text in (before, after))
+    lines = difflib.unified_diff(old, new, names[0], names[1], "(before)", "(after)")
+    body = "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+    if None not in (before.data, after.data) and before.executable != after.executable:
+        modes = ["100755" if text.executable else "100644" for text in (before, after)]
+        return "old mode %s\nnew mode %s\n%s" % (modes[0], modes[1], body)
+    return body
 
 
 def check(file: str, before: Text, after: Text) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Mapping, Sequence
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
 # do, and of a payload everything that is imported is compiled every time. What one module alone needs is imported by
 # name, as Ansible sends to a node what it finds imported in the source; that module names it (see test_payload.py).
-from . import _environment, _files, _patch, _plan
+from . import _edits, _environment, _files, _patch, _plan
 from ._errors import CommitError, SitePatchError
 from ._trust import Belongs, Trust
 
@@ -158,7 +158,9 @@ def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     if len(kept) == 1:
         result["backup_file"] = next(iter(kept.values()))
     if request.get("diff"):
-        result["diff"] = {"prepared": "".join(map(_diff, plan.changes))}
+        result["diff"] = {
+            "prepared": "".join(_edits.shown(each.place.path, each.before, each.after) for each in plan.changes)
+        }
 
 
 class _Work:
@@ -369,23 +371,6 @@ def _refuse_imports(results: Sequence[Mapping[str, Any]], request: Mapping[str, 
     if message is not None:
         raise SitePatchError(message)
     return _imports.accepted(results) if accepts else ""
-
-
-def _diff(change: _plan.Change) -> str:
-    """A unified diff of one change; its bytes read as UTF-8."""
-    import difflib
-    import io
-
-    texts = (change.before, change.after)
-    names = [change.place.path if text.data is not None else os.devnull for text in texts]
-    # (StringIO ends a line at \n alone; splitlines() would at a form feed, too)
-    before, after = (list(io.StringIO((text.data or b"").decode("utf-8", "replace"))) for text in texts)
-    lines = difflib.unified_diff(before, after, names[0], names[1], "(before)", "(after)")
-    body = "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
-    if None not in (change.before.data, change.after.data) and change.before.executable != change.after.executable:
-        modes = ["100755" if text.executable else "100644" for text in texts]
-        return "old mode %s\nnew mode %s\n%s" % (modes[0], modes[1], body)
-    return body
 
 
 def load_all() -> None:

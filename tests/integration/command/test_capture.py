@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EINOPS = ("einops", "0.8.2")
-PAGES = sorted((ROOT / "docs").glob("COMMAND*.md"))
+PAGE = ROOT / "docs" / "COMMAND.md"
 COMPILED = ("markupsafe", "3.0.2")
 HEADER = """Description: (to be filled in: what goes wrong without this patch)
 Bug:
@@ -552,8 +552,7 @@ def test_a_tree_made_to_mislead_is_read_with_bounds(
 
 EXAMPLES = [
     found
-    for page in PAGES
-    for block in re.findall(r"^```shell-session\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"^```shell-session\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     for found in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
 ]
 
