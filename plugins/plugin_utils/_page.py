@@ -53,6 +53,11 @@ MOST_EDITED, MOST_VARIANTS = 500, 20  # files that differ, and variants of one, 
 _LETTERS = {kind: letter for kind, (letter, _meaning) in KINDS.items()}
 
 
+def _folded(nodes: t.Sequence[str]) -> markupsafe.Markup:
+    """Nodes in a short form, which is not cut."""
+    return markupsafe.escape(fold(nodes))
+
+
 def html(report: Data) -> str:
     """Return the page of a report."""
     source = _TEMPLATE.read_text(encoding="utf-8")
@@ -64,9 +69,8 @@ def html(report: Data) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     numbers = {node["name"]: number for number, node in enumerate(report["nodes"])}
-    folded = lambda nodes: markupsafe.escape(fold(nodes))  # noqa: E731 (which is not cut)
     above = environment.from_string(_MERGED.read_text(encoding="utf-8")).render(
-        report=report, fold=folded, most=MOST_EDITED, merged=_merge.lines(report) if "merged" in report else ()
+        report=report, fold=_folded, most=MOST_EDITED, merged=_merge.lines(report) if "merged" in report else ()
     )
     page = environment.from_string(source).render(
         report=report,
@@ -80,7 +84,7 @@ def html(report: Data) -> str:
         date=_date,
         most_edited=MOST_EDITED,
         most_variants=MOST_VARIANTS,
-        fold=folded,
+        fold=_folded,
         above=markupsafe.Markup(above),  # noqa: S704 (it is a template's, with all texts escaped)
     )
     return page.encode("utf-8", "backslashreplace").decode()

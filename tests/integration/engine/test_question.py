@@ -126,14 +126,14 @@ def test_several_patches_of_several_files(interpreter: Path, site: Path) -> None
     assert result is not None
     assert [patch["name"] for patch in result["patches"]] == ["other_limit", "thing_limit", "thing_names"]
     for some in ([LIMIT], [TWO_FILES]):
-        assert told(interpreter, definitions=some) == looked(interpreter, definitions=some) is not None
+        assert told(interpreter, definitions=some) == looked(interpreter, definitions=some)
 
 
 def test_a_package_in_a_namespace(interpreter: Path, site: Path) -> None:
     patch = {**LIMIT, "package": "space.thing", "distribution": "thing", "after": []}
     packages.install(site, "thing", "1.5", {"space/thing/__init__.py": "", "space/thing/api.py": "return 42\n"})
     apply(interpreter, patch)
-    assert told(interpreter, definitions=[patch]) == looked(interpreter, definitions=[patch]) is not None
+    assert told(interpreter, definitions=[patch]) == looked(interpreter, definitions=[patch])
 
 
 @pytest.mark.parametrize("named", ["", "thing"])
@@ -141,13 +141,13 @@ def test_a_directory_and_ansibles_interpreter(named: str, tmp_path: Path) -> Non
     engine.thing(tmp_path)
     apply(SYSTEM, path=tmp_path / named)
     where = str(tmp_path / named) if named else str(tmp_path)
-    assert told(path=where) == looked(path=where) is not None
+    assert told(path=where) == looked(path=where)
 
 
 def test_the_real_wheels_file(tree: Callable[[str], Path]) -> None:
     site, wanted = str(tree("4.57.6")), {"name": ["transformers_modeling_utils"], "definitions": None}
     engine.ask("patch", SYSTEM, path=site, **wanted)
-    assert told(path=site, **wanted) == looked(path=site, **wanted) is not None
+    assert told(path=site, **wanted) == looked(path=site, **wanted)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_every_python(python: Callable[[str], Path], tmp_path: Path) -> None:
         engine.thing(environments.site_packages(environment))
         interpreter = environments.python_of(environment)
         apply(interpreter)
-        assert told(interpreter) == looked(interpreter) is not None, version
+        assert told(interpreter) == looked(interpreter), version
 
 
 # --- no answer where there is any doubt
@@ -305,7 +305,7 @@ def test_what_has_no_say_is_no_doubt(
 ) -> None:
     monkeypatch.setenv("PYTHONOPTIMIZE", "")
     HARMLESS[harmless](patched.parent)
-    assert told(interpreter) == looked(interpreter) is not None
+    assert told(interpreter) == looked(interpreter)
 
 
 def test_another_definition_is_no_answer(patched: Path, interpreter: Path) -> None:
@@ -319,7 +319,7 @@ def test_another_definition_is_no_answer(patched: Path, interpreter: Path) -> No
         assert told(interpreter, definitions=[engine.definition(**changes)]) is None, changes
     told_too = {"reason": "Another.", "versions": ">=1.2", "retire": "Soon."}
     result = told(interpreter, definitions=[engine.definition(**told_too)])
-    assert result == looked(interpreter, definitions=[engine.definition(**told_too)]) is not None
+    assert result == looked(interpreter, definitions=[engine.definition(**told_too)])
     assert patched.exists()
 
 
@@ -373,7 +373,7 @@ def test_no_interpreter_is_no_answer(patched: Path, interpreter: Path, tmp_path:
     for python in (tmp_path / "none", tmp_path / "shell", tmp_path):
         assert told(python) is None
     assert patched.exists()
-    assert told(interpreter.with_name("python3")) == looked(interpreter.with_name("python3")) is not None
+    assert told(interpreter.with_name("python3")) == looked(interpreter.with_name("python3"))
 
 
 # --- root
@@ -405,7 +405,7 @@ def venv_at(path: Path) -> tuple[Path, Path]:
 def test_root_starts_and_believes_nothing_of_others(where: str, open_path: Path) -> None:
     """Whether they own a part of it, or may write to it; an interpreter of theirs is not even started."""
     python, site = venv_at(open_path / "venv")
-    assert told(python) == looked(python) is not None
+    assert told(python) == looked(python)
     (open_path / "started").unlink()
     path = site / where[5:] if where.startswith("site") else open_path / where
     for spoil in (lambda: os.chown(path, USER, GROUP), lambda: path.chmod(path.stat().st_mode | stat.S_IWOTH)):
@@ -423,6 +423,6 @@ def test_a_user_is_asked_as_that_user(open_path: Path) -> None:
     assert told(python) is None
     assert not (open_path / "started").exists()
     result = told(python, user=USER)
-    assert result == looked(python) is not None
+    assert result == looked(python)
     (site / "thing" / "api.py").chmod(0)
     assert told(python, user=USER) is None
