@@ -153,7 +153,8 @@ def download(python: str, distribution: Distribution, directory: str) -> str:
     command = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", directory, wanted]
     try:
-        done = subprocess.run(
+        # (run_command is the module's, and this is the command line)
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
         said = done.stderr.decode("utf-8", "replace").strip()

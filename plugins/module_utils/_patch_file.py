@@ -187,7 +187,7 @@ def _instead(lines: Sequence[str]) -> str:
     """What a file is that has no unified diff."""
     if any(each.startswith("*" * 15) for each in lines):
         return "a context diff: make it with diff -u"
-    return "none; it begins with %r" % next(each for each in lines if each.strip())[:_SHOWN]
+    return "none; it begins with %r" % next((each for each in lines if each.strip()), "")[:_SHOWN]
 
 
 def _name_of(file: str) -> str:

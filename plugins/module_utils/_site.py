@@ -181,9 +181,10 @@ class Site:
         ]
 
     def _idle(self, patch: Patch, look: Look) -> bool:
-        """Whether a patch has nothing to do in a file, as far as that can be told."""
+        """Whether a patch has nothing to do in a file, as far as that can be told; also once it is wished for."""
+        others = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
         try:
-            return self.unchanged(patch, look)
+            return self.fold(look, self._with(patch, look, others)) == self.fold(look, others)
         except (Conflict, Unsupported):
             return False
 

@@ -333,6 +333,13 @@ def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: 
     assert file.read_text() == "LIMIT = 10\n"
 
 
+def test_each_fact_of_a_patch_of_several_files_names_them_all(tmp_path: Path) -> None:
+    install(tmp_path, "LIMIT = 10\n")
+    run(tmp_path, several(replace("LIMIT = 10", "LIMIT = 20"), {"write": {"content": "NEW = 1\n"}, "file": "new.py"}))
+    facts = [json.loads(path.read_text()) for path in (tmp_path / _store.DIRECTORY / "facts").iterdir()]
+    assert [fact["patches"][0]["files"] for fact in facts] == [["acme/api.py", "acme/new.py"]] * 2
+
+
 def test_one_file_of_several_put_back_by_hand_is_outdated_and_made_again(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n")
     new = {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"}

@@ -12,7 +12,7 @@ from ansible_collections.primus.patches.plugins.module_utils._diff import Diff, 
 from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT, Text
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.module_utils._whole import Delete
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 DATA = Path(__file__).with_name(
@@ -377,6 +377,7 @@ def _hunks(old: str, new: str) -> tuple[Hunk, ...]:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+@example(b"\x1c")
 def test_no_bytes_end_in_anything_but_a_definition_or_an_error_that_names_the_file(data: bytes) -> None:
     for each in (data, HEADER.encode() + data, HEADER.encode() + DIFF.encode() + data):
         try:
