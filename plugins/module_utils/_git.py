@@ -43,24 +43,27 @@ class Checkout(NamedTuple):
     """The directory of its objects."""
 
 
+class _Index(NamedTuple):
+    """An index as it was read."""
+
+    top: str
+    repository: str
+    data: bytes
+    algorithm: str
+
+
 def checkout(directory: str) -> Checkout | None:
     """All regular files that the index around a directory lists; None where ``indexed`` would vouch for none."""
     try:
-        found = _checkout(os.path.realpath(directory))
-        if found is None:
+        found = _index_of(os.path.realpath(directory))
+        if found is None or not _is_whole(found.data, found.algorithm):
             return None
-        top, repository = found
-        index = _files.read(os.path.join(repository, "index"), _MAX_INDEX)
-        algorithm = _algorithm(repository)
-        objects = os.path.join(_common(repository), "objects")
-        if index is None or algorithm is None or not _is_whole(index, algorithm):
-            return None
-        files = {
-            os.fsdecode(name): entry for name, entry in _entries(index, hashlib.new(algorithm).digest_size) if entry
-        }
+        objects = os.path.join(_common(found.repository), "objects")
+        size = hashlib.new(found.algorithm).digest_size
+        files = {os.fsdecode(name): entry for name, entry in _entries(found.data, size) if entry}
     except (OSError, ValueError, IndexError, struct.error):  # (as in ``indexed``)
         return None
-    return Checkout(top, algorithm, files, objects)
+    return Checkout(found.top, found.algorithm, files, objects)
 
 
 def indexed(path: str) -> str | None:
@@ -72,16 +75,12 @@ def indexed(path: str) -> str | None:
     """
     real = os.path.realpath(path)
     try:
-        found = _checkout(os.path.dirname(real))
+        found = _index_of(os.path.dirname(real))
         if found is None:
             return None
-        top, directory = found
-        index = _files.read(os.path.join(directory, "index"), _MAX_INDEX)
-        algorithm = _algorithm(directory)
-        if index is None or algorithm is None:
-            return None
-        oid = _entry(index, os.fsencode(os.path.relpath(real, top)), hashlib.new(algorithm).digest_size)
-        return oid if oid is not None and _is_whole(index, algorithm) else None
+        name = os.fsencode(os.path.relpath(real, found.top))
+        oid = _entry(found.data, name, hashlib.new(found.algorithm).digest_size)
+        return oid if oid is not None and _is_whole(found.data, found.algorithm) else None
     except (OSError, ValueError, IndexError, struct.error):
         # Nothing here goes up: git is one more proof that a file is as it was, and never needed. Where its repository
         # cannot be read or understood, the file is what it is without one.
@@ -99,6 +98,16 @@ def matches(data: bytes, oid: str) -> bool:
         return any(hashlib.new(algorithm, b"blob %d\0%s" % (len(text), text)).hexdigest() == oid for text in texts)
     except ValueError:  # a system that forbids SHA-1
         return False
+
+
+def _index_of(directory: str) -> _Index | None:
+    """The index of the checkout around a directory. Raises OSError and ValueError."""
+    found = _checkout(directory)
+    if found is None:
+        return None
+    top, repository = found
+    data, algorithm = _files.read(os.path.join(repository, "index"), _MAX_INDEX), _algorithm(repository)
+    return None if data is None or algorithm is None else _Index(top, repository, data, algorithm)
 
 
 def _checkout(directory: str) -> tuple[str, str] | None:

@@ -181,17 +181,19 @@ class Site:
         ]
 
     def _idle(self, patch: Patch, look: Look) -> bool:
-        """Whether a patch has nothing to do in a file, as far as that can be told; also once it is wished for."""
-        others = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
+        """Whether a patch has nothing to do in a file, as far as that can be told."""
         try:
-            return self.fold(look, self._with(patch, look, others)) == self.fold(look, others)
+            return self.unchanged(patch, look)
         except (Conflict, Unsupported):
             return False
 
     def unchanged(self, patch: Patch, look: Look) -> bool:
-        """Whether a file says already what a patch would have it say. Raises Conflict and Unsupported."""
-        layers = self.layers(look)
-        return self.fold(look, self._with(patch, look, layers)) == self.fold(look, layers)
+        """Whether a file without a patch says already what that would have it say; also once it is wished for.
+
+        Raises Conflict and Unsupported.
+        """
+        others = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
+        return self.fold(look, self._with(patch, look, others)) == self.fold(look, others)
 
     def try_fold(self, patch: Patch, looks: Sequence[Look]) -> None:
         """Raise Conflict or Unsupported where a patch cannot be made in one of its files."""
