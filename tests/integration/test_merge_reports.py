@@ -7,11 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
 from lab import controller, observations, promtool
 from lab.observations import looked, lost, patch
+from lab.schema import VALIDATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 AUDIT, SETUP, MERGE = (f"primus.patches.{name}" for name in ("audit_primus", "setup_primus", "merge_reports"))
 COMMAND = controller.ROOT / "playbooks" / "merge_reports.py"
-VALIDATOR = jsonschema.Draft202012Validator(
-    json.loads((controller.ROOT / "docs" / "report.schema.json").read_text()),
-    format_checker=jsonschema.FormatChecker(),
-)
 
 
 def merge(where: Path, *arguments: str | Path) -> tuple[int, list[str], str]:

@@ -5,10 +5,8 @@ import json
 import math
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _page, _report
@@ -26,9 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import promtool
 from lab.observations import Observation, imported, looked, patch, process, report_of, result
+from lab.schema import VALIDATOR
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 HUGE = 10**5000
 DEEP: Any = []
 for _level in range(5000):

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _metrics
-from lab import controller, environments, observations, promtool
+from lab import environments, observations, promtool
 from lab.run import run as command
+from lab.schema import VALIDATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 AUDIT, SETUP = "primus.patches.audit_primus", "primus.patches.setup_primus"
 FILE = "transformers/modeling_utils.py"
-SCHEMA = json.loads((controller.ROOT / "docs" / "report.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 UNREACHABLE = {
     "ansible_connection": "ssh",
     "ansible_host": "127.0.0.1",

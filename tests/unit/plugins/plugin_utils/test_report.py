@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -26,11 +25,9 @@ from ansible_collections.primus.patches.tests.lab.observations import (
     report_of,
     result,
 )
+from ansible_collections.primus.patches.tests.lab.schema import SCHEMA, VALIDATOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
 def build(*observations: Observation, nodes: tuple[str, ...] = (), wrong: tuple[str, ...] = FAIL_STATES) -> Any:
