@@ -32,7 +32,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def private(clone: Path) -> Path:
     """Return a repository in which the README's commands have been run: an inventory, a report, an artifact."""
     reports = ("primus-report/report.json", "playbooks/primus-report/report.json")
-    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-0.1.0.tar.gz"):
+    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-1.0.0.tar.gz"):
         (clone / name).parent.mkdir(exist_ok=True)
         (clone / name).write_text("gpu001")
     return clone
