@@ -65,7 +65,7 @@ def why_not(version: str) -> str:
         str(text) for release in releases.values() for texts in release["changes"].values() for text in listed(texts)
     }
     for path in sorted((ROOT / "changelogs" / "fragments").glob("*.y*ml")):
-        lacking = [text for texts in read(path).values() for text in listed(texts) if text not in told]
+        lacking = [text for said in read(path).values() for text in listed(said) if text not in told]
         if lacking:
             return f"expected all of {path.name} in the changelog, found none of: {lacking[0]!r}. Run ./dev changelog"
     return ""
@@ -85,7 +85,7 @@ def bill_of_materials(galaxy: dict[str, Any], artifact: Path, zipapp: Path) -> s
     core = Component(
         name="ansible-core",
         bom_ref="ansible-core",
-        description=f"{read('meta/runtime.yml')['requires_ansible']}; needed on the controller, and not part of the release",
+        description=f"{read('meta/runtime.yml')['requires_ansible']}; needed on the controller, not part of this",
         purl=PackageURL("pypi", None, "ansible-core"),
         scope=ComponentScope.REQUIRED,
     )
@@ -94,7 +94,7 @@ def bill_of_materials(galaxy: dict[str, Any], artifact: Path, zipapp: Path) -> s
         # (From what it is of, not by chance: the same commit has the same SBOM.)
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{galaxy['repository']}#{sha256(artifact)}-{sha256(zipapp)}"),
         metadata=BomMetaData(
-            component=collection, timestamp=dt.datetime.fromtimestamp(checkout.source_date(ROOT), dt.timezone.utc)
+            component=collection, timestamp=dt.datetime.fromtimestamp(checkout.source_date(ROOT), dt.UTC)
         ),
     )
     bom.register_dependency(collection, [core])
@@ -117,9 +117,9 @@ def made(kind: ComponentType, name: str, galaxy: dict[str, Any], path: Path) -> 
     )
 
 
-def listed(texts: str | list[str]) -> list[str]:
-    """Return what a section of a changelog says; a summary is one text."""
-    return [texts] if isinstance(texts, str) else texts
+def listed(said: str | list[str]) -> list[str]:
+    """Return the texts of one section of the changelog; a summary is one text."""
+    return [said] if isinstance(said, str) else said
 
 
 def read(path: str | Path) -> Any:

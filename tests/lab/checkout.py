@@ -32,6 +32,21 @@ def copy(destination: Path, root: Path = ROOT) -> Path:
     return destination
 
 
+def repository(destination: Path) -> Path:
+    """Make a repository in ``destination`` with a copy of the working tree as its only commit, and return that."""
+    copy(destination)
+    _git(destination, "init", "--quiet")
+    commit(destination)
+    return destination
+
+
+def commit(root: Path) -> None:
+    """Commit all that is new in a repository."""
+    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no")
+    _git(root, "add", "--all")
+    _git(root, *(word for each in settings for word in ("-c", each)), "commit", "--quiet", "--message", "All")
+
+
 def _git(root: Path, *arguments: str) -> str:
     # Whoever runs what is in a checkout trusts it, also where it belongs to somebody else, as in a container.
     command = ("git", "-c", "safe.directory=*", "-C", root, *arguments)
