@@ -13,7 +13,8 @@ import yaml
 VARIABLE = "…"
 _TASKS = {"fail": ("msg",), "assert": ("fail_msg", "msg")}
 _DEEPEST = 6
-_TELLING = {"fail_json", "error", "exit", "tell_error"}
+_TELLING = {"fail_json", "error", "exit", "tell_error", "_failed"}
+_LONG = 5  # words that make a variable part of a text one of its own
 _DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
 _KEYS = {"error", "problem"}
 _EXCEPTIONS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, Exception)}
@@ -39,7 +40,7 @@ def _plain(text: str) -> str:
     """One line; what stands for a value becomes VARIABLE, also where several follow each other."""
     text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", VARIABLE, text, flags=re.DOTALL)
     text = re.sub(r"%(?:\.\d+|,)?[sdrgxo]", VARIABLE, text).replace("%%", "%")
-    return " ".join(text.split())
+    return re.sub(f"{VARIABLE}+", VARIABLE, " ".join(text.split()))
 
 
 def _of_tasks(value: object) -> list[str]:
@@ -96,7 +97,9 @@ class _File:
         for each in classes:
             if any(isinstance(base, (ast.Name, ast.Attribute)) and _called(base) in known for base in each.bases):
                 known.add(each.name)
-        imported = {alias.name for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        imported = {
+            alias.name for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
         return (known - _EXCEPTIONS) | {name for name in imported if re.fullmatch(r"Ansible\w*(Error|Fail)", name)}
 
 
@@ -111,6 +114,9 @@ class _Texts:
                 found += self._arguments(node.exc)
             elif isinstance(node, ast.Call) and (_called(node.func) in self.errors | _TELLING):
                 found += self._arguments(node)
+            elif isinstance(node, ast.Call) and {"failed", "msg"} <= {each.arg for each in node.keywords}:
+                value = next(each.value for each in node.keywords if each.arg == "msg")
+                found += [(node.lineno, text) for text in self._heads(value, self.file, 0)]
             elif isinstance(node, ast.keyword) and node.arg in _KEYS:
                 found += [(node.value.lineno, text) for text in self._heads(node.value, self.file, 0)]
             elif isinstance(node, ast.Dict):
@@ -143,7 +149,8 @@ class _Texts:
         if text is not None:
             return [text]
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
-            return again(node.left)
+            parts = [text for text in again(node.right) if len(re.findall(r"\w+", text)) >= _LONG]
+            return again(node.left) + parts
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return [a + b for a in again(node.left) or [VARIABLE] for b in again(node.right) or [VARIABLE]]
         if isinstance(node, ast.IfExp):
@@ -159,7 +166,12 @@ class _Texts:
         if isinstance(node, ast.Name):
             return [text for each in _assigned(node) for text in again(each)]
         if isinstance(node, ast.Attribute):
-            return [text for name, each in self.files.items() for value in each.given.get(node.attr, ()) for text in self._heads(value, each, depth+1)]
+            return [
+                text
+                for name, each in self.files.items()
+                for value in each.given.get(node.attr, ())
+                for text in self._heads(value, each, depth + 1)
+            ]
         if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             return again(node.elt)
         if isinstance(node, ast.Call):
@@ -193,7 +205,9 @@ def _is_part(node: ast.AST) -> bool:
     """A piece of an f-string, a docstring, or the documentation of a plugin."""
     parent = node.parent  # type: ignore[attr-defined]
     return isinstance(parent, (ast.JoinedStr, ast.Expr)) or (
-        isinstance(parent, ast.Assign) and isinstance(parent.parent, ast.Module) and ast.unparse(parent.targets[0]) in _DOCUMENTATION
+        isinstance(parent, ast.Assign)
+        and isinstance(parent.parent, ast.Module)
+        and ast.unparse(parent.targets[0]) in _DOCUMENTATION
     )
 
 
@@ -209,8 +223,9 @@ def _assigned(name: ast.Name) -> list[ast.AST]:
         if isinstance(scope, (ast.FunctionDef, ast.Module)):
             found = [
                 node.value
-                for node in ast.walk(scope)
-                if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None
+                for node in (ast.walk(scope) if isinstance(scope, ast.FunctionDef) else scope.body)
+                if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign))
+                and node.value is not None
                 and any(name.id in _names(each) for each in getattr(node, "targets", None) or [node.target])
             ]
             if found:
