@@ -9,14 +9,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from lab import checkout  # noqa: E402 (needs the line above)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 INVENTORIES = {  # by the names that docs/docsite/conf.py gives them
     "ansible_devel": "https://docs.ansible.com/ansible/devel/objects.inv",
@@ -32,7 +37,7 @@ def main() -> int:
     parser.add_argument("--offline", action="store_true", help="ask no other project for its inventory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="primus-docs-") as name:
-        site = lay_out(Path(name), options.offline)
+        site = lay_out(Path(name), {} if options.offline else INVENTORIES)
         shutil.rmtree(options.directory, ignore_errors=True)
         command = (sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder", "html")
         done = subprocess.run([*command, "--doctree-dir", Path(name, "trees"), site, options.directory], check=False)
@@ -42,18 +47,20 @@ def main() -> int:
     return done.returncode
 
 
-def lay_out(directory: Path, offline: bool) -> Path:
+def lay_out(directory: Path, inventories: Mapping[str, str]) -> Path:
     """Make the tree that Sphinx reads: the pages where the repository has them, so that their links lead on."""
     collection = checkout.copy(directory / "ansible_collections" / "primus" / "patches")
     site = directory / "site"
     shutil.copytree(collection / "docs", site / "docs", ignore=shutil.ignore_patterns("docsite"))
-    for each in ("README.md", "CHANGELOG.md", "SECURITY.md", "execution-environment.yml"):
-        shutil.copyfile(collection / each, site / each)
+    for each in (*collection.glob("*.md"), collection / "execution-environment.yml", *collection.glob("roles/*/*.md")):
+        (site / each.relative_to(collection)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(each, site / each.relative_to(collection))
     shutil.copytree(collection / "docs" / "docsite", site, dirs_exist_ok=True)
-    for name, address in {} if offline else INVENTORIES.items():
+    for name, address in inventories.items():
         # (a network that answers slowly, or with a page of its own, must not end the build)
-        with suppress(OSError, ValueError), urllib.request.urlopen(address, timeout=SECONDS) as answer:
-            (site / f"{name}.inv").write_bytes(answer.read())
+        with suppress(OSError, ValueError), requests.get(address, timeout=SECONDS) as answer:
+            answer.raise_for_status()
+            (site / f"{name}.inv").write_bytes(answer.content)
     (site / "reference").mkdir(mode=0o755)
     programs = Path(sys.executable).parent
     environment = {

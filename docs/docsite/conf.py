@@ -2,10 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pygments.lexers.diff import DiffLexer
 from sphinx.highlighting import lexers
+
+if TYPE_CHECKING:
+    from docutils.nodes import Node
+    from sphinx.application import Sphinx
 
 project = "primus.patches"
 copyright = "the primus.patches contributors"  # noqa: A001 (Sphinx wants that name)
@@ -30,3 +36,17 @@ _HERE = Path(__file__).parent
 intersphinx_mapping = {
     name: (url, str(_HERE / f"{name}.inv")) for name, url in _KNOWN.items() if (_HERE / f"{name}.inv").exists()
 }
+# What antsibull-docs links to in Ansible's own documentation.
+_ANSIBLE = re.compile(
+    r"ansible_collections\.ansible\.builtin\.|(ansible_configuration_settings|common_return_values)$|\w+_plugins$"
+)
+
+
+def _elsewhere(_app: Sphinx, _environment: object, reference: Node, text: Node) -> Node | None:
+    """Leave the text of such a link, where the inventory that has its address is not there."""
+    return text if _ANSIBLE.match(reference.get("reftarget", "")) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Ask after intersphinx, whose priority is 500."""
+    app.connect("missing-reference", _elsewhere, priority=900)

@@ -1,4 +1,4 @@
-# Pages of docs/ whose commands are run: what a command printed here, as the page has it, and whole guides in their order.
+# Pages of docs/ whose commands are run, in their order, and what a command printed here, as the page has it.
 from __future__ import annotations
 
 import re
@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from lab import controller, environments, interpreters, pyz
+from lab import controller, interpreters, pyz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
