@@ -69,9 +69,19 @@ def lay_out(directory: Path, inventories: Mapping[str, str]) -> Path:
         "ANSIBLE_COLLECTIONS_PATH": str(directory),
         "ANSIBLE_HOME": str(directory / "home"),
     }
-    program = (programs / "antsibull-docs", "collection", "--use-current", "--squash-hierarchy")
+    settings = collection / "docs" / "docsite" / "antsibull-docs.cfg"
+    program = (
+        programs / "antsibull-docs",
+        "--config-file",
+        settings,
+        "collection",
+        "--use-current",
+        "--squash-hierarchy",
+    )
     options = ("--fail-on-error", "--no-add-antsibull-docs-version", "--dest-dir", site / "reference")
     subprocess.run([*program, *options, "primus.patches"], check=True, env=environment)
+    for page in (site / "reference").glob("*.rst"):  # (the theme has the contents of a page beside it)
+        page.write_text(page.read_text().replace(".. contents::\n   :local:\n   :depth: 1\n", ""))
     return site
 
 

@@ -20,6 +20,7 @@ html_theme = "furo"
 html_show_sphinx = False
 html_copy_source = False
 html_use_index = False
+smartquotes_action = "D"  # antsibull-docs writes -- for a dash; quotes stay as they are
 html_theme_options = {
     "source_repository": "https://github.com/primus-patches/primus.patches",
     "top_of_page_buttons": [],
