@@ -39,7 +39,7 @@ class Guide:
 
     def __init__(self, directory: Path, venv: Path) -> None:
         self.directory, self.venv = directory, venv
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         self.home = directory.with_name("home")
         pyz.builder().build(directory)
 
