@@ -60,6 +60,9 @@ class Wrong(Exception):
 class Told(Exception):
     def __init__(self, what):
         super().__init__(f"it told us {what}")
+class Spoken(Told):
+    def __str__(self):
+        return f"spoken of {self.what}"
 WORDS = {"a": "one of a table", "b": "two of a table"}
 def first(name):
     message = "held in a name: %s"
@@ -94,6 +97,7 @@ def ninth():
     assert set(messages.collect(tmp_path)) == {
         "held in a name: …",
         "it told us …",
+        "spoken of …",
         "one of a table",
         "two of a table",
         "said otherwise",

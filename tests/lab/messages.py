@@ -82,7 +82,9 @@ class _Files:
             self._learn(tree)
         self.errors = self._errors()
         self.telling = {  # classes of errors that make their text themselves, of what they are given
-            name for name in self.errors & set(self.classes) if "super().__init__(" in ast.unparse(self.classes[name])
+            name
+            for name in self.errors & set(self.classes)
+            if re.search(r"super\(\).__init__\(|def __str__", ast.unparse(self.classes[name]))
         }
 
     def _learn(self, tree: ast.Module) -> None:
@@ -138,6 +140,8 @@ class _Texts:
         """The expressions of which the first rule says that they are an error's text."""
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             return self._arguments(node.exc)
+        if isinstance(node, ast.Return) and node.value and self._is_in_error(node):
+            return [node.value] if next(_scopes(node)).name == "__str__" else []  # type: ignore[attr-defined]
         if isinstance(node, ast.Call):
             keywords = {each.arg: each.value for each in node.keywords}
             found = [
@@ -158,9 +162,10 @@ class _Texts:
 
     def _is_own_text(self, function: ast.AST) -> bool:
         """Whether a call gives a class of errors its text: the one that it makes itself."""
-        return ast.unparse(function) == "super().__init__" and any(
-            isinstance(above, ast.ClassDef) and above.name in self.files.errors for above in _above(function)
-        )
+        return ast.unparse(function) == "super().__init__" and self._is_in_error(function)
+
+    def _is_in_error(self, node: ast.AST) -> bool:
+        return any(isinstance(above, ast.ClassDef) and above.name in self.files.errors for above in _above(node))
 
     def _heads(self, node: ast.AST) -> list[str]:
         """The texts that an expression may be; what cannot be followed is none."""
