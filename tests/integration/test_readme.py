@@ -1,6 +1,7 @@
 # README.md: its blocks are pasted into one shell, in a fresh home, and print what it shows; its tables are true.
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -202,6 +203,19 @@ def test_the_inventory_is_one_and_sets_variables_of_the_role() -> None:
     specs = yaml.safe_load((ROOT / "roles/megatron_bridge/meta/argument_specs.yml").read_text())["argument_specs"]
     variables = yaml.safe_load(inventory)["gpu_nodes"]["vars"]
     assert variables.keys() - {"ansible_python_interpreter"} <= specs["main"]["options"].keys()
+
+
+def test_the_tables_of_the_roles_readme_are_those_of_its_argument_specs() -> None:
+    page = (ROOT / "roles" / "megatron_bridge" / "README.md").read_text()
+    spec = importlib.util.spec_from_file_location("tools_variables", ROOT / "tools" / "variables.py")
+    assert spec
+    assert spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert page == tool.written(page), "run ./dev variables"
+    specs = yaml.safe_load((ROOT / "roles/megatron_bridge/meta/argument_specs.yml").read_text())["argument_specs"]
+    rows = re.findall(r"^\| `(megatron_bridge_\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted({name for entry in specs.values() for name in entry["options"]}), "each has one row"
 
 
 def test_the_picture_is_small_and_once_in_the_artifact() -> None:
