@@ -12,9 +12,10 @@ import yaml
 from lab import cache, checkout, controller, cores, environments, interpreters, wheels
 from lab.controller import ROOT
 from lab.run import run
+from module_utils._catalogue import CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -45,8 +46,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def paste(here: Path, script: str) -> str:
     """Run a script as somebody would who has nothing but Python, git and a package index; return what they see.
 
-    Stand-ins: the collection's address leads to the checkout, pip keeps what it downloads and compiles nothing, /opt/venv
-    is elsewhere.
+    Stand-ins: the collection's address leads to the checkout, pip keeps what it downloads and compiles nothing, and
+    /opt/venv is elsewhere.
     """
     top = here.parent
     pip = Path.home() / ".config" / "pip" / "pip.conf"
@@ -98,7 +99,7 @@ def exits(printed: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def printed(machine: Path) -> Iterator[list[str]]:
+def printed(machine: Path) -> list[str]:
     """Return what each block for a shell printed, all pasted one after the other into one shell."""
     scripts = [text for language, text in BLOCKS if language == "shell"]
     parts = paste(machine, "echo '<next>'\n".join(scripts)).split("<next>\n")
@@ -190,12 +191,30 @@ def test_what_is_in_the_box_is_what_is_in_the_box() -> None:
     assert named == names
 
 
+def test_the_number_of_patches_is_that_of_the_catalogue() -> None:
+    (number,) = re.findall(r"\[(\w+) patches\]\(docs/CATALOGUE\.md\)", README)
+    assert number == "no one two three four five six seven eight nine ten".split()[len(CATALOGUE)]
+
+
 def test_every_file_and_every_command_of_dev_that_is_named_exists() -> None:
     for name in re.findall(r"`(tests/[\w./]+)`|\]\((?!http)([^)#]+)", README):
         assert (ROOT / (name[0] or name[1])).exists(), name
     commands = re.findall(r'^    "([\w-]+)": \w+,$', (ROOT / "dev").read_text(), re.MULTILINE)
     for command in re.findall(r"(?:\./|primus\.patches/)dev ([\w-]+)", README):
         assert command in commands, command
+
+
+@pytest.mark.ansible
+def test_the_plays_and_tasks_of_the_page_about_operating_can_be_read(playbook: Callable[..., controller.Run]) -> None:
+    page = (ROOT / "docs" / "OPERATING.md").read_text()
+    role, tasks = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    for plays in (role, [{"hosts": "all", "gather_facts": False, "tasks": tasks}]):
+        playbook(plays, "--syntax-check").exits(0)
+    specs = yaml.safe_load((ROOT / "roles/megatron_bridge/meta/argument_specs.yml").read_text())["argument_specs"]
+    known = {name for entry in specs.values() for name in entry["options"]} | {"megatron_bridge_"}
+    assert set(re.findall(r"megatron_bridge_\w*", page)) <= known
+    for name in re.findall(r"ansible-playbook .*?primus\.patches\.(\w+)", page):
+        assert (ROOT / "playbooks" / f"{name}.yml").exists(), name
 
 
 def test_the_inventory_is_one_and_sets_variables_of_the_role() -> None:
