@@ -193,14 +193,14 @@ def test_what_is_in_the_box_is_what_is_in_the_box() -> None:
 
 def test_the_number_of_patches_is_that_of_the_catalogue() -> None:
     (number,) = re.findall(r"\[(\w+) patches\]\(docs/CATALOGUE\.md\)", README)
-    assert number == "no one two three four five six seven eight nine ten".split()[len(CATALOGUE)]
+    assert {"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}[number] == len(CATALOGUE)
 
 
 def test_every_file_and_every_command_of_dev_that_is_named_exists() -> None:
     for name in re.findall(r"`(tests/[\w./]+)`|\]\((?!http)([^)#]+)", README):
         assert (ROOT / (name[0] or name[1])).exists(), name
     commands = re.findall(r'^    "([\w-]+)": \w+,$', (ROOT / "dev").read_text(), re.MULTILINE)
-    for command in re.findall(r"(?:\./|primus\.patches/)dev ([\w-]+)", README):
+    for command in re.findall(r"(?:\./|primus\.patches/)dev (\w[\w-]*)", README):
         assert command in commands, command
 
 
