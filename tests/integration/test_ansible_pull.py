@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Tree = Callable[[str], Path]
     Pull = Callable[..., str]
 
-pytestmark = pytest.mark.ansible
 FILE = "transformers/modeling_utils.py"
 
 
@@ -68,6 +67,8 @@ def test_a_node_predicts_converges_and_stays_as_it_is(
     assert (site / FILE).read_bytes() == original
 
 
+# (On each core: that the script runs there. The rest is the playbooks' doing, which have tests of their own.)
+@pytest.mark.ansible
 def test_a_refusal_is_the_exit_status_that_systemd_sees(primus_pull: Callable[[Path], Pull], tree: Tree) -> None:
     with pytest.raises(CommandError, match=r"exit 2\b(?s:.*)PRIMUS PATCHES(?s:.*)\nunsupported +failed +1 "):
         primus_pull(tree("5.0.0"))("playbooks/setup_primus.yml")

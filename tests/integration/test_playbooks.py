@@ -308,16 +308,18 @@ def test_an_audit_that_ends_with_2_says_one_word_and_the_reason_also_without_v(
 def test_records_are_published_only_where_somebody_takes_them(
     playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
 ) -> None:
-    inventory = fleet(one=paths(tree("4.49.0")), two=paths(tree("4.49.0")))
+    inventory = fleet(one=paths(tree("4.49.0")))
     runner = {"AWX_ISOLATED_DATA_DIR": str(tmp_path)}
     for name in ("setup_primus", "audit_primus", "revert_primus"):
         for arguments in ((), ("--tags", "megatron_bridge")):
             plain = playbook(f"primus.patches.{name}", *arguments, inventory=inventory).exits(0)
             assert stats(plain) == {}, plain
             assert "custom stats" not in plain.stdout.lower(), plain
-            assert re.findall(r"ok=(\d+)", plain.stdout) == ["1", "1"], plain
-        for taken in ({"settings": TAKES_STATS}, {"environment": runner}):
-            assert set(stats(playbook(f"primus.patches.{name}", inventory=inventory, **taken))) == {"one", "two"}
+            assert re.findall(r"ok=(\d+)", plain.stdout) == ["1"], plain
+        taken = playbook(f"primus.patches.{name}", inventory=inventory, settings=TAKES_STATS)
+        assert set(stats(taken)) == {"one"}
+    taken = playbook("primus.patches.setup_primus", inventory=inventory, environment=runner)
+    assert set(stats(taken)) == {"one"}
 
 
 @pytest.mark.parametrize(
