@@ -188,8 +188,16 @@ _TEXT, _LINES, _BLOCK = _text(LONGEST_TEXT), _text(5 * LONGEST_TEXT), _text(LONG
 _COUNT = _whole(0)
 
 _FILE = _keys(
-    dict(owner=_name, group=_name, mode=_name, links=_whole(1), filesystem=_maybe(_name), changed=_number),
-    dict(link=_maybe(_name)),
+    dict(
+        owner=_name,
+        group=_name,
+        mode=_name,
+        links=_whole(1),
+        filesystem=_maybe(_name),
+        changed=_number,
+        link=_maybe(_name),
+    ),
+    {},
 )
 _BYTECODE = _keys(
     dict(
@@ -245,30 +253,33 @@ _IMPORT = _keys(
 _PROCESS = _keys(dict(pid=_COUNT, user=_name, age=_COUNT, command=_TEXT, patches=_each(_name)), {})
 _PROCESSES = _keys(dict(candidates=_each(_PROCESS, MOST_PLACES), unreadable=_COUNT), {})
 _EDIT = _keys(
-    dict(kind=_one_of(*EDITS), path=_full_name),
     dict(
+        kind=_one_of(*EDITS),
+        path=_full_name,
         size=_maybe(_COUNT),
         owner=_maybe(_name),
         time=_maybe(_number),
         sha256=_maybe(_digest),
-        recorded=_maybe(_digest),
         lines_added=_maybe(_COUNT),
         lines_removed=_maybe(_COUNT),
-        patches=_each(_name),
         note=_maybe(_TEXT),
     ),
+    dict(recorded=_maybe(_digest), patches=_each(_name)),  # (which a report does not keep)
 )
 _HELD = _keys(
-    dict(distribution=_full_name, complete=_flag, files=_COUNT, counts=_keys(dict.fromkeys(EDITS, _COUNT), {})),
     dict(
+        distribution=_full_name,
         version=_maybe(_name),
-        path=_name,
         source=_maybe(_one_of("RECORD", "git")),
         reason=_maybe(_TEXT),
+        complete=_flag,
+        files=_COUNT,
         sizes_only=_COUNT,
         left_out=_COUNT,
+        counts=_keys(dict.fromkeys(EDITS, _COUNT), {}),
         found=_each(_EDIT),
     ),
+    dict(path=_name),  # (which metrics do not have)
 )
 _ENVIRONMENT = _keys({}, {key: _maybe(_name) for key in ("python", "python_version", "prefix", "path")})
 

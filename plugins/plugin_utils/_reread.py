@@ -67,7 +67,7 @@ def _checked(given: t.Any, now: dt.datetime) -> Data:
 def _spread(given: Data) -> t.Any:
     """Return a file's nodes, each with its undeclared edits: these, too, are held against what a node may say."""
     try:
-        return spread(given) if given.get("undeclared") else given.get("nodes")
+        return spread(given)
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         return _each(given.get("nodes"), "nodes", _node) and _refuse(error)
 

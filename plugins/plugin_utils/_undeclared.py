@@ -37,12 +37,12 @@ def number(held: Mapping[str, t.Any]) -> int:
 
 def edits_of(held: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
     """Return the undeclared edits of a distribution that are listed."""
-    return [entry for entry in held.get("found") or () if entry["kind"] in UNDECLARED]
+    return [entry for entry in held["found"] if entry["kind"] in UNDECLARED]
 
 
 def title(held: Mapping[str, t.Any]) -> str:
     """Return a distribution's name and version."""
-    return " ".join(filter(None, (held["distribution"], held.get("version"))))
+    return " ".join(filter(None, (held["distribution"], held["version"])))
 
 
 def sentences(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[str]:
@@ -64,7 +64,7 @@ def kept(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[Data] | None:
     if integrity is None:
         return None
     return [
-        {**held, "found": [{key: entry.get(key) for key in _KEPT} for entry in edits_of(held)]} for held in integrity
+        {**held, "found": [{key: entry[key] for key in _KEPT} for entry in edits_of(held)]} for held in integrity
     ]
 
 
@@ -77,12 +77,12 @@ def of_fleet(nodes: Sequence[Data]) -> Data:
     files: dict[tuple[str, str, str], Data] = {}
     unknown: dict[tuple[str, str, str], Data] = {}
     for node, environment, held in _each(nodes):
-        name, version = _normal(held["distribution"]), held.get("version")
+        name, version = _normal(held["distribution"]), held["version"]
         about = {"distribution": name, "version": version}
         if not held["complete"]:
             reason = held.get("reason") or "not all was looked at"
             _seen(unknown.setdefault((name, version or "", reason), {**about, "reason": reason}), node, environment)
-        for entry in held.pop("found", ()):
+        for entry in held.pop("found"):
             file = files.setdefault((name, version or "", entry["path"]), {**about, "path": entry["path"], "by": {}})
             new = {**{each: entry[each] for each in _VARIANT}, "owners": {}, "since": None}
             variant = file["by"].setdefault(tuple(entry[each] for each in _SAME), new)
@@ -111,7 +111,7 @@ def spread(report: Data) -> list[Data]:
                 found.setdefault(key, []).append((variant["environments"], {**edit, "owner": owner}))
 
     def held_in(node: str, environment: str, held: Data) -> Data:
-        edits = found.get((node, _normal(held["distribution"]), held.get("version") or ""), []) if number(held) else []
+        edits = found.get((node, _normal(held["distribution"]), held["version"] or ""), []) if number(held) else []
         return {**held, "found": [edit for places, edit in edits if environment in places]}
 
     def spread_in(node: str, environment: Data) -> Data:
