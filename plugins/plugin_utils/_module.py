@@ -76,7 +76,7 @@ class Module(Normal):
             return {**refused(error, told), **found}
         gone = left_out(name, arguments, answer)
         if gone:
-            return {**refused(Odd("", f"what was asked ({', '.join(gone)})", answer), told), **found}
+            return {**refused(Odd(f"what was asked ({', '.join(gone)})", answer), told), **found}
         self.answered = True
         return {**answer, **_from_ansible(told, answer), **found}
 

@@ -39,7 +39,7 @@ WHOLE = result(
 )
 _VARIANT = SCHEMA["undeclared"]["properties"]["files"]["items"]["properties"]["variants"]["items"]["properties"]
 _OF_EDIT = ("sha256", "size", "note", "lines_added", "lines_removed")
-EDIT = {"properties": {key: _VARIANT[key] for key in _OF_EDIT}, "required": [*_OF_EDIT, "kind", "path", "owner", "time"]}
+EDIT = {"properties": {key: _VARIANT[key] for key in _OF_EDIT}, "required": [*_OF_EDIT, "owner", "time"]}
 INSIDE = {  # where in an answer it stands -> where in the schema
     ("patches", 0): SCHEMA["patch"],
     ("patches", 0, "files", 0): SCHEMA["file"],
