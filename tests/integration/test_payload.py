@@ -73,7 +73,7 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
         ),  # (of primus-patches.pyz)
         **dict.fromkeys(("_patch_file.py", "_patch_header.py"), ""),
         **dict.fromkeys(("_capture.py", "_captured.py", "_edited.py", "_originals.py"), ""),
-        **dict.fromkeys(("_installed.py", "_working_copy.py", "_git_objects.py"), ""),
+        **dict.fromkeys(("_installed.py", "_working_copy.py", "_git_objects.py", "_git_packs.py"), ""),
         **dict.fromkeys(("_patch_text.py", "_diff_text.py"), ""),
         **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py"), "site_patch"),
         **dict.fromkeys(("_preflight.py", "_temporary.py", "_bytecode.py", "_several.py"), "site_patch"),
