@@ -21,6 +21,7 @@ from ._differ import Budget, Wanted
 from ._edits import ABSENT
 from ._environment import Place
 from ._errors import SitePatchError
+from ._evidence import Look
 from ._files import Directory
 from ._fold import Tree
 from ._records import Distribution
@@ -55,14 +56,22 @@ class Held:
     """What one distribution is found to be."""
 
     def __init__(
-        self, distribution: Distribution, root: str, source: str | None, budget: Budget, trust: Trust, libraries: bool
+        self,
+        distribution: Distribution,
+        root: str,
+        budget: Budget,
+        trust: Trust,
+        libraries: bool = False,
+        looks: Mapping[str, Look] | None = None,
     ) -> None:
+        """``looks``: what the same call found out of files already, by path."""
         self.distribution = distribution
         self.root = root
-        self.source = source
+        self.source: str | None = None
         self.budget = budget
         self.trust = trust
         self.libraries = libraries
+        self._looks = looks or {}
         self._stores: dict[str, Store] = {}
         self.looked = self.sizes_only = self.left_out = 0
         self.complete = True
@@ -259,24 +268,27 @@ class Held:
 
     def _explained(self, path: str, digest: str | None, text: bytes, kind: str = "changed") -> tuple[list[str], str]:
         """The patches in a file; and its kind: declared where they, and nothing else, explain it."""
-        place = self._place(path)
-        if digest is None or place is None:
+        whole = os.path.normpath(os.path.join(self.root, path))
+        look = self._looks[whole] if whole in self._looks else self._look(path, text)
+        if look is None or look.problem is not None or _store.sha(look.text.data) != digest:
             return [], kind
+        return [listed.name for listed in look.listed], "declared" if look.integrity == "patched" else kind
+
+    def _look(self, path: str, text: bytes) -> Look | None:
+        """What the store, or a mark in its text, says of a file; None where neither says anything."""
+        place = self._place(path)
+        if place is None:
+            return None
         try:
             facts = self._store(place.root).facts(place.relative)
         except (OSError, SitePatchError) as error:
             self.reasons.append("the store cannot be used: %s" % _said(error))
-            return [], kind
+            return None
         if not facts and b"primus.patches" not in text:
-            return [], kind
-        try:
-            names = [self.distribution.name]
-            look = _evidence.look(place, names, (), _TREE, self._store(place.root), self.trust)
-        except (OSError, SitePatchError):
-            return [], kind
-        if look.problem is not None or _store.sha(look.text.data) != digest:
-            return [], kind
-        return [listed.name for listed in look.listed], "declared" if look.integrity == "patched" else kind
+            return None
+        with suppress(OSError, SitePatchError):
+            return _evidence.look(place, [self.distribution.name], (), _TREE, self._store(place.root), self.trust)
+        return None
 
     def _original(self, recorded: str) -> bytes | None:
         with suppress(OSError, SitePatchError):
