@@ -16,7 +16,7 @@ import stat
 from contextlib import suppress
 from typing import Any, Iterable, Mapping
 
-from . import _differ, _environment, _evidence, _files, _records, _store, _walk
+from . import _differ, _environment, _evidence, _files, _git_objects, _records, _store, _walk
 from ._differ import Budget, Wanted
 from ._edits import ABSENT
 from ._environment import Place
@@ -24,6 +24,7 @@ from ._errors import SitePatchError
 from ._evidence import Look
 from ._files import Directory
 from ._fold import Tree
+from ._git import Checkout
 from ._records import Distribution
 from ._store import Store
 from ._trust import Trust
@@ -68,6 +69,7 @@ class Held:
         self.distribution = distribution
         self.root = root
         self.source: str | None = None
+        self.checkout: Checkout | None = None
         self.budget = budget
         self.trust = trust
         self.libraries = libraries
@@ -236,7 +238,7 @@ class Held:
             kind, more["note"] = "untold", "a script: installers rewrite its first line"
         if kind == "changed" and wanted.seconds == int(info.st_mtime) & 0xFFFFFFFF and wanted.size == info.st_size:
             kind, more["note"] = "untold", "git takes it for unchanged: a filter, as of git-lfs, may have made it"
-        if kind == "changed" and text and b"\0" not in text and recorded and len(recorded) == 64:
+        if kind == "changed" and text and b"\0" not in text and recorded:
             more.update(_differ.lines(self._original(recorded), text))
         self._tell(kind, path, info, patches=patches, **more)
 
@@ -291,6 +293,8 @@ class Held:
         return None
 
     def _original(self, recorded: str) -> bytes | None:
+        if self.checkout is not None:
+            return _git_objects.read(self.checkout, recorded)
         with suppress(OSError, SitePatchError):
             return self._store(self.root).original(recorded)
         return None

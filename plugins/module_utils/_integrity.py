@@ -193,7 +193,7 @@ def _hold_checkout(held: Held, source: str) -> None:
         held.complete = False
         held.reasons.append("cannot be told: it is installed in place from %s, and git does not vouch for it" % source)
         return
-    held.source, held.root = "git", checkout.top
+    held.source, held.root, held.checkout = "git", checkout.top, checkout
     below = os.path.relpath(source, checkout.top)
     start = "" if below == "." else below + "/"
     table: dict[str, dict[str, Wanted]] = {}

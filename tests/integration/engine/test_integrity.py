@@ -309,9 +309,15 @@ def test_an_editable_checkout_is_held_against_gits_index(tmp_path: Path, venv: C
     packages.write(where, {"thing-1.5.dist-info/direct_url.json": url})
     clean = one(where)
     assert (clean["source"], clean["path"], clean["files"], kinds(clean)) == ("git", str(top), 4, {})
+    original = (top / "src" / "thing" / "api.py").read_text()
     (top / "src" / "thing" / "api.py").write_text("EDITED = 1\n")
     (top / "src" / "thing" / "core.py").unlink()
-    assert kinds(one(where)) == {"src/thing/api.py": "changed", "src/thing/core.py": "missing"}
+    for command in (["status"], ["gc", "-q", "--prune=now"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+        edited = one(where)
+        assert kinds(edited) == {"src/thing/api.py": "changed", "src/thing/core.py": "missing"}
+        found = entry(edited, "src/thing/api.py")
+        assert (found["lines_added"], found["lines_removed"]) == (1, original.count("\n")), "git has the original"
     shutil.rmtree(top / ".git")
     assert "git does not vouch for it" in one(where)["reason"]
 
