@@ -21,7 +21,7 @@ _TABLE = 8 + 256 * 4  # bytes before the names: what says that it is an index, a
 
 
 class Broken(ValueError):
-    """Something that git does not write."""
+    """Something that git does not write. It has no text: whoever reads a blob goes on without it."""
 
 
 class _Pack(NamedTuple):
@@ -51,12 +51,12 @@ def _offset(pack: _Pack, oid: bytes) -> int | None:
     """Where the index says that an object begins in its pack; None where it is not in there."""
     table = os.pread(pack.table, _TABLE, 0)
     if table[:8] != b"\xfftOc\0\0\0\2":
-        raise Broken("expected an index of version 2")
+        raise Broken  # (no index of version 2)
     counts = struct.unpack(">256I", table[8:])
     size, total = len(oid), counts[255]
     first, end = counts[oid[0] - 1] if oid[0] else 0, counts[oid[0]]
     if not 0 <= (end - first) * size <= _MOST_NAMES:
-        raise Broken("expected fewer names")
+        raise Broken  # (too many names)
     names = os.pread(pack.table, (end - first) * size, _TABLE + first * size)
     place = names.find(oid)
     while place > 0 and place % size:  # (across the border of two names)
@@ -89,10 +89,10 @@ def _blob(pack: _Pack, at: int, size: int) -> bytes:
             base = _offset(pack, head[place : place + size])
             place += size
         else:
-            raise Broken("expected a blob")
+            raise Broken  # (no a blob)
         left -= length
         if base is None or base <= 0 or left < 0 or len(deltas) == _DEEPEST:
-            raise Broken("expected a delta over an object of the same pack")
+            raise Broken  # (no a delta over an object of the same pack)
         deltas.append(_inflated(pack.data, at + place, length))
         at = base
     for delta in reversed(deltas):
@@ -124,17 +124,17 @@ def _back(head: bytes, place: int) -> tuple[int, int]:
 
 def _inflated(descriptor: int, at: int, length: int) -> bytes:
     if length > _files.MAX_BYTES:
-        raise Broken("expected at most 16 MiB")
+        raise Broken  # (too large)
     inflate, found = zlib.decompressobj(), b""
     while len(found) <= length and not inflate.eof:
         piece = os.pread(descriptor, _PIECE, at)
         if not piece:
-            raise Broken("expected more")
+            raise Broken  # (it ends too early)
         at += len(piece)
         found += inflate.decompress(piece, length + 1 - len(found))
         at -= len(inflate.unconsumed_tail)
     if len(found) != length:
-        raise Broken("expected as many bytes as the head says")
+        raise Broken  # (another length than is told)
     return found
 
 
@@ -143,7 +143,7 @@ def _applied(delta: bytes, base: bytes) -> bytes:
     before, place = _length(delta, 0)
     after, place = _length(delta, place)
     if before != len(base) or after > _files.MAX_BYTES:
-        raise Broken("expected a delta over another object")
+        raise Broken  # (no a delta over another object)
     found = bytearray()
     while place < len(delta) and len(found) <= after:
         what, place = delta[place], place + 1
@@ -162,7 +162,7 @@ def _applied(delta: bytes, base: bytes) -> bytes:
         start, length = values[0], values[1] or 0x10000
         found += base[start : start + length]
     if len(found) != after:
-        raise Broken("expected as many bytes as the delta says")
+        raise Broken  # (another length than is told)
     return bytes(found)
 
 

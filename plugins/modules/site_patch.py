@@ -43,7 +43,7 @@ options:
     choices: [present, absent]
     default: present
   unsupported:
-    description: Whether a package of a version that does not admit a patch fails the task, or is passed over.
+    description: Whether a package of a version that a patch does not support fails the task, or is passed over.
     type: str
     choices: [fail, skip]
     default: fail
@@ -215,8 +215,8 @@ patches:
       description: >-
         State as found. V(native) where upstream needs no patch, V(unneeded) where what it is needed for is not
         installed, V(applied), V(pending), V(outdated) where other edits of it are there, or not all, V(unsupported)
-        where the version does not admit it, V(conflict) where a file is not what it expects, V(missing) where the
-        package is not installed.
+        where the patch does not support the version, V(conflict) where a file is not what it expects, V(missing) where
+        the package is not installed.
       type: str
     action:
       description: >-

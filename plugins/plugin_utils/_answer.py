@@ -48,7 +48,8 @@ class Odd(Exception):
     def __init__(self, expected: str, value: t.Any, where: str = "") -> None:
         super().__init__()
         self._where = where
-        self._expected = f"expected {expected}, found {_told(value)}"
+        self._expected = expected
+        self._found = _told(value)
 
     def within(self, place: str) -> Odd:
         """Return the same of what has it at that place: a key, or a number in brackets."""
@@ -59,7 +60,7 @@ class Odd(Exception):
     def __str__(self) -> str:
         return (
             "not an answer of this collection's modules, so nothing of it is used: "
-            f"{self._where or 'result'}: {self._expected}. See what runs on that node."
+            f"{self._where or 'result'}: expected {self._expected}, found {self._found}. See what runs on that node."
         )
 
 
