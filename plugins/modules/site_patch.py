@@ -22,6 +22,7 @@ options:
   name:
     description:
       - Patches to be used, of the catalogue, O(definitions) or O(src).
+      - V(src) among them stands for all patches of O(src).
       - Without it, all of O(definitions) and O(src) are meant. One of the three is needed.
     type: list
     elements: str
