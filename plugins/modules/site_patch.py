@@ -99,7 +99,7 @@ options:
     description:
       - Whether the environment may be on storage that nodes share, such as NFS or Lustre.
       - Then of all nodes that see the same physical copy one does the work and proves O(validate), once in a run of a
-        playbook. The others take its verdict over, and look at the file for themselves.
+        playbook. The others reuse its result, and look at the file for themselves.
       - A node that is lost meanwhile, or whose answer is none, leaves no verdict, and another one takes its place.
       - Only nodes whose task has the same arguments count, and tasks that are not asynchronous.
       - Each node costs one more call of a module.
