@@ -89,10 +89,10 @@ def _blob(pack: _Pack, at: int, size: int) -> bytes:
             base = _offset(pack, head[place : place + size])
             place += size
         else:
-            raise Broken  # (no a blob)
+            raise Broken  # (not a blob)
         left -= length
         if base is None or base <= 0 or left < 0 or len(deltas) == _DEEPEST:
-            raise Broken  # (no a delta over an object of the same pack)
+            raise Broken  # (not a delta over an object of the same pack)
         deltas.append(_inflated(pack.data, at + place, length))
         at = base
     for delta in reversed(deltas):
@@ -143,7 +143,7 @@ def _applied(delta: bytes, base: bytes) -> bytes:
     before, place = _length(delta, 0)
     after, place = _length(delta, place)
     if before != len(base) or after > _files.MAX_BYTES:
-        raise Broken  # (no a delta over another object)
+        raise Broken  # (not a delta over another object)
     found = bytearray()
     while place < len(delta) and len(found) <= after:
         what, place = delta[place], place + 1
