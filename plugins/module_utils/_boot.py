@@ -47,7 +47,7 @@ class Engine:
 
 
 def run(sources: Mapping[str, str], request: Mapping[str, Any], descriptor: int) -> None:
-    """Answer a request on a descriptor, as JSON."""
+    """Answer a request on a descriptor, as JSON, and end this process, which is there for that alone."""
     os.set_inheritable(descriptor, False)
     sys.path[:] = [entry for entry in sys.path if entry]  # (the working directory is not the environment's)
     finders: Sequence[Any] = [Engine(sources)]
@@ -55,3 +55,4 @@ def run(sources: Mapping[str, str], request: Mapping[str, Any], descriptor: int)
     text = importlib.import_module(PACKAGE + "._engine").answer(request)
     with os.fdopen(descriptor, "wb") as answer:
         answer.write(text)
+    os._exit(0)  # (taking down what is in memory, syntax trees of large files, is a sixth of the whole cost)

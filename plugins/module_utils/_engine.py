@@ -54,6 +54,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         result.update(failed=True, msg="cannot be told: %s%s" % (where, error.strerror or error))
     finally:
         if collects:
+            _edits.parse.cache_clear()  # (what is collected next would be looked for among all those nodes)
             gc.enable()
     return result
 
@@ -384,6 +385,7 @@ def load_all() -> None:
 
 def answer(request: Mapping[str, Any]) -> bytes:
     """The result as JSON, from a process that is there for this alone."""
+    gc.disable()  # (for good: what is left to be looked through would be all those syntax trees)
     if request.get("imports"):
         from . import _processes
 
