@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.machinery
 import os
@@ -46,13 +47,21 @@ class Engine:
         return {name[len(PACKAGE) + 1 :]: text for name, text in self.sources.items() if name != PACKAGE}
 
 
+def load(sources: Mapping[str, str]) -> Any:
+    """The engine out of these texts; what was loaded before stays."""
+    name = PACKAGE + "._engine"
+    if name not in sys.modules:
+        finders: Sequence[Any] = [Engine(sources)]
+        sys.meta_path[:0] = finders
+    return importlib.import_module(name)
+
+
 def run(sources: Mapping[str, str], request: Mapping[str, Any], descriptor: int) -> None:
     """Answer a request on a descriptor, as JSON, and end this process, which is there for that alone."""
+    gc.disable()  # (what there is much of are the nodes of syntax trees, without a cycle among them)
     os.set_inheritable(descriptor, False)
     sys.path[:] = [entry for entry in sys.path if entry]  # (the working directory is not the environment's)
-    finders: Sequence[Any] = [Engine(sources)]
-    sys.meta_path[:0] = finders
-    text = importlib.import_module(PACKAGE + "._engine").answer(request)
+    text = load(sources).answer(request)
     with os.fdopen(descriptor, "wb") as answer:
         answer.write(text)
     os._exit(0)  # (taking down what is in memory, syntax trees of large files, is a sixth of the whole cost)

@@ -6,6 +6,7 @@ import json
 import os
 import site
 import sys
+import zipimport
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from . import _boot, _interpreter, _trust
@@ -88,15 +89,15 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
     A fork costs a module 18 ms of 250. One look goes without where it has no imports, which may leave something
     behind, and where parsing cannot end the interpreter, as before 3.11 a deep expression does.
     """
-    from . import _engine  # (only here: of a payload, what is imported is compiled every time)
-
+    engine = _loaded()
     if user is None and limits is None and not request.get("imports") and sys.version_info >= (3, 11):
-        return _engine.run(request)
+        result: dict[str, Any] = engine.run(request)
+        return result
     from . import _processes
 
     def work(say: Callable[[bytes], object]) -> None:
         if user is not None:
-            _engine.load_all()
+            engine.load_all()
             try:
                 user.become()
             except (OSError, SitePatchError) as error:
@@ -105,7 +106,7 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
                 return
             os.environ.update(user.variables())
             site.USER_BASE = site.USER_SITE = None  # (they are below the user's own home)
-        say(_engine.answer(request))
+        say(engine.answer(request))
 
     answer = _processes.in_child(work, limits or _limits(request))
     try:
@@ -116,6 +117,19 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
             "A file there may be damaged, or made to do that. Nothing else can be told"
             % (request.get("path") or "this environment", " of user %s" % user.name if user else "", _ending(answer))
         ) from None
+
+
+def _loaded() -> Any:
+    """The engine in this process; only here, as of a payload what is imported is compiled every time.
+
+    Out of an archive Python itself would compile each module twice: to tell the name of its file, and to run it.
+    """
+    if isinstance(_LOADER, zipimport.zipimporter):
+        return _boot.load(_sources())
+    from . import _engine
+
+    engine: Any = _engine
+    return engine
 
 
 def _there(python: str | None, request: Mapping[str, Any], limits: Limits | None, user: User | None) -> dict[str, Any]:

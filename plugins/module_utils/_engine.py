@@ -376,7 +376,7 @@ def _refuse_imports(results: Sequence[Mapping[str, Any]], request: Mapping[str, 
 
 def load_all() -> None:
     """Import all that a call may come to need: a process that becomes another user cannot read our files then."""
-    for name in ("_commit", "_imports", "_integrity", "_kept", "_survey"):
+    for name in ("_commit", "_diff", "_imports", "_integrity", "_kept", "_replace", "_survey", "_unified", "_whole"):
         with suppress(ImportError):  # (Ansible sends along what the module itself may need)
             importlib.import_module("." + name, __package__)
     for name in ("difflib", "gzip", "encodings.ascii", "encodings.latin_1", "importlib.metadata", "io"):

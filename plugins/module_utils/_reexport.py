@@ -293,7 +293,7 @@ def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
 def _insert(text: bytes, after: int, owner: str, block: Sequence[str], codec: str) -> bytes | None:
     """``text`` with the block after that line, in that line's own kind of newline.
 
-    None where Python would not read the block there: the codec makes lines of its own, and it may be inside of a string.
+    None where Python would not read the block there: a codec makes lines of its own, and it may be inside of a string.
     """
     newline, cut = b"\n", len(text)  # (what stays, with the last newline, where the last line has none)
     for number, found in enumerate(NEWLINE.finditer(text), 1):
