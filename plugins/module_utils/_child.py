@@ -6,7 +6,6 @@ import json
 import os
 import site
 import sys
-import zipimport
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from . import _boot, _interpreter, _trust
@@ -16,7 +15,6 @@ from ._trust import Trust, User
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
     from ._processes import Answer, Limits
 
-_LOADER: Any = _boot.__spec__.loader  # (of files, also in the archive that Ansible sends, or an Engine's)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
@@ -89,15 +87,15 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
     A fork costs a module 18 ms of 250. One look goes without where it has no imports, which may leave something
     behind, and where parsing cannot end the interpreter, as before 3.11 a deep expression does.
     """
-    engine = _loaded()
+    from . import _engine  # (only here: of a payload, what is imported is compiled every time)
+
     if user is None and limits is None and not request.get("imports") and sys.version_info >= (3, 11):
-        result: dict[str, Any] = engine.run(request)
-        return result
+        return _engine.run(request)
     from . import _processes
 
     def work(say: Callable[[bytes], object]) -> None:
         if user is not None:
-            engine.load_all()
+            _engine.load_all()
             try:
                 user.become()
             except (OSError, SitePatchError) as error:
@@ -106,7 +104,7 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
                 return
             os.environ.update(user.variables())
             site.USER_BASE = site.USER_SITE = None  # (they are below the user's own home)
-        say(engine.answer(request))
+        say(_engine.answer(request))
 
     answer = _processes.in_child(work, limits or _limits(request))
     try:
@@ -119,25 +117,12 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
         ) from None
 
 
-def _loaded() -> Any:
-    """The engine in this process; only here, as of a payload what is imported is compiled every time.
-
-    Out of an archive Python itself would compile each module twice: to tell the name of its file, and to run it.
-    """
-    if isinstance(_LOADER, zipimport.zipimporter):
-        return _boot.load(_sources())
-    from . import _engine
-
-    engine: Any = _engine
-    return engine
-
-
 def _there(python: str | None, request: Mapping[str, Any], limits: Limits | None, user: User | None) -> dict[str, Any]:
     """The engine's result under another interpreter."""
     from . import _processes
 
     python = str(python)
-    asked = json.dumps({"sources": _sources(), "request": request}).encode("utf-8")
+    asked = json.dumps({"sources": _boot.texts(_boot.__spec__), "request": request}).encode("utf-8")
     command = [python, "-B", "-c", _START % (_interpreter.OLDEST,)]
     try:
         answer = _processes.run(command, asked, limits or _limits(request), user=user)
@@ -171,22 +156,3 @@ def _ending(answer: Answer) -> str:
     """How a child ended that gave no answer, and the last that it said."""
     said = answer.output.decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
     return ": ".join(filter(None, (answer.limit or answer.ending, said)))
-
-
-def _sources() -> dict[str, str]:
-    """The text of each module here, by dotted name: the child may not be allowed to read our files."""
-    if hasattr(_LOADER, "texts"):
-        return _LOADER.texts()  # type: ignore[no-any-return]
-    import pkgutil  # (only here: it is slow to be imported)
-
-    found: dict[str, str] = {}
-    packages = [("", os.path.dirname(__file__))]
-    while packages:
-        prefix, directory = packages.pop()
-        for each in pkgutil.iter_modules([directory]):
-            file = os.path.join(directory, each.name)
-            if each.ispkg:
-                packages.append((prefix + each.name + ".", file))
-            file = os.path.join(file, "__init__.py") if each.ispkg else file + ".py"
-            found[prefix + each.name] = _LOADER.get_data(file).decode("utf-8")
-    return found

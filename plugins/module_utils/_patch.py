@@ -315,11 +315,12 @@ def select(
     """The patches that a task means, and all that it knows: ``name`` selects from the catalogue and ``definitions``.
 
     Without names all definitions are meant and, for a ``look``, without those either the whole catalogue. Of the
-    catalogue those are left out that are for other packages than all that are meant. Raises DefinitionError for an
+    catalogue (definitions, or patches that were made of them) those are left out that are for other packages than all
+    that are meant. Raises DefinitionError for an
     unknown name, for a definition named as another one or as a patch of the catalogue, and where nothing is left to
     select.
     """
-    ours = {str(definition["name"]): definition for definition in catalogue}
+    ours = {entry.name if isinstance(entry, Patch) else str(entry["name"]): entry for entry in catalogue}
     written: dict[str, Patch] = {}
     for patch in map(load, definitions or ()):
         if patch.name in ours or patch.name in written:
@@ -332,19 +333,24 @@ def select(
     if unknown:
         raise DefinitionError("unknown patch %s; known: %s" % (", ".join(unknown), ", ".join(sorted(every))))
     wanted = list(dict.fromkeys(names or written or every))
-    meant = [written[name] if name in written else load(ours[name]) for name in wanted]
-    packages = {_top(patch.package) for patch in meant}
+    meant = [written[name] if name in written else _made(ours[name]) for name in wanted]
+    packages = {_package(patch) for patch in meant}
     others = [
-        load(definition)
-        for name, definition in ours.items()
+        _made(entry)
+        for name, entry in ours.items()
         # (one without a package may be for a file of any)
-        if name not in wanted and (None in packages or _top(definition.get("package")) in (None, *packages))
+        if name not in wanted and (None in packages or _package(entry) in (None, *packages))
     ]
     return meant, [*meant, *others, *(patch for name, patch in written.items() if name not in wanted)]
 
 
-def _top(package: str | None) -> str | None:
-    """The package above all others, which is a directory beside those of other packages."""
+def _made(entry: Any) -> Patch:
+    return entry if isinstance(entry, Patch) else load(entry)
+
+
+def _package(entry: Any) -> str | None:
+    """The topmost package of a patch or of a definition: a directory beside those of other packages."""
+    package: str | None = entry.package if isinstance(entry, Patch) else entry.get("package")
     return package and package.partition(".")[0]
 
 

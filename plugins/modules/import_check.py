@@ -77,8 +77,15 @@ imports:
   elements: dict
 """
 
+from typing import TYPE_CHECKING
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _task
+from ansible_collections.primus.patches.plugins.module_utils import _boot
+
+if TYPE_CHECKING:  # (sent along all the same)
+    from ansible_collections.primus.patches.plugins.module_utils import _task
+else:
+    _task = _boot.module("_task")
 
 
 class Module(_task.Discreet, AnsibleModule):

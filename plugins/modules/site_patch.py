@@ -304,11 +304,17 @@ environments:
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _locks, _several, _task
+from ansible_collections.primus.patches.plugins.module_utils import _boot
 
-if TYPE_CHECKING:  # (sent along all the same: the engine imports it where there is something to write)
-    from ansible_collections.primus.patches.plugins.module_utils import _commit  # noqa: F401
-
+if TYPE_CHECKING:  # (sent along all the same; the engine imports _commit where there is something to write)
+    from ansible_collections.primus.patches.plugins.module_utils import (  # noqa: F401
+        _commit,
+        _locks,
+        _several,
+        _task,
+    )
+else:
+    _locks, _several, _task = map(_boot.module, ("_locks", "_several", "_task"))
 
 ARGUMENTS = dict(
     name=dict(type="list", elements="str"),

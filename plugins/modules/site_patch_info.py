@@ -264,10 +264,17 @@ environments:
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.primus.patches.plugins.module_utils import _discovery, _task
+from ansible_collections.primus.patches.plugins.module_utils import _boot
 
-if TYPE_CHECKING:  # (sent along all the same: the engine imports it)
-    from ansible_collections.primus.patches.plugins.module_utils import _integrity, _survey  # noqa: F401
+if TYPE_CHECKING:  # (sent along all the same; the engine imports _integrity and _survey)
+    from ansible_collections.primus.patches.plugins.module_utils import (  # noqa: F401
+        _discovery,
+        _integrity,
+        _survey,
+        _task,
+    )
+else:
+    _discovery, _task = map(_boot.module, ("_discovery", "_task"))
 
 
 class Module(_task.Discreet, AnsibleModule):

@@ -8,13 +8,13 @@ import sys
 import time
 import zipfile
 import zipimport
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from lab import engine, environments
-from module_utils import _child, _patch, _plan
+from module_utils import _boot, _child, _patch, _plan
 from module_utils._catalogue.transformers_modeling_utils import PATCH
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def test_4_the_whole_child_out_of_a_payload(
     benchmark: BenchmarkFixture, interpreter: Path, patched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Ansible has it: from a zip archive, of which Python compiles anew whatever it imports."""
-    sources = Path(_child.__file__).parent
-    with zipfile.ZipFile(tmp_path / "payload.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    sources, payload = Path(_child.__file__).parent, tmp_path / "payload.zip"
+    with zipfile.ZipFile(payload, "w", zipfile.ZIP_DEFLATED) as archive:
         for source in sources.rglob("*.py"):
             archive.write(source, source.relative_to(sources))
-    monkeypatch.setattr(_child, "__file__", str(tmp_path / "payload.zip" / "_child.py"))
-    monkeypatch.setattr(_child, "_LOADER", zipimport.zipimporter(str(tmp_path / "payload.zip")))
+    spec = ModuleSpec("_boot", zipimport.zipimporter(str(payload)), origin=str(payload / "_boot.py"))
+    monkeypatch.setattr(_boot, "__spec__", spec)
     request = {"operation": "patch", "catalogue": [PATCH], "name": [PATCH["name"]], "path": str(patched)}
     request["timeout"] = 60.0
     done = benchmark.pedantic(_child.call, [str(interpreter), request], rounds=ROUNDS, warmup_rounds=2)
