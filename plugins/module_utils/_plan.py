@@ -281,10 +281,14 @@ def _restore(edited: Sequence[Look], site: Site) -> tuple[str, _State]:
 def _changes(site: Site) -> list[Change]:
     """What is to be written so that each file is the fold of what is wanted in it."""
     changes: list[Change] = []
+    files: dict[str, tuple[str, ...]] = {}  # of each patch; to find them takes a look at each of them
     for wish in site.wishes():
         if wish.after == wish.look.text:
             continue
-        fact = _fact(site, wish) if wish.layers and wish.after != wish.base else None
+        for layer in wish.layers:
+            if layer.name not in files:
+                files[layer.name] = site.relatives(layer.name)
+        fact = _fact(wish, files) if wish.layers and wish.after != wish.base else None
         made = wish.look.fact.directories if wish.look.fact is not None else ()
         changes.append(
             Change(wish.look.place, wish.look.text, wish.after, wish.base.data if fact else None, fact, made)
@@ -304,10 +308,9 @@ def _owed(site: Site, steps: Iterable[Step]) -> list[Change]:
     return changes
 
 
-def _fact(site: Site, wish: _site.Wish) -> Fact:
+def _fact(wish: _site.Wish, files: Mapping[str, tuple[str, ...]]) -> Fact:
     look = wish.look
     dist = look.distribution
-    files = {name: site.relatives(name) for name in (layer.name for layer in wish.layers)}
     kept = {listed.name: listed for listed in look.listed}
     listed = tuple(
         Listed(
