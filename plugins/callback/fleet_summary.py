@@ -38,7 +38,6 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
-from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer, answer, build
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import printable
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
@@ -57,6 +56,7 @@ if t.TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
+    from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer
 
 _NAME = "primus.patches.fleet_summary"
 _DIRECTORY = "megatron_bridge_report_dir"

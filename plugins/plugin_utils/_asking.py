@@ -10,7 +10,6 @@ refused here, and no state but *applied* is told. Messages are made by the engin
 
 from __future__ import annotations
 
-import ast
 import base64
 import functools
 import json
@@ -29,19 +28,16 @@ from ansible_collections.primus.patches.plugins.module_utils import (
     _edits,
     _environment,
     _files,
-    _imports,
+    _import_names,
     _patch,
-    _plan,
     _question,
+    _step,
     _store,
     _task,
 )
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT
-from ansible_collections.primus.patches.plugins.module_utils._environment import Place
 from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
-from ansible_collections.primus.patches.plugins.module_utils._evidence import Look
-from ansible_collections.primus.patches.plugins.module_utils._home import Home
+from ansible_collections.primus.patches.plugins.module_utils._step import Step
 from ansible_collections.primus.patches.plugins.module_utils._store import Fact, Listed
 from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 
@@ -100,7 +96,7 @@ def _parameters(arguments: Mapping[str, t.Any]) -> Data:
 def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
     """Return the patches that a task means; none where the question is not for one of them."""
     try:
-        _imports.check(parameters["validate"])
+        _import_names.check(parameters["validate"])
         patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
     except SitePatchError:
         return []
@@ -188,21 +184,10 @@ def _form() -> Data:
 
 
 def _steps() -> tuple[str, str]:
-    """Return the texts of the question's two steps, without what only readers need."""
-    both, first, second = re.split("# --- .*step\n", Path(_question.__file__).read_text(encoding="utf-8"))
-    return _shortened(both + first), _shortened(both + second)
-
-
-def _shortened(text: str) -> str:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.Module)) and ast.get_docstring(node) is not None:
-            del node.body[0]
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-            for argument in node.args.args:
-                argument.annotation = None
-    return ast.unparse(tree)
+    """Return the texts of the question's two steps, without their docstrings."""
+    text = re.sub(r'(?ms)^ *""".*?"""\n', "", Path(_question.__file__).read_text(encoding="utf-8"))
+    both, first, second = re.split("# --- .*step\n", text)
+    return both + first, both + second
 
 
 def _interpreter(action: ActionBase, task_vars: Mapping[str, t.Any]) -> str | None:
@@ -274,14 +259,9 @@ def result(
     }
 
 
-def _step(patch: Patch, directory: str, version: str) -> _plan.Step:
-    home = Home(str(patch.package), None, None, directory, version, None)
-    message = home.told() + _plan.APPLIED % patch.revision
-    listed = (Listed(patch.name, patch.revision, "", (), [], ()),)
-    looks = [
-        Look(Place(posixpath.join(directory, file), "", ""), ABSENT, None, listed, "pristine") for file in patch.files()
-    ]
-    return _plan.Step(patch, "applied", _plan.PRESENT["applied"], message, version, tuple(looks), patch.revision)
+def _step(patch: Patch, directory: str, version: str) -> Step:
+    message = _step.found_in(str(patch.package), version, directory) + _step.APPLIED % patch.revision
+    return Step(patch, "applied", _step.PRESENT["applied"], message, version, (), patch.revision)
 
 
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
