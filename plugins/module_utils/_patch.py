@@ -299,12 +299,13 @@ def select(
 ) -> tuple[list[Patch], list[Patch]]:
     """The patches that a task means, and all that it knows: ``name`` selects from the catalogue and ``definitions``.
 
-    Without names all definitions are meant and, for a ``look``, without those either the whole catalogue. Raises
-    DefinitionError for an unknown name, for a definition named as another one or as a patch of the catalogue, and where
-    nothing is left to select.
+    Without names all definitions are meant and, for a ``look``, without those either the whole catalogue, which holds
+    definitions or patches that were made of them. Raises DefinitionError for an unknown name, for a definition named as
+    another one or as a patch of the catalogue, and where nothing is left to select.
     """
     known: dict[str, Patch] = {}
-    for patch in map(load, catalogue):
+    for entry in catalogue:
+        patch = entry if isinstance(entry, Patch) else load(entry)
         known[patch.name] = patch
     written = [load(definition) for definition in definitions or ()]
     for patch in written:

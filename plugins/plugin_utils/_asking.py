@@ -86,7 +86,11 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
 
 def _parameters(arguments: Mapping[str, t.Any]) -> Data:
     """Return a task's arguments as the module would have them; nothing where the question is not for them."""
-    checked = ArgumentSpecValidator(ARGUMENTS).validate(dict(arguments))
+    try:  # (the validator copies what it gets: of Ansible's own texts, which know where they are from, that is slow)
+        plain = json.loads(json.dumps(arguments))
+    except (TypeError, ValueError):
+        return {}
+    checked = _VALIDATOR.validate(plain)
     parameters: Data = checked.validated_parameters
     if checked.error_messages or (arguments.get("path") or None) != (parameters["path"] or None):
         return {}  # (a path with variables: they are the node's)
@@ -97,7 +101,7 @@ def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
     """Return the patches that a task means; none where the question is not for one of them."""
     try:
         _import_names.check(parameters["validate"])
-        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
+        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES)[0]
     except SitePatchError:
         return []
     return patches if all(map(is_simple, patches)) else []
@@ -246,12 +250,12 @@ def result(
 ) -> Data:
     """Return the module's result on a node that answered so."""
     homes = dict(zip(dict.fromkeys(map(_home, patches)), found["found"]))
-    steps = [_step(patch, *homes[_home(patch)]) for patch in patches]
+    steps = [_applied(patch, *homes[_home(patch)]) for patch in patches]
     environment = {key: found[key] for key in ("python", "python_version", "prefix")}
     return {
         "changed": False,
         "environment": {**environment, "path": parameters["path"] or None},
-        "patches": [step.result() for step in steps],
+        "patches": [_told(step, homes[_home(step.patch)][0]) for step in steps],
         "imports": [],
         "msg": "; ".join(step.told(done=not check_mode) for step in steps),
         **({"diff": {"prepared": ""}} if diff else {}),
@@ -259,12 +263,19 @@ def result(
     }
 
 
-def _step(patch: Patch, directory: str, version: str) -> Step:
+def _applied(patch: Patch, directory: str, version: str) -> Step:
     message = _step.found_in(str(patch.package), version, directory) + _step.APPLIED % patch.revision
     return Step(patch, "applied", _step.PRESENT["applied"], message, version, (), patch.revision)
 
 
+def _told(step: Step, directory: str) -> Data:
+    files = [{"path": posixpath.join(directory, file), "integrity": "patched"} for file in step.patch.files()]
+    return {**step.result(), "integrity": "patched", "files": files}
+
+
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
 _STEPS = _steps()
+_PATCHES = tuple(map(_patch.load, CATALOGUE))
+_VALIDATOR = ArgumentSpecValidator(ARGUMENTS)
+_VALIDATOR.validate({})
 _form()
-ArgumentSpecValidator(ARGUMENTS).validate({})
