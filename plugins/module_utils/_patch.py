@@ -316,9 +316,8 @@ def select(
 
     Without names all definitions are meant and, for a ``look``, without those either the whole catalogue. Of the
     catalogue (definitions, or patches that were made of them) those are left out that are for other packages than all
-    that are meant. Raises DefinitionError for an
-    unknown name, for a definition named as another one or as a patch of the catalogue, and where nothing is left to
-    select.
+    that are meant. Raises DefinitionError for an unknown name, for a definition named as another one or as a patch of
+    the catalogue, and where nothing is left to select.
     """
     ours = {entry.name if isinstance(entry, Patch) else str(entry["name"]): entry for entry in catalogue}
     written: dict[str, Patch] = {}
