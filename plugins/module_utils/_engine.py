@@ -114,6 +114,8 @@ def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["patches"] = [step.result() for step in plan.steps]
         _refuse(plan)
         changes = plan.changes
+        from . import _imports
+
         unseen = [change.place.path for change in changes if not _imports.servable(change.place.path)]
         if unseen:
             message = (
