@@ -93,6 +93,8 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
         return _engine.run(request)
     from . import _processes
 
+    _engine.operation(request["operation"])  # (before the fork: there may be more of them)
+
     def work(say: Callable[[bytes], object]) -> None:
         if user is not None:
             _engine.load_all()

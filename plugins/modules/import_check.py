@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _boot
 
-if TYPE_CHECKING:  # (sent along all the same)
-    from ansible_collections.primus.patches.plugins.module_utils import _task
+if TYPE_CHECKING:  # (sent along all the same; the engine imports _looking)
+    from ansible_collections.primus.patches.plugins.module_utils import _looking, _task  # noqa: F401
 else:
     _task = _boot.module("_task")
 

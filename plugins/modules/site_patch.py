@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _boot
 
-if TYPE_CHECKING:  # (sent along all the same; the engine imports _commit where there is something to write)
+if TYPE_CHECKING:  # (sent along all the same; the engine imports _patching and _commit)
     from ansible_collections.primus.patches.plugins.module_utils import (  # noqa: F401
         _commit,
         _locks,
+        _patching,
         _several,
         _task,
     )

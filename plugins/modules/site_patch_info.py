@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.primus.patches.plugins.module_utils import _boot
 
-if TYPE_CHECKING:  # (sent along all the same; the engine imports _integrity and _survey)
+if TYPE_CHECKING:  # (sent along all the same; the engine imports _looking, _integrity and _survey)
     from ansible_collections.primus.patches.plugins.module_utils import (  # noqa: F401
         _discovery,
         _integrity,
+        _looking,
         _survey,
         _task,
     )
