@@ -36,7 +36,7 @@ KINDS = {
     "failed": ("F", "could not be looked at, or changed"),
     "conflict": ("C", "the text does not match, or was edited since"),
     "broken": ("I", "an import fails"),
-    "unsupported": ("U", "this version does not admit the patch"),
+    "unsupported": ("U", "the patch does not support this version"),
     "missing": ("M", "the package is not installed"),
     "outdated": ("O", "an earlier revision is there"),
     "pending": ("P", "not applied yet"),

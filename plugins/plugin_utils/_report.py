@@ -43,7 +43,7 @@ _TODO = {
     "conflict": "Look at the file. Reinstall {package} {version} to have the wheel's own, then run setup_primus.",
     "import": "Look at the error: what the jobs import does not work here.",
     "stale_unchecked": "Remove this bytecode: Python runs it without a look at the source, which has changed.",
-    "unsupported": "Install a version that the patch admits, or take the patch out of megatron_bridge_patches here.",
+    "unsupported": "Install a version that the patch supports, or take the patch out of megatron_bridge_patches here.",
     "missing": "Install {package}, or take the environment out of the inventory.",
     "outdated": "Run setup_primus: it migrates the patch.",
     "pending": "Run setup_primus.",
