@@ -217,7 +217,7 @@ def _of_file(each: Data) -> list[str]:
         words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
         if file["links"] > 1:
             words.append(f"{file['links']} hard links")
-        if file.get("link"):
+        if file["link"]:
             words.append(f"link to {file['link']}")
     if each["bytecode"]:
         stale = [entry for entry in each["bytecode"] if entry["fresh"] is False]

@@ -353,7 +353,7 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     for held in environment["integrity"] or ():
         if _undeclared.number(held):  # (which files, is told for the fleet: here it would part nodes from each other)
-            about = {"package": held["distribution"], "version": held.get("version")}
+            about = {"package": held["distribution"], "version": held["version"]}
             yield "undeclared", about, f"files of {_undeclared.title(held)} are not as they were installed"
     processes = (environment["processes"] or {}).get("candidates") or []
     if processes:
