@@ -38,7 +38,6 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
-from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer, answer, build
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import printable
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
@@ -57,6 +56,7 @@ if t.TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
+    from ansible_collections.primus.patches.plugins.plugin_utils._report import Answer
 
 _NAME = "primus.patches.fleet_summary"
 _DIRECTORY = "megatron_bridge_report_dir"
@@ -128,7 +128,7 @@ class CallbackModule(CallbackBase):
         node, told = result.host.get_name(), result.result
         if result.task.resolved_action not in MODULES:
             if status == "unreachable":  # (before a task of ours had its turn, as when facts are gathered)
-                self._lost[node] = answer(node, told, status, predicted=True, audited=False)
+                self._lost[node] = _answer(node, told, status, predicted=True, audited=False)
         elif not told.get("results") and not told.get("ansible_job_id"):
             looks = result.task.resolved_action != "primus.patches.site_patch"
             predicted = looks or bool(result.task.check_mode)
@@ -140,7 +140,7 @@ class CallbackModule(CallbackBase):
                 )
             if self._settings[_DIRECTORY]:
                 audited = result.task.resolved_action == "primus.patches.site_patch_info"
-                found = answer(node, told, status, predicted=predicted, audited=audited, fail_states=states)
+                found = _answer(node, told, status, predicted=predicted, audited=audited, fail_states=states)
                 self._answers.append(found)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
@@ -192,7 +192,7 @@ class CallbackModule(CallbackBase):
 
     def _report(self, directory: str) -> None:
         """Write the report; a directory that cannot be written costs nothing but the report."""
-        # (Most runs write none, and need not wait for what pages are made with.)
+        from ansible_collections.primus.patches.plugins.plugin_utils._report import build  # noqa: PLC0415 (as below)
         from ansible_collections.primus.patches.plugins.plugin_utils._writing import write  # noqa: PLC0415
 
         generated = dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()
@@ -207,6 +207,14 @@ class CallbackModule(CallbackBase):
         for path, count in limits.items():
             nodes = f"the {count} nodes" if count > 1 else "this node"
             self._display.display(f"For {nodes} again: --limit {shlex.quote('@' + path)}")
+
+
+def _answer(*told: t.Any, **how: t.Any) -> Answer:
+    """Return a node's part of the report."""
+    # (Most runs write none, and Ansible compiles what it imports of a collection in each run anew.)
+    from ansible_collections.primus.patches.plugins.plugin_utils._report import answer  # noqa: PLC0415
+
+    return answer(*told, **how)
 
 
 def _color(record: Record) -> str:

@@ -15,7 +15,6 @@ from ._trust import Trust, User
 if TYPE_CHECKING:  # (imported late: most calls of this interpreter do without)
     from ._processes import Answer, Limits
 
-_LOADER: Any = _boot.__spec__.loader  # (of files, also in the archive that Ansible sends, or an Engine's)
 # Any Python must be able to read this, so that an old one can say that it is old.
 _START = """
 import os, sys
@@ -94,6 +93,8 @@ def _here(_python: str | None, request: Mapping[str, Any], limits: Limits | None
         return _engine.run(request)
     from . import _processes
 
+    _engine.operation(request["operation"])  # (before the fork: there may be more of them)
+
     def work(say: Callable[[bytes], object]) -> None:
         if user is not None:
             _engine.load_all()
@@ -123,7 +124,7 @@ def _there(python: str | None, request: Mapping[str, Any], limits: Limits | None
     from . import _processes
 
     python = str(python)
-    asked = json.dumps({"sources": _sources(), "request": request}).encode("utf-8")
+    asked = json.dumps({"sources": _boot.texts(_boot.__spec__), "request": request}).encode("utf-8")
     command = [python, "-B", "-c", _START % (_interpreter.OLDEST,)]
     try:
         answer = _processes.run(command, asked, limits or _limits(request), user=user)
@@ -157,22 +158,3 @@ def _ending(answer: Answer) -> str:
     """How a child ended that gave no answer, and the last that it said."""
     said = answer.output.decode("utf-8", "replace").strip().rpartition("\n")[2][-300:]
     return ": ".join(filter(None, (answer.limit or answer.ending, said)))
-
-
-def _sources() -> dict[str, str]:
-    """The text of each module here, by dotted name: the child may not be allowed to read our files."""
-    if hasattr(_LOADER, "texts"):
-        return _LOADER.texts()  # type: ignore[no-any-return]
-    import pkgutil  # (only here: it is slow to be imported)
-
-    found: dict[str, str] = {}
-    packages = [("", os.path.dirname(__file__))]
-    while packages:
-        prefix, directory = packages.pop()
-        for each in pkgutil.iter_modules([directory]):
-            file = os.path.join(directory, each.name)
-            if each.ispkg:
-                packages.append((prefix + each.name + ".", file))
-            file = os.path.join(file, "__init__.py") if each.ispkg else file + ".py"
-            found[prefix + each.name] = _LOADER.get_data(file).decode("utf-8")
-    return found

@@ -28,6 +28,7 @@ NEWLINE = re.compile(rb"\r\n|\r|\n")  # what ends a line for Python's tokenizer,
 ESCAPED = "surrogateescape"  # how bytes that an encoding does not know come through unchanged
 
 _NAMES_PYTHON = re.compile(rb"#![^\r\n]*python")
+_CODES = 64  # modules whose code is kept; that of a large one takes a MB
 _PARSED = 4  # syntax trees that are kept; those of large files take tens of MB
 
 
@@ -153,14 +154,14 @@ def shown(path: str, before: Text, after: Text) -> str:
 
 
 def check(file: str, before: Text, after: Text) -> None:
-    """Raise Conflict where an edited file is Python source that does not parse, and did before (or was not there)."""
+    """Raise Conflict where an edited file is Python source that has no code, and had some before (or was not there)."""
     if after.data is None or not is_python(file, after.data):
         return
     try:
-        parse(after.data, "the result")
+        code(after.data, file, 0)  # (as its bytecode will have it)
     except Conflict:
         try:
-            parse(before.data or b"", "the file")
+            code(before.data or b"", file, 0)
         except Conflict:
             return
         raise
@@ -173,7 +174,7 @@ def parse(text: bytes, what: str) -> ast.Module:
     return tree
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=_CODES)
 def code(text: bytes, path: str, level: int) -> CodeType:
     """The code of a module, kept for its bytecode, at an optimisation level. Raises Conflict where there is none."""
     made: CodeType = _compile(text, path, "the result", 0, level)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Iterable, NamedTuple, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple, Sequence, Union
 
 from . import _edits
-from ._diff import Diff
 from ._edits import Target, Text
 from ._errors import Conflict, Unsupported
 from ._reexport import Reexport
-from ._replace import Replace
-from ._whole import Delete, Write
 
-Edit = Union[Reexport, Replace, Diff, Write, Delete]
+if TYPE_CHECKING:  # (a kind of edit is imported where there is one: of a payload, all that is imported is compiled)
+    from ._diff import Diff
+    from ._replace import Replace
+    from ._whole import Delete, Write
+
+    Edit = Union[Reexport, Replace, Diff, Write, Delete]
 
 
 class Layer(NamedTuple):

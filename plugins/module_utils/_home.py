@@ -9,6 +9,7 @@ from . import _edits, _environment, _records
 from ._environment import Package, Place
 from ._errors import Conflict
 from ._patch import Patch
+from ._step import found_in
 
 _MOST_FILES = 100_000  # that a pattern is held against
 
@@ -36,7 +37,7 @@ class Home(NamedTuple):
         """How messages about it begin."""
         if self.missing:
             return ""
-        return "%s %s in %s: " % (self.title, self.version or "(unknown version)", self.directory)
+        return found_in(self.title, self.version, self.directory)
 
     def installed(self, name: str) -> str | None:
         """The version of a distribution beside it; None where there is none."""

@@ -15,8 +15,6 @@ from typing import Any, Iterable, Mapping, Sequence
 from . import _files, _importer, _processes
 from ._errors import DefinitionError
 
-_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_NAME, _NAME, _NAME))
 # (Read now: this process may turn into one of a user who cannot read our files.)
 _SOURCE = _importer.__spec__.loader.get_source(_importer.__name__)  # type: ignore[union-attr]
 SHORTEST_SECRET = 4  # hiding every "1" would leave no version number readable
@@ -38,13 +36,6 @@ _PRIVATE = (  # what libraries write below a user's home when they are merely im
     "TRITON_CACHE_DIR",
     "HF_HOME",
 )
-
-
-def check(imports: Sequence[str]) -> None:
-    """Raise DefinitionError for what is neither a module nor an object reference ``package.module:name,name``."""
-    for name in imports:
-        if not _IMPORT.match(name):
-            raise DefinitionError("import %r: expected package.module or package.module:name,name" % name)
 
 
 def servable(path: str) -> bool:

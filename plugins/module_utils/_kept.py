@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 
 from . import _environment, _evidence, _files, _plan, _records, _store
 from ._errors import Conflict
 from ._evidence import Look
-from ._fold import Edit
 from ._home import Home
 from ._patch import Patch
 from ._plan import Plan
 from ._site import Site
 from ._store import Damaged, Fact, Store
 from ._trust import Trust
+
+if TYPE_CHECKING:
+    from ._fold import Edit
 
 
 class Kept(NamedTuple):

@@ -9,14 +9,13 @@ import re
 import sys
 from typing import Any, Iterable, Mapping, Sequence
 
-from . import _child, _files
+from . import _child, _files, _step
 from ._errors import NoEnvironment, SitePatchError
 
 DONE, WOULD_CHANGE, REFUSED = 0, 1, 2
 HEALTHY, DRIFTED, UNKNOWN = 0, 1, 2
 SECONDS = 300.0  # for the whole look, and the change
 
-_DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted", "restore": "restored"}
 _NOT_DONE = {"none": "nothing to do", "skip": "passed over"}
 _WELL = ("applied", "native")
 _SHOWN_PROOF = {"before": "before anything was written", "after": "once it was written", "none": "as the files are"}
@@ -100,8 +99,8 @@ def change(result: Mapping[str, Any], check: bool) -> str:
     rows = []
     for patch in result["patches"]:
         action = patch["action"]
-        word = _NOT_DONE.get(action) or ("would " + action if check else _DONE[action])
-        state = "was %s" % patch["state"] if action in _DONE and not check else patch["state"]
+        word = _NOT_DONE.get(action) or ("would " + action if check else _step.DONE[action])
+        state = "was %s" % patch["state"] if action in _step.DONE and not check else patch["state"]
         rows.append([word, patch["name"], _version(patch), "%s: %s" % (state, _reason(patch))])
     lines = [_environment(result), *_table(rows)]
     if not rows:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from . import _files, _fold, _patch, _site, _store, _versions
 from ._edits import Text
@@ -12,68 +12,11 @@ from ._evidence import Look
 from ._home import Home
 from ._patch import Patch
 from ._site import Site
+from ._step import ABSENT_ACTIONS, APPLIED, PRESENT, Step
 from ._store import Fact, Listed
 from ._trust import KERNEL, Trust
 
 _SHOWN = 80  # characters of what a file says that a message quotes
-
-# What each wish does with a state. A dictionary's second value is for a patch that is listed in a file.
-PRESENT = {
-    "native": "none",
-    "unneeded": "none",
-    "applied": "none",
-    "pending": "apply",
-    "outdated": "migrate",
-    "unsupported": "refuse",
-    "missing": "refuse",
-    "conflict": "refuse",
-}
-ABSENT_ACTIONS = {"conflict": "refuse"}  # (everything else: revert where the patch is listed, none where it is not)
-APPLIED = "revision %d"  # what is said of a patch that is there
-DONE = {"apply": "applied", "migrate": "migrated", "revert": "reverted", "restore": "restored"}  # before: after
-_WORST = ("pristine", "patched", "unknown", "foreign")
-
-
-class Step(NamedTuple):
-    """One patch, as it was found in an environment and what is to be done with it."""
-
-    patch: Patch
-    state: str
-    action: str
-    """none, apply, migrate, revert, restore or skip; 'refuse' where the task must fail."""
-    message: str
-    version: str | None = None
-    files: tuple[Look, ...] = ()
-    """Those that the patch is for, and those in which it is listed."""
-    revision: int | None = None
-    """The one that is there."""
-
-    @property
-    def integrity(self) -> str | None:
-        """The worst of the files'; None where there are none."""
-        return max((look.integrity for look in self.files), key=_WORST.index, default=None)
-
-    def result(self) -> dict[str, Any]:
-        """The step as a module returns it."""
-        return {
-            "name": self.patch.name,
-            "revision": self.patch.revision,
-            "revision_found": self.revision,
-            "state": self.state,
-            "action": "none" if self.action == "refuse" else self.action,
-            "integrity": self.integrity,
-            "package": self.patch.package or self.patch.distribution,
-            "version": self.version,
-            "files": [{"path": look.place.path, "integrity": look.integrity} for look in self.files],
-            "message": self.message,
-        }
-
-    def told(self, done: bool) -> str:
-        """The step in one line that is true once the plan is carried out (``done``), or before."""
-        if done and self.action in DONE:
-            return "%s: %s (was %s: %s)" % (self.patch.name, DONE[self.action], self.state, self.message)
-        what = {"none": "nothing to do", "skip": "passed over"}.get(self.action, "would " + self.action)
-        return "%s: %s, %s: %s" % (self.patch.name, self.state, what, self.message)
 
 
 class Change(NamedTuple):
@@ -281,10 +224,14 @@ def _restore(edited: Sequence[Look], site: Site) -> tuple[str, _State]:
 def _changes(site: Site) -> list[Change]:
     """What is to be written so that each file is the fold of what is wanted in it."""
     changes: list[Change] = []
+    files: dict[str, tuple[str, ...]] = {}  # of each patch; to find them takes a look at each of them
     for wish in site.wishes():
         if wish.after == wish.look.text:
             continue
-        fact = _fact(site, wish) if wish.layers and wish.after != wish.base else None
+        for layer in wish.layers:
+            if layer.name not in files:
+                files[layer.name] = site.relatives(layer.name)
+        fact = _fact(wish, files) if wish.layers and wish.after != wish.base else None
         made = wish.look.fact.directories if wish.look.fact is not None else ()
         changes.append(
             Change(wish.look.place, wish.look.text, wish.after, wish.base.data if fact else None, fact, made)
@@ -304,10 +251,9 @@ def _owed(site: Site, steps: Iterable[Step]) -> list[Change]:
     return changes
 
 
-def _fact(site: Site, wish: _site.Wish) -> Fact:
+def _fact(wish: _site.Wish, files: Mapping[str, tuple[str, ...]]) -> Fact:
     look = wish.look
     dist = look.distribution
-    files = {name: site.relatives(name) for name in (layer.name for layer in wish.layers)}
     kept = {listed.name: listed for listed in look.listed}
     listed = tuple(
         Listed(

@@ -6,11 +6,12 @@ import ast
 import re
 from typing import Any, Iterator, Match, NamedTuple, Sequence
 
-from ._edits import NEWLINE, Target, Text, content, line, parse
+from ._edits import ESCAPED, NEWLINE, Target, Text, content, encoding, line, parse
 from ._errors import Conflict, Unsupported
 
 MARK = "primus.patches"
 _END = rb"(?:%s)" % NEWLINE.pattern
+_READ_END = re.compile(NEWLINE.pattern.decode("ascii"))
 _BLOCK = re.compile(  # a block as it is written, of any owner (re.M would not do: it knows no lone CR)
     rb"(?:\A|(?<=[\r\n]))# >>> %(mark)s: (?P<owner>[a-z][a-z0-9_/]*), revision (?P<revision>[0-9]{1,9}) >>>%(end)s"
     rb"from (?P<source>[\w.]+) import \(  # noqa: F401%(end)s(?P<names>(?:    \w+,%(end)s)+)\)%(end)s"
@@ -51,7 +52,8 @@ class Reexport(NamedTuple):
         if marked(data, target.owner) is not None:
             raise Conflict("expected no block of %s, found one that no fact explains: take it out" % target.owner)
         others = {line(data, block.start()) + 1 for block in _blocks(data)}
-        statements = [node for node in parse(data, "the file").body if node.lineno not in others]
+        body = parse(data, "the file").body
+        statements = [node for node in body if node.lineno not in others]
         source = _absolute(self.source, target.package)
         bound = _bound(statements, target.package)
         wanted = [name for name in self.names if name not in bound]
@@ -66,17 +68,20 @@ class Reexport(NamedTuple):
         if not wanted:
             return text
         after = _anchor(statements, source, target.package)
-        made = _insert(data, after, target.owner, self._block(wanted, target.owner, target.revision))
-        self.prove(made, target.package)
+        block = self._block(wanted, target.owner, target.revision)
+        made = _insert(data, after, target.owner, block, encoding(self.file, data))
+        # What is bound then follows from the file as it was read: to read a large one once more takes as long again.
+        added = [] if made is None else ast.parse("\n".join(block)).body
+        above = [node for node in body if node.lineno <= after]
+        self._prove([*above, *added, *body[len(above) :]], target.package)
         return text._replace(data=made)
 
     def prove(self, data: bytes, package: str) -> None:
-        """Raise Conflict unless a file binds every name.
+        """Raise Conflict unless a file binds every name: another edit may have deleted some."""
+        self._prove(parse(data, "the result").body, package)
 
-        They may be deleted further down, or by another edit; or the codec makes lines of its own, and the block is
-        inside of a string.
-        """
-        lost = set(self.names) - set(_bound(parse(data, "the result").body, package))
+    def _prove(self, statements: Sequence[ast.stmt], package: str) -> None:
+        lost = set(self.names) - set(_bound(statements, package))
         if lost:
             raise Conflict(
                 "the file would not bind %s even with the block; nothing is written" % ", ".join(sorted(lost))
@@ -285,8 +290,11 @@ def _anchor(statements: Sequence[ast.stmt], source: str, package: str) -> int:
     return last
 
 
-def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:
-    """``text`` with the block after that line, in that line's own kind of newline."""
+def _insert(text: bytes, after: int, owner: str, block: Sequence[str], codec: str) -> bytes | None:
+    """``text`` with the block after that line, in that line's own kind of newline.
+
+    None where Python would not read the block there: a codec makes lines of its own, and it may be inside of a string.
+    """
     newline, cut = b"\n", len(text)  # (what stays, with the last newline, where the last line has none)
     for number, found in enumerate(NEWLINE.finditer(text), 1):
         newline = found.group()
@@ -299,9 +307,23 @@ def _insert(text: bytes, after: int, owner: str, block: Sequence[str]) -> bytes:
             break
         cut = other.end()
     lines = [part.encode("ascii") for part in block]
-    if text[:cut].endswith((b"\r", b"\n")):
-        return text[:cut] + b"".join(part + newline for part in lines) + text[cut:]
-    return text[:cut] + b"".join(newline + part for part in lines) + text[cut:]
+    above, below = text[:cut], text[cut:]
+    if above.endswith((b"\r", b"\n")):
+        added = b"".join(part + newline for part in lines)
+    else:
+        added = b"".join(newline + part for part in lines)
+    return above + added + below if _is_read_so(above, added, below, codec) else None
+
+
+def _is_read_so(above: bytes, added: bytes, below: bytes, codec: str) -> bool:
+    """Whether Python reads what is added as lines between the others, as many of which are above as the bytes have."""
+    try:
+        parts = [part.decode(codec, ESCAPED) for part in (above, added, below)]
+        with_it, without = (part.decode(codec, ESCAPED) for part in (above + added + below, above + below))
+    except UnicodeError:
+        return False
+    lines = len(_READ_END.findall(parts[0])) == len(NEWLINE.findall(above))
+    return lines and parts[1] == added.decode("ascii") and ("".join(parts), parts[0] + parts[2]) == (with_it, without)
 
 
 def _end(node: ast.stmt) -> int:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, NamedTuple, Sequence, cast
 
 from . import _edits, _evidence, _files, _fold, _home, _patch, _records
 from ._edits import ABSENT, Text
 from ._environment import Place
 from ._errors import Conflict, Unsupported
 from ._evidence import Look
-from ._fold import Edit, Layer, Tree
+from ._fold import Layer, Tree
 from ._home import Home
 from ._patch import Patch
 from ._records import Distribution
 from ._reexport import Reexport
-from ._replace import Replace
 from ._store import Store
 from ._trust import Trust
+
+if TYPE_CHECKING:
+    from ._fold import Edit
+    from ._replace import Replace
 
 _MOST_FILES = 1000  # of one patch: a controller takes an answer that names as many (plugin_utils/_answer.py)
 
@@ -104,9 +107,8 @@ class Site:
                 place = home.place(file)
                 if place is not None:
                     yield place, file
-        for edit in patch.edits:
-            if _edits.is_pattern(edit.file) and isinstance(edit, Replace):
-                yield from self._matching(patch, home, edit)
+        for edit in _over(patch):
+            yield from self._matching(patch, home, edit)
 
     def _matching(self, patch: Patch, home: Home, edit: Replace) -> Iterator[tuple[Place, str]]:
         """The files of a pattern that have something to be replaced, or something of ours."""
@@ -163,21 +165,20 @@ class Site:
 
     def check_counts(self, patch: Patch) -> None:
         """Raise Conflict where an edit over several files has not the number of occurrences that it asks for."""
-        for number, edit in enumerate(edit for edit in patch.edits if _edits.is_pattern(edit.file)):
+        for number, edit in enumerate(_over(patch)):
             looks = [self._looks[key] for key in self._files.get(patch.name, {})]
             total = sum(self._counts(patch, look)[number] for look in looks)
-            if not total or (isinstance(edit, Replace) and edit.occurrences and edit.occurrences != total):
-                wanted = getattr(edit, "occurrences", 0) or "at least one"
+            if not total or (edit.occurrences and edit.occurrences != total):
+                wanted = edit.occurrences or "at least one"
                 raise Conflict("expected %s of what is to be replaced in %s, found %d" % (wanted, edit.file, total))
 
     def _counts(self, patch: Patch, look: Look) -> list[int]:
         """How often each edit over several files has something to replace in the original of one."""
         file = self._files[patch.name][look.place.root, look.place.relative]
         base = self.base(look)
-        edits = [edit for edit in patch.edits if isinstance(edit, Replace) and _edits.is_pattern(edit.file)]
         return [
             edit._replace(file=file).count(base) if _edits.matches(edit.file, file) and base.data is not None else 0
-            for edit in edits
+            for edit in _over(patch)
         ]
 
     def _idle(self, patch: Patch, look: Look) -> bool:
@@ -342,6 +343,11 @@ class Site:
     def relatives(self, name: str) -> tuple[str, ...]:
         """The files that a patch of this call is to be in, below the root; none for another one."""
         return tuple(sorted(self.wanted(self.patches[name]))) if name in self._files else ()
+
+
+def _over(patch: Patch) -> list[Replace]:
+    """The edits over several files: only a replace may be one."""
+    return [cast("Replace", edit) for edit in patch.edits if _edits.is_pattern(edit.file)]
 
 
 def identity(owner: Distribution) -> tuple[str, str | None, str, str | None]:

@@ -263,7 +263,7 @@ def original_name(digest: str) -> str:
 
 def pack(data: bytes) -> bytes:
     """Bytes as they are kept: in gzip's format without a date, so that the same bytes give the same file."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    packer = zlib.compressobj(4, zlib.DEFLATED, 31)
     return packer.compress(data) + packer.flush()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 from . import _environment, _files, _interpreter, _records, _storage
 
 if TYPE_CHECKING:
-    from ._plan import Step
+    from ._step import Step
 
 _MODES = {0b00: "timestamp", 0b01: "unchecked-hash", 0b11: "checked-hash"}  # by the flags of a .pyc (PEP 552)
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)

@@ -10,7 +10,6 @@ refused here, and no state but *applied* is told. Messages are made by the engin
 
 from __future__ import annotations
 
-import ast
 import base64
 import functools
 import json
@@ -29,19 +28,16 @@ from ansible_collections.primus.patches.plugins.module_utils import (
     _edits,
     _environment,
     _files,
-    _imports,
+    _import_names,
     _patch,
-    _plan,
     _question,
+    _step,
     _store,
     _task,
 )
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.primus.patches.plugins.module_utils._edits import ABSENT
-from ansible_collections.primus.patches.plugins.module_utils._environment import Place
 from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
-from ansible_collections.primus.patches.plugins.module_utils._evidence import Look
-from ansible_collections.primus.patches.plugins.module_utils._home import Home
+from ansible_collections.primus.patches.plugins.module_utils._step import Step
 from ansible_collections.primus.patches.plugins.module_utils._store import Fact, Listed
 from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 
@@ -90,7 +86,11 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
 
 def _parameters(arguments: Mapping[str, t.Any]) -> Data:
     """Return a task's arguments as the module would have them; nothing where the question is not for them."""
-    checked = ArgumentSpecValidator(ARGUMENTS).validate(dict(arguments))
+    try:  # (the validator copies what it gets: of Ansible's own texts, which know where they are from, that is slow)
+        plain = json.loads(json.dumps(arguments))
+    except (TypeError, ValueError):
+        return {}
+    checked = _VALIDATOR.validate(plain)
     parameters: Data = checked.validated_parameters
     if checked.error_messages or (arguments.get("path") or None) != (parameters["path"] or None):
         return {}  # (a path with variables: they are the node's)
@@ -100,8 +100,8 @@ def _parameters(arguments: Mapping[str, t.Any]) -> Data:
 def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
     """Return the patches that a task means; none where the question is not for one of them."""
     try:
-        _imports.check(parameters["validate"])
-        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], CATALOGUE)[0]
+        _import_names.check(parameters["validate"])
+        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES)[0]
     except SitePatchError:
         return []
     return patches if all(map(is_simple, patches)) else []
@@ -188,21 +188,10 @@ def _form() -> Data:
 
 
 def _steps() -> tuple[str, str]:
-    """Return the texts of the question's two steps, without what only readers need."""
-    both, first, second = re.split("# --- .*step\n", Path(_question.__file__).read_text(encoding="utf-8"))
-    return _shortened(both + first), _shortened(both + second)
-
-
-def _shortened(text: str) -> str:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.Module)) and ast.get_docstring(node) is not None:
-            del node.body[0]
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-            for argument in node.args.args:
-                argument.annotation = None
-    return ast.unparse(tree)
+    """Return the texts of the question's two steps, without their docstrings."""
+    text = re.sub(r'(?ms)^ *""".*?"""\n', "", Path(_question.__file__).read_text(encoding="utf-8"))
+    both, first, second = re.split("# --- .*step\n", text)
+    return both + first, both + second
 
 
 def _interpreter(action: ActionBase, task_vars: Mapping[str, t.Any]) -> str | None:
@@ -261,12 +250,12 @@ def result(
 ) -> Data:
     """Return the module's result on a node that answered so."""
     homes = dict(zip(dict.fromkeys(map(_home, patches)), found["found"]))
-    steps = [_step(patch, *homes[_home(patch)]) for patch in patches]
+    steps = [_applied(patch, *homes[_home(patch)]) for patch in patches]
     environment = {key: found[key] for key in ("python", "python_version", "prefix")}
     return {
         "changed": False,
         "environment": {**environment, "path": parameters["path"] or None},
-        "patches": [step.result() for step in steps],
+        "patches": [_told(step, homes[_home(step.patch)][0]) for step in steps],
         "imports": [],
         "msg": "; ".join(step.told(done=not check_mode) for step in steps),
         **({"diff": {"prepared": ""}} if diff else {}),
@@ -274,17 +263,19 @@ def result(
     }
 
 
-def _step(patch: Patch, directory: str, version: str) -> _plan.Step:
-    home = Home(str(patch.package), None, None, directory, version, None)
-    message = home.told() + _plan.APPLIED % patch.revision
-    listed = (Listed(patch.name, patch.revision, "", (), [], ()),)
-    looks = [
-        Look(Place(posixpath.join(directory, file), "", ""), ABSENT, None, listed, "pristine") for file in patch.files()
-    ]
-    return _plan.Step(patch, "applied", _plan.PRESENT["applied"], message, version, tuple(looks), patch.revision)
+def _applied(patch: Patch, directory: str, version: str) -> Step:
+    message = _step.found_in(str(patch.package), version, directory) + _step.APPLIED % patch.revision
+    return Step(patch, "applied", _step.PRESENT["applied"], message, version, (), patch.revision)
+
+
+def _told(step: Step, directory: str) -> Data:
+    files = [{"path": posixpath.join(directory, file), "integrity": "patched"} for file in step.patch.files()]
+    return {**step.result(), "integrity": "patched", "files": files}
 
 
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
 _STEPS = _steps()
+_PATCHES = tuple(map(_patch.load, CATALOGUE))
+_VALIDATOR = ArgumentSpecValidator(ARGUMENTS)
+_VALIDATOR.validate({})
 _form()
-ArgumentSpecValidator(ARGUMENTS).validate({})

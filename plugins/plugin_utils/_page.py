@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jinja2
 import markupsafe
-from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.module_utils._step import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _merge, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._report import STATES, STATUSES, is_wrong, standing
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, fold, printable, shorten

@@ -14,7 +14,7 @@ import json
 import typing as t
 from collections import Counter
 
-from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.module_utils._step import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _summary, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import natural

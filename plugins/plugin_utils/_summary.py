@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from ansible_collections.primus.patches.plugins.module_utils._plan import DONE
+from ansible_collections.primus.patches.plugins.module_utils._step import DONE
 from ansible_collections.primus.patches.plugins.plugin_utils import _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import STATES, received
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import (

@@ -1,20 +1,23 @@
-# The CPU of a call with nothing to do, and imports after a patch: ./dev bench tests/benchmark/test_node.py
+# The CPU of one call, with nothing to do or a first application; imports: ./dev bench tests/benchmark/test_node.py
 from __future__ import annotations
 
+import itertools
 import py_compile
 import resource
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
 import zipimport
-from importlib.machinery import SourceFileLoader
+from functools import partial
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import engine, environments
-from module_utils import _child, _patch, _plan
+from lab import engine, environments, packages, pyz
+from module_utils import _boot, _child, _patch, _plan
 from module_utils._catalogue.transformers_modeling_utils import PATCH
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 40
 NOTHING_TO_DO = "patched 300 KB file, nothing to do: CPU seconds, user and system"
+FIRST = "first application in a 300 KB file: CPU seconds of the child, user and system"
+COMMAND = "primus-patches.pyz apply, ten patch files, nothing to do: CPU seconds, user and system"
 IMPORT = "code of the 300 KB module for an import"
 
 
@@ -78,17 +83,46 @@ def test_3_plan_in_this_process(benchmark: BenchmarkFixture, patched: Path) -> N
 def test_4_the_whole_child_out_of_a_payload(
     benchmark: BenchmarkFixture, interpreter: Path, patched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Ansible has it: from a zip archive, of which Python compiles anew whatever it imports."""
+    pack(tmp_path / "payload.zip", monkeypatch)
+    done = benchmark.pedantic(_child.call, [str(interpreter), request(patched)], rounds=ROUNDS, warmup_rounds=2)
+    assert [found["state"] for found in done["patches"]] == ["applied"]
+
+
+@pytest.mark.benchmark(group=FIRST, timer=of_children)
+def test_5_the_whole_child_where_the_file_is_patched(
+    benchmark: BenchmarkFixture,
+    interpreter: Path,
+    tree: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack(tmp_path / "payload.zip", monkeypatch)
+    pristine = tree("4.57.6")
+    py_compile.compile(str(pristine / "transformers" / "modeling_utils.py"), doraise=True)
+    numbers = itertools.count()
+
+    def fresh() -> tuple[list[object], dict[str, object]]:
+        site = tmp_path / f"site-{next(numbers)}"
+        shutil.copytree(pristine, site)
+        return [str(interpreter), request(site)], {}
+
+    done = benchmark.pedantic(_child.call, setup=fresh, rounds=ROUNDS)
+    assert [found["action"] for found in done["patches"]] == ["apply"]
+
+
+def pack(payload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine be as Ansible has it: in a zip archive, of which Python compiles anew whatever it imports."""
     sources = Path(_child.__file__).parent
-    with zipfile.ZipFile(tmp_path / "payload.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(payload, "w", zipfile.ZIP_DEFLATED) as archive:
         for source in sources.rglob("*.py"):
             archive.write(source, source.relative_to(sources))
-    monkeypatch.setattr(_child, "__file__", str(tmp_path / "payload.zip" / "_child.py"))
-    monkeypatch.setattr(_child, "_LOADER", zipimport.zipimporter(str(tmp_path / "payload.zip")))
-    request = {"operation": "patch", "catalogue": [PATCH], "name": [PATCH["name"]], "path": str(patched)}
-    request["timeout"] = 60.0
-    done = benchmark.pedantic(_child.call, [str(interpreter), request], rounds=ROUNDS, warmup_rounds=2)
-    assert [found["state"] for found in done["patches"]] == ["applied"]
+    spec = ModuleSpec("_boot", zipimport.zipimporter(str(payload)), origin=str(payload / "_boot.py"))
+    monkeypatch.setattr(_boot, "__spec__", spec)
+
+
+def request(site: Path) -> dict[str, object]:
+    named = {"catalogue": [PATCH], "name": [PATCH["name"]]}
+    return {"operation": "patch", **named, "path": str(site), "timeout": 60.0}
 
 
 @pytest.mark.benchmark(group=IMPORT)
@@ -107,3 +141,22 @@ def test_load_the_code(
     code = benchmark(SourceFileLoader(file.stem, str(file)).get_code, file.stem)
     assert code is not None
     assert ("Conv1D" in code.co_names) == (which == "after the patch")
+
+
+@pytest.mark.benchmark(group=COMMAND, timer=of_children)
+def test_1_start_the_interpreter_alone(benchmark: BenchmarkFixture, interpreter: Path) -> None:
+    start(benchmark, interpreter, "pass")
+
+
+@pytest.mark.benchmark(group=COMMAND, timer=of_children)
+def test_2_apply_ten_patch_files(benchmark: BenchmarkFixture, interpreter: Path, tmp_path: Path) -> None:
+    files = {f"acme/m{number}.py": pyz.API for number in range(10)}
+    packages.install(tmp_path / "site", "acme", "2.3.0", {"acme/__init__.py": "", **files})
+    for number in range(10):
+        pyz.patch(tmp_path / "patches", f"p{number}", file=f"m{number}")
+    built = pyz.builder().build(tmp_path)
+    command = [interpreter, "-I", built, "apply", "--path", tmp_path / "site", "--patch", tmp_path / "patches"]
+    run = partial(subprocess.run, check=True, capture_output=True)
+    assert run(command).stdout.count(b"was pending") == 10
+    done = benchmark.pedantic(run, [command], rounds=ROUNDS)
+    assert done.stdout.count(b"nothing to do") == 10

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from lab import packages
-from module_utils import _engine, _patch, _plan
+from module_utils import _edits, _engine, _patch, _plan
 from module_utils._catalogue.transformers_modeling_utils import PATCH
 
 if TYPE_CHECKING:
@@ -64,3 +65,44 @@ def test_plan_ten_patches_in_one_call(benchmark: BenchmarkFixture, tmp_path: Pat
     assert _engine.run(request)["changed"]
     done = benchmark(_engine.run, request)
     assert {patch["state"] for patch in done["patches"]} == {"applied"}
+
+
+LARGE = "one patch on 49 files of 200 KB"
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> dict[str, str]:
+    """Return 49 modules of 200 KB, by file, which are installed in ``tmp_path``."""
+    line = "    second = first.apply(second, name='a name', count=len(second) + 1)\n"
+    body = line * 10 + "    return second\n\n\n"
+    text = "".join(f"def function_{number}(first, second=None):\n{body}" for number in range(270))
+    files = {f"pkg/m{number}.py": f"{text}LIMIT = 10\n" for number in range(49)}
+    packages.install(tmp_path, "pkg", "1.0", {"pkg/__init__.py": "", **files})
+    return files
+
+
+@pytest.mark.benchmark(group=LARGE, timer=time.process_time)
+def test_compile_what_the_files_are_to_be(benchmark: BenchmarkFixture, large: dict[str, str]) -> None:
+    """The least that tells whether the results are Python."""
+
+    def least() -> None:
+        for file, text in large.items():
+            compile(text, file, "exec")
+
+    benchmark.pedantic(least, rounds=3)
+
+
+@pytest.mark.benchmark(group=LARGE, timer=time.process_time)
+def test_plan_one_patch_on_49_files(benchmark: BenchmarkFixture, large: dict[str, str], tmp_path: Path) -> None:
+    replaced = {"before": "LIMIT = 10", "after": "LIMIT = 20"}
+    patch = _patch.load(
+        {
+            **{key: PATCH[key] for key in ("reason", "upstream", "retire")},
+            "name": "limits",
+            "package": "pkg",
+            "versions": ">=1",
+            "edits": [{"file": file.partition("/")[2], "replace": replaced} for file in large],
+        }
+    )
+    plan = benchmark.pedantic(_plan.plan, [[patch], str(tmp_path)], setup=_edits.code.cache_clear, rounds=3)
+    assert len(plan.changes) == len(large)

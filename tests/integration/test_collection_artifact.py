@@ -60,6 +60,7 @@ def names(artifact: Path) -> set[str]:
         "plugins/modules/import_check.py",
         "plugins/modules/site_patch.py",
         "plugins/modules/site_patch_info.py",
+        "plugins/modules/site_patch_info.yml",
         "roles/megatron_bridge/meta/argument_specs.yml",
         "roles/megatron_bridge/README.md",
     ],

@@ -11,7 +11,7 @@ from lab import packages
 from lab.controller import ROOT
 from module_utils import _engine, _patch, _patch_file, _patch_header
 from module_utils._errors import DefinitionError
-from module_utils._plan import PRESENT
+from module_utils._step import PRESENT
 
 if TYPE_CHECKING:
     from pathlib import Path

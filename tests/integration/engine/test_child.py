@@ -258,12 +258,14 @@ def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
     engine.thing(site)
     assert engine.ask("patch", interpreter, definitions=[engine.PATCH])["changed"]
     note = f"open({str(tmp_path / 'loaded')!r}, 'w').write(' '.join(sys.modules))"
-    packages.at_start(site, f"import atexit, sys\natexit.register(lambda: {note})\n")
+    # (it ends without atexit)
+    packages.at_start(site, f"import os, sys\nend = os._exit\nos._exit = lambda status: ({note}, end(status))\n")
     assert not engine.ask("patch", interpreter, definitions=[engine.PATCH], diff=True)["changed"]
     loaded = (tmp_path / "loaded").read_text().split()
     own = {name.rpartition(".")[2] for name in loaded if name.startswith("_primus_patches_engine.")}
-    assert {"_engine", "_plan", "_evidence"} <= own
-    assert not own & {"_catalogue", "_child", "_commit", "_importer", "_imports", "_locks", "_processes"}
+    assert {"_engine", "_patching", "_plan", "_evidence"} <= own
+    assert not own & {"_catalogue", "_child", "_commit", "_importer", "_imports", "_locks", "_looking", "_processes"}
+    assert not own & {"_diff", "_unified", "_whole"}
     assert not set(loaded) & {"difflib", "importlib.metadata", "inspect", "platform", "subprocess", "tempfile"}
 
 

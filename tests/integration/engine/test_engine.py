@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import packages, sandbox, snapshot
 from lab.sandbox import USER, needs_mounts, needs_root
-from module_utils import _commit, _engine, _imports, _locks, _preflight
+from module_utils import _commit, _engine, _imports, _locks, _patching, _preflight
 from module_utils._catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -649,7 +649,7 @@ def test_a_file_that_others_change_many_times_is_not_given_up_yet(site: Path, mo
 
 def test_a_file_that_changes_for_ever_is_given_up(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = site / "thing" / "api.py"
-    monkeypatch.setattr(_engine, "_SECONDS", 0.0)
+    monkeypatch.setattr(_patching, "_SECONDS", 0.0)
     meanwhile(monkeypatch, *[lambda n=number: api.write_text(TEXT + f"N = {n}\n") for number in range(50)])
     result = run(site)
     assert (result["failed"], result["changed"]) == (True, False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import corpus, faults, hostile, races, syscalls
-from module_utils import _engine, _files, _plan
+from module_utils import _engine, _files, _step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def too_late(_step: Any, *, done: bool) -> str:
         (_files.Directory, "unlink", nothing, "EIO", None, "stale"),
         (_files.Directory, "rename", nothing, "EIO", None, "false success"),
         (_files.Directory, "rename", nothing, "EIO", None, "not converged"),
-        (_plan.Step, "told", too_late, "EIO", None, "false failure"),
+        (_step.Step, "told", too_late, "EIO", None, "false failure"),
         (_engine, "_sweep", nothing, faults.KILL, "fsync", "left"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, environments, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _edits, _environment, _evidence, _patch, _plan, _storage, _survey
+from module_utils import _edits, _environment, _evidence, _patch, _step, _storage, _survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -394,7 +394,7 @@ def test_a_package_in_a_directory_that_was_named_has_no_copies(tmp_path: Path, m
 def claims(site: Path, package: str = "thing", distribution: str | None = None) -> list[str]:
     """Return what details tell of a patch without any file, as where two distributions claim them."""
     patch = _patch.load(engine.definition(package=package, **{"distribution": distribution} if distribution else {}))
-    told = _survey.details(_plan.Step(patch, "conflict", "refuse", ""), str(site))
+    told = _survey.details(_step.Step(patch, "conflict", "refuse", ""), str(site))
     assert told["others"] == []
     return told["distributions"]
 
@@ -718,13 +718,13 @@ def test_no_process_is_disturbed(running: Processes, venv: Venv) -> None:
 # --- of the files of a patch
 
 
-def found(*paths: Path, revision: int | None = 1) -> _plan.Step:
+def found(*paths: Path, revision: int | None = 1) -> _step.Step:
     """Return the step of a patch that was found in files; those that are not there were deleted by it."""
     looks = []
     for path in paths:
         text = _edits.Text(path.read_bytes()) if path.exists() else _edits.ABSENT
         looks.append(_evidence.Look(_environment.Place(str(path), str(path.parent), path.name), text, None))
-    return _plan.Step(_patch.load(engine.PATCH), "applied", "none", "", "1.5", tuple(looks), revision)
+    return _step.Step(_patch.load(engine.PATCH), "applied", "none", "", "1.5", tuple(looks), revision)
 
 
 def test_a_patch_came_when_the_last_of_its_files_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

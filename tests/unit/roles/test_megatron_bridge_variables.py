@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.primus.patches.plugins.module_utils import _plan
+from ansible_collections.primus.patches.plugins.module_utils import _step
 
 ROLE = Path(__file__).parents[3] / "roles" / "megatron_bridge"
 SPECS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
@@ -68,7 +68,7 @@ def test_an_audit_objects_by_default_to_what_is_not_as_is_asked(given: dict[str,
     variables = {key: DEFAULTS[key] for key in DEFAULTS if key != name}
     templar = Templar(DataLoader(), variables={**variables, **{f"megatron_bridge_{key}": given[key] for key in given}})
     assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
-    assert {*_plan.PRESENT, "undeclared"} == set(choices)
+    assert {*_step.PRESENT, "undeclared"} == set(choices)
 
 
 @pytest.mark.parametrize(

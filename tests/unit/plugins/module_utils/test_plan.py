@@ -424,8 +424,6 @@ def test_blocks_of_two_patches_lie_in_one_place_where_the_source_is_the_files_ow
 
 def _documented_keys() -> dict[str, dict[str, str]]:
     """Return what the documentation of site_patch says of an entry of ``patches``."""
-    source = (Path(__file__).parents[4] / "plugins" / "modules" / "site_patch.py").read_text()
-    returned = re.search(r'^RETURN = r"""\n(.*?)^"""', source, re.MULTILINE | re.DOTALL)
-    assert returned
-    keys: dict[str, dict[str, str]] = yaml.safe_load(returned[1])["patches"]["contains"]
+    source = (Path(__file__).parents[4] / "plugins" / "modules" / "site_patch.yml").read_text()
+    keys: dict[str, dict[str, str]] = yaml.safe_load(source)["RETURN"]["patches"]["contains"]
     return keys
