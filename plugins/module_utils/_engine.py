@@ -104,6 +104,8 @@ def _kept(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 
 def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Imports as they are, or as they would be with patches previewed."""
+    from . import _imports
+
     _import_names.check(request["imports"])
     changes: Sequence[_plan.Change] = ()
     patches: Sequence[_patch.Patch] = ()

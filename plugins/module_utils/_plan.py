@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from . import _files, _fold, _patch, _site, _store, _versions
 from ._edits import Text
@@ -17,6 +17,7 @@ from ._store import Fact, Listed
 from ._trust import KERNEL, Trust
 
 _SHOWN = 80  # characters of what a file says that a message quotes
+
 
 class Change(NamedTuple):
     """One file that is to have other bytes, and what will be true of it then."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
@@ -20,6 +21,10 @@ if t.TYPE_CHECKING:
 _JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "failed", "msg")
 _WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
 _LONGEST = 4000  # characters of one of these
+
+# (Ansible imports this once, and then forks for each node. Each would import what modules are spoken to with.)
+get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
+get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
 
 
 class Module(Normal):
