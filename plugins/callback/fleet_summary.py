@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 name: fleet_summary
 type: aggregate
 author: The primus.patches contributors (@primus-patches)
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: What became of the patches on a fleet, in a few lines and as a report
 description:
   - Collects the results of M(primus.patches.site_patch), M(primus.patches.site_patch_info) and

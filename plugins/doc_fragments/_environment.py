@@ -38,7 +38,7 @@ options:
       - What is found counts as O(definitions). It is read and checked before a node is asked.
     type: list
     elements: raw
-    version_added: 0.1.0
+    version_added: 1.0.0
   timeout:
     description:
       - Seconds that the interpreter may take to answer and, apart from that, that all imports may take together.
@@ -56,7 +56,7 @@ options:
         and where the interpreter is root's and owners differ, root works as root. Other users are asked nothing.
     type: bool
     default: false
-    version_added: 0.1.0
+    version_added: 1.0.0
 notes:
   - The environment needs no package for this, only the standard library of its Python.
   - Run as root on an environment of another user, all work is done as that user, imports included.

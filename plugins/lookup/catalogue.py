@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: catalogue
 author: The primus.patches contributors (@primus-patches)
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: Lists the source patches that the collection brings
 description:
   - Returns the definitions in the catalogue of the collection as it is installed on the controller.

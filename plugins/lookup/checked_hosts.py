@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: checked_hosts
 author: The primus.patches contributors (@primus-patches)
-version_added: 0.1.0
+version_added: 1.0.0
 short_description: The hosts of a play, unless the play cannot be right
 description:
   - For C(hosts) of this collection's own playbooks. Returns its terms as they are.

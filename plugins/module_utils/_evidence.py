@@ -70,6 +70,10 @@ class Look(NamedTuple):
         """How a patch is listed; None where it is not."""
         return next((listed for listed in self.listed if listed.name == name), None)
 
+    def had(self, name: str) -> bool:
+        """Whether the file was edited since, and had the patch when it was written last."""
+        return self.edited is not None and any(listed.name == name for listed in self.edited.patches)
+
 
 def look(
     place: Place,
@@ -115,7 +119,8 @@ def look(
     if origin is not None:
         return bare._replace(proven=origin.proven if how == "unknown" else how)
     if same:
-        return bare._replace(original=None, problem=_edited(same[0]), edited=same[0])
+        newest = max(same, key=lambda fact: (fact.when, len(fact.patches)))
+        return bare._replace(original=None, problem=_edited(newest), edited=newest)
     return bare
 
 

@@ -100,11 +100,7 @@ def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore:
         action = "skip" if state.name in skip else action
     else:
         action = ABSENT_ACTIONS.get(state.name, "revert" if listed else "none")
-    edited = [
-        look
-        for look in looks
-        if look.edited is not None and any(each.name == patch.name for each in look.edited.patches)
-    ]
+    edited = [look for look in looks if look.had(patch.name)]
     if restore and not present and edited:
         action, state = _restore(edited, site)
     if action in ("apply", "migrate"):

@@ -78,7 +78,7 @@ class Site:
             kept = home.kept(relative)
             if key not in found and kept is not None:
                 look = self.look(kept, patch)
-                if look.entry(patch.name) or look.edited is not None:
+                if look.entry(patch.name) or look.had(patch.name):
                     found[key] = look
         if len(found) > _MOST_FILES:
             raise Conflict("expected a patch of at most %d files, found %d" % (_MOST_FILES, len(found)))

@@ -28,7 +28,7 @@ from ._files import Directory, Guard, Step
 DIRECTORY = "primus-patches"
 FACTS, ORIGINALS = "facts", "originals"
 SCHEMA = 1
-TOOL = "0.1.0"  # version of this collection, as in galaxy.yml
+TOOL = "1.0.0"  # version of this collection, as in galaxy.yml
 NOTHING = "absent"  # in the place of a hash: there is no file
 
 _HASH = re.compile("[0-9a-f]{64}|" + NOTHING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: import_check
 short_description: Prove that Python imports work in an environment
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Imports modules, and reads names from them, in a fresh process of the environment's interpreter.
   - With O(preview) it does so as if patches were applied, without writing anything. An import that fails is then

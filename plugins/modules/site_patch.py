@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: site_patch
 short_description: Keep source patches of installed Python packages applied
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Applies documented, reversible edits (patches) to the source of Python packages in C(site-packages), or takes
     them out again.

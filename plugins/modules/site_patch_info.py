@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: site_patch_info
 short_description: Tell which source patches an environment carries
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells the state of patches in an environment, as M(primus.patches.site_patch) would find them.
   - Changes nothing, never fails because of a state or an import, and works on read-only images and for unprivileged
@@ -34,13 +34,13 @@ options:
     type: str
     choices: [fail, skip]
     default: fail
-    version_added: 0.1.0
+    version_added: 1.0.0
   missing:
     description: As O(unsupported), of a package that is not installed.
     type: str
     choices: [fail, skip]
     default: fail
-    version_added: 0.1.0
+    version_added: 1.0.0
   roots:
     description:
       - Directories below which every copy of the patches' packages is looked for, and looked at.

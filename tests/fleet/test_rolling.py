@@ -12,7 +12,7 @@ from lab.fleet import Layer, Node
 from lab.report import DONE, states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from lab.controller import Controller, Run, Task
@@ -138,16 +138,16 @@ def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
 ) -> None:
     base = fleet.base("4.57.6")
     layers = (Layer(base, VENV), Layer(witness, f"{inside(base)}/witness", "shared"))
-    nodes = start_fleet(Node(name, layers) for name in names(1, 20))
+    nodes = start_fleet(Node(name, layers) for name in names(1, 10))
     options = {
         "inventory": nodes.inventory(**variables(megatron_bridge_imports=["witness"])),
-        "variables": CANARY_FIRST,
+        "variables": {"primus_serial": [1, "20%", "100%"]},
     }
-    expected = [{"n001"}, {"n002", "n003"}, set(names(4, 20))]
+    expected = [{"n001"}, {"n002", "n003"}, set(names(4, 10))]
 
     def in_batches(run: Run, imported: list[tuple[str, int]]) -> None:
-        assert batches(looked_at(run), 1, 2, 17) == expected, run
-        assert batches([name for name, _time in imported], 1, 2, 17) == expected
+        assert batches(looked_at(run), 1, 2, 7) == expected, run
+        assert batches([name for name, _time in imported], 1, 2, 7) == expected
 
     before = disks(nodes, nodes.nodes)
     predicted = control(nodes).playbook(SETUP, check=True, diff=True, **options).exits(0)
@@ -159,18 +159,18 @@ def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
     imported = started(witness)
     in_batches(run, imported)
     assert told(run) == told(predicted)
-    assert states(run) == dict.fromkeys(names(1, 20), ("pending", "applied"))
+    assert states(run) == dict.fromkeys(names(1, 10), ("pending", "applied"))
     proofs = [_item(item)[-1] for task in run.of("site_patch") for item in _items(task)]
-    assert proofs == [[("witness", True, "before", None)]] * 20
+    assert proofs == [[("witness", True, "before", None)]] * 10
     for earlier, later in itertools.pairwise(expected):
         written = max(file_of(nodes, name).stat().st_ctime_ns for name in earlier)
         assert written < min(time for name, time in imported if name in later)
     assert len(sums(nodes, nodes.nodes)) == 1
     assert original() not in sums(nodes, nodes.nodes)
 
-    again = step(control(nodes), nodes, **options)
-    assert (again.rc, again.changed) == (0, False), again
-    assert states(again) == dict.fromkeys(names(1, 20), ("applied", "none"))
+    again = control(nodes).playbook(SETUP, **options).exits(0)
+    assert not again.changed
+    assert states(again) == dict.fromkeys(names(1, 10), ("applied", "none"))
 
 
 @pytest.mark.parametrize("cause", ["import", "unsupported", "interpreter", "unreachable"])
@@ -198,7 +198,7 @@ def test_a_canary_that_fails_keeps_all_others_as_they_were(start_fleet: Start, c
     inventory["gpu_nodes"]["hosts"]["n001"].update(variables())
     nodes.heal("n001")
     limit = ["--limit", "!n001"] if cause == "unsupported" else []
-    done = step(control(nodes), nodes, *limit, **options).exits(0)
+    done = control(nodes).playbook(SETUP, *limit, **options).exits(0)
     assert states(done) == dict.fromkeys(names(2 if limit else 1, 4), ("pending", "applied"))
     assert looked_at(done)[0] == ("n002" if limit else "n001")
 
@@ -231,7 +231,7 @@ def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_to
         assert states(stopped) == {"n001": ("pending", "failed")}
 
         del inventory["gpu_nodes"]["hosts"]["n001"]["megatron_bridge_imports"]
-        run = step(control(nodes), nodes, **options).exits(0)
+        run = control(nodes).playbook(SETUP, **options).exits(0)
         assert batches(looked_at(run), 1, 1, 2) == [{"n001"}, {"n002"}, {"n003", "n004"}]
         assert imported(run) == {node: [(name, True, "before") for name in real] for node in nodes.nodes}
         assert states(run) == dict.fromkeys(names(1, 4), ("pending", "applied"))
@@ -250,41 +250,41 @@ def some_broken(*five: str, last: int) -> list[Node]:
 
 
 def test_the_share_of_failures_stops_and_a_second_run_goes_on_from_there(start_fleet: Start, control: Control) -> None:
-    nodes = start_fleet(some_broken("n003", last=12))
+    nodes = start_fleet(some_broken("n003", last=8))
     nodes.run("n004", "mv", f"{VENV}/bin", f"{VENV}/away")  # a broken environment
 
-    def rolled(*arguments: str, **more: Any) -> Run:
-        given = {"primus_serial": [1, 4, "100%"], **more}
-        return step(control(nodes), nodes, *arguments, inventory=nodes.inventory(**variables()), variables=given)
+    def given(**more: Any) -> dict[str, Any]:
+        return {"inventory": nodes.inventory(**variables()), "variables": {"primus_serial": [1, 4, "100%"], **more}}
 
-    untried = disks(nodes, names(6, 12))
-    stopped = rolled(primus_max_fail_percentage=49).exits(2)
+    untried = disks(nodes, names(6, 8))
+    stopped = step(control(nodes), nodes, **given(primus_max_fail_percentage=49)).exits(2)
     assert "2 of 4 nodes of this batch failed, more than primus_max_fail_percentage=49 allows" in stopped.stdout
     done = dict.fromkeys(["n001", "n002", "n005"], ("pending", "applied"))
     assert states(stopped) == {**done, "n003": ("unsupported", "failed"), "n004": ("failed", "failed")}, stopped
     assert batches(looked_at(stopped), 1, 4) == [{"n001"}, set(names(2, 5))]
-    assert disks(nodes, names(6, 12)) == untried
+    assert disks(nodes, names(6, 8)) == untried
 
     # Not mended, it stops where it stopped, and what was done stays as it is.
     kept = disks(nodes, done)
-    again = rolled(primus_max_fail_percentage=49).exits(2)
+    again = control(nodes).playbook(SETUP, **given(primus_max_fail_percentage=49)).exits(2)
     assert {name: states(again)[name] for name in done} == dict.fromkeys(done, ("applied", "none")), again
     assert set(states(again)) == set(names(1, 5))
-    assert disks(nodes, names(6, 12)) == untried
+    assert disks(nodes, names(6, 8)) == untried
 
     # One is mended, the other left out.
     nodes.run("n004", "mv", f"{VENV}/away", f"{VENV}/bin")
-    resumed = rolled("--limit", "!n003", primus_max_fail_percentage=0).exits(0)
-    pending = dict.fromkeys(["n004", *names(6, 12)], ("pending", "applied"))
+    resumed = step(control(nodes), nodes, "--limit", "!n003", **given(primus_max_fail_percentage=0)).exits(0)
+    pending = dict.fromkeys(["n004", *names(6, 8)], ("pending", "applied"))
     assert states(resumed) == {**pending, **dict.fromkeys(done, ("applied", "none"))}
     assert disks(nodes, done) == kept
     assert {task.host for task in resumed.tasks if task.status == "changed"} == set(pending)
 
     # Put up with, the other one is passed by.
-    last = rolled(primus_max_fail_percentage=25).exits(2)
-    assert set(states(last)) == set(names(1, 12))
+    last = control(nodes).playbook(SETUP, **given(primus_max_fail_percentage=25)).exits(2)
+    assert set(states(last)) == set(names(1, 8))
     assert states(last)["n003"] == ("unsupported", "failed")
-    assert rolled(primus_max_fail_percentage=0, megatron_bridge_unsupported="skip").exits(0).changed is False
+    skip = given(primus_max_fail_percentage=0, megatron_bridge_unsupported="skip")
+    assert not control(nodes).playbook(SETUP, **skip).exits(0).changed
 
 
 def test_the_share_is_of_each_batch_and_of_nodes_that_could_be_reached(start_fleet: Start, control: Control) -> None:
@@ -308,7 +308,7 @@ def test_the_share_is_of_each_batch_and_of_nodes_that_could_be_reached(start_fle
 def test_limit_and_forks_change_which_nodes_and_how_many_at_once_and_nothing_else(
     start_fleet: Start, control: Control
 ) -> None:
-    nodes = start_fleet(some_broken("n007", last=8))
+    nodes = start_fleet(some_broken("n004", last=6))
     # (The last one may stay behind.)
     inventory = nodes.inventory(**variables(megatron_bridge_unsupported="skip"))
     options = {"inventory": inventory, "variables": CANARY_FIRST}
@@ -321,47 +321,58 @@ def test_limit_and_forks_change_which_nodes_and_how_many_at_once_and_nothing_els
     assert looked_at(limited)[0] == "n002"
     assert disks(nodes, others) == before
     assert sums(nodes, chosen).isdisjoint(sums(nodes, others))
-    step(control(nodes), nodes, "--limit", ",".join(chosen), play=REVERT, **options).exits(0)
+    control(nodes).playbook(REVERT, "--limit", ",".join(chosen), **options).exits(0)
     assert sums(nodes, chosen) == {original()}
 
     found, contents = {}, {}
     for forks in ("1", "32"):
-        run = step(control(nodes), nodes, "--forks", forks, **options).exits(0)
+        run = control(nodes).playbook(SETUP, "--forks", forks, **options).exits(0)
         found[forks], contents[forks] = told(run), [file_of(nodes, name).read_bytes() for name in nodes.nodes]
         assert looked_at(run)[:1] == ["n001"]
         if forks == "1":
-            assert looked_at(run) == names(1, 8)
+            assert looked_at(run) == names(1, 6)
         back = control(nodes).playbook(REVERT, "--forks", forks, **options).exits(0)
-        assert states(back)["n007"] == ("unsupported", "none")
-        assert sums(nodes, set(nodes.nodes) - {"n007"}) == {original()}
+        assert states(back)["n004"] == ("unsupported", "none")
+        assert sums(nodes, set(nodes.nodes) - {"n004"}) == {original()}
     assert found["1"] == found["32"]
     assert contents["1"] == contents["32"]
     assert {name: state for name, (state, *_rest) in found["1"].items()} == {
-        **dict.fromkeys(names(1, 8), "changed"),
-        "n007": "ok",
+        **dict.fromkeys(names(1, 6), "changed"),
+        "n004": "ok",
     }
 
 
-@pytest.mark.parametrize("how", ["roles", "import_role", "include_role"])
-def test_the_role_in_a_play_with_strategy_free(start_fleet: Start, control: Control, how: str) -> None:
+def test_the_role_in_plays_with_strategy_free(start_fleet: Start, control: Control) -> None:
+    """Each way to name the role is a play of its own, on two good nodes, a bad one, and one that is unplugged."""
     role = "primus.patches.megatron_bridge"
-    work = {"roles": [role]} if how == "roles" else {"tasks": [{f"ansible.builtin.{how}": {"name": role}}]}
-    play = [{"hosts": "gpu_nodes", "gather_facts": False, "strategy": "ansible.builtin.free", **work}]
-    nodes = start_fleet(some_broken("n003", last=8))
-    nodes.unplug("n006")
+    ways: dict[str, Any] = {
+        "roles": {"roles": [role]},
+        "import_role": {"tasks": [{"ansible.builtin.import_role": {"name": role}}]},
+        "include_role": {"tasks": [{"ansible.builtin.include_role": {"name": role}}]},
+    }
+    free = {"gather_facts": False, "strategy": "ansible.builtin.free"}
+    play = [{"hosts": way, **free, **work} for way, work in ways.items()]
+    bad, unplugged = ("n003", "n007", "n011"), ("n004", "n008", "n012")
+    nodes = start_fleet(some_broken(*bad, last=12))
+    for name in unplugged:
+        nodes.unplug(name)
     inventory = nodes.inventory(**variables())
-    options = {"play": play, "inventory": inventory, "settings": {"timeout": "2", **SUMMARY}}
+    for number, way in enumerate(ways):
+        inventory[way] = {"hosts": {name: {} for name in names(4 * number + 1, 4 * number + 4)}}
+    options = {"inventory": inventory, "settings": {"timeout": "2", **SUMMARY}}
 
-    run = step(control(nodes), nodes, **options).exits(4)
-    good = [name for name in nodes.nodes if name not in {"n003", "n006"}]
-    bad = {"n003": ("unsupported", "failed"), "n006": ("unreachable", "none")}
-    assert states(run) == {**dict.fromkeys(good, ("pending", "applied")), **bad}, run
+    run = step(control(nodes), nodes, play=play, **options).exits(4)
+    good = [name for name in nodes.nodes if name not in {*bad, *unplugged}]
+    failed = dict.fromkeys(bad, ("unsupported", "failed"))
+    lost = dict.fromkeys(unplugged, ("unreachable", "none"))
+    assert states(run) == {**dict.fromkeys(good, ("pending", "applied")), **failed, **lost}, run
     assert len(sums(nodes, good)) == 1
-    nodes.heal("n006")
-    again = step(control(nodes), nodes, **options).exits(2)
-    fine = dict.fromkeys(good, ("applied", "none"))
-    assert states(again) == {**fine, "n003": bad["n003"], "n006": ("pending", "applied")}, again
-    assert len(sums(nodes, [*good, "n006"])) == 1
+    for name in unplugged:
+        nodes.heal(name)
+    again = control(nodes).playbook(play, **options).exits(2)
+    fine, healed = dict.fromkeys(good, ("applied", "none")), dict.fromkeys(unplugged, ("pending", "applied"))
+    assert states(again) == {**fine, **failed, **healed}, again
+    assert len(sums(nodes, [*good, *unplugged])) == 1
 
 
 @pytest.fixture
@@ -377,11 +388,16 @@ def small(tmp_path: Path) -> Path:
 TRAINER = fleet.USERS["trainer"]
 
 
-def own(nodes: fleet.Fleet, base: Path, owner: str, *only: str) -> None:
-    """Give the environment of all nodes (or ``only`` these paths below transformers) to an owner."""
+def own(nodes: fleet.Fleet, name: str, base: Path, owner: str, *only: str) -> None:
+    """Give the environment of a node (or ``only`` these paths below transformers) to an owner."""
     below = f"{inside(base)}/transformers"
+    nodes.run(name, "chown", "-R", owner, *([f"{below}/{path}" for path in only] or [VENV]))
+
+
+def let_in(nodes: fleet.Fleet) -> None:
+    """Let sshd read its list of keys as the user who logs in."""
     for name in nodes.nodes:
-        nodes.run(name, "chown", "-R", owner, *([f"{below}/{path}" for path in only] or [VENV]))
+        nodes.run(name, "chmod", "644", "/run/lab/authorized_keys")
 
 
 def belongings(nodes: fleet.Fleet) -> set[tuple[int, int, str]]:
@@ -398,42 +414,49 @@ def compiled(nodes: fleet.Fleet, base: Path, owner: str) -> None:
         nodes.run(name, "chown", "-R", owner, f"{inside(base)}/transformers/__pycache__")
 
 
-@pytest.mark.parametrize("how", ["become", "become in the role", "login", "root"])
+# Ansible's variables for a node on which it works as that user without become.
+LOGIN, ROOT = {"ansible_user": "trainer", "ansible_become": False}, {"ansible_become": False}
+BECOME = ("--become", "--become-user", "trainer")
+
+
+@pytest.mark.parametrize("how", ["command line", "role"])
 def test_a_user_who_owns_the_environment(start_fleet: Start, control: Control, small: Path, how: str) -> None:
-    nodes = start_fleet(Node(name, (Layer(small, VENV),)) for name in names(1, 3))
-    own(nodes, small, "trainer:trainer")
+    """By become, which the command line or the play of the role asks for; by login; and root for that user."""
+    users: dict[str, dict[str, Any]] = {"n001": {}, "n002": LOGIN, "n003": ROOT}
+    nodes = start_fleet(Node(name, (Layer(small, VENV),), variables=more) for name, more in users.items())
+    for name in nodes.nodes:
+        own(nodes, name, small, "trainer:trainer")
     compiled(nodes, small, "trainer:trainer")
     for name in nodes.nodes:
         file_of(nodes, name).chmod(0o640)
-        nodes.run(name, "chmod", "644", "/run/lab/authorized_keys")  # (sshd reads it as the user who logs in)
-    more: dict[str, Any] = {"ansible_user": "trainer"} if how == "login" else {"ansible_become_method": "su"}
-    inventory = nodes.inventory(**variables(**more, megatron_bridge_imports=["json"]))
-    arguments = ("--become", "--become-user", "trainer") if how == "become" else ()
+    let_in(nodes)
+    inventory = nodes.inventory(**variables(ansible_become_method="su", megatron_bridge_imports=["json"]))
+    arguments = BECOME if how == "command line" else ()
     role = {"role": "primus.patches.megatron_bridge", "become": True, "become_user": "trainer"}
     plays = {
         state: [{"hosts": "all", "gather_facts": False, "vars": {"megatron_bridge_state": state}, "roles": [role]}]
         for state in ("present", "absent")
     }
+    setup, revert = (SETUP, REVERT) if how == "command line" else plays.values()
+    options = {"inventory": inventory, "variables": ONE_THEN_ALL, "settings": SUMMARY}
     kept = belongings(nodes)
     assert kept == {(TRAINER, TRAINER, "0o640")}
-    (cache,) = {file_of(nodes, name).parent / "__pycache__" for name in ["n001"]}
+    caches = [file_of(nodes, name).parent / "__pycache__" for name in nodes.nodes]
 
-    def go(state: str, playbook: str) -> Run:
-        play: Any = plays[state] if how == "become in the role" else playbook
-        options = {"play": play, "inventory": inventory, "variables": ONE_THEN_ALL, "settings": SUMMARY}
-        return step(control(nodes), nodes, *arguments, **options).exits(0)
-
-    applied = go("present", SETUP)
-    assert states(applied) == dict.fromkeys(names(1, 3), ("pending", "applied"))
+    applied = step(control(nodes), nodes, *arguments, play=setup, **options).exits(0)
+    assert states(applied) == dict.fromkeys(users, ("pending", "applied"))
     assert original() not in sums(nodes, nodes.nodes)
     assert belongings(nodes) == kept
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in cache.iterdir()} == {(TRAINER, TRAINER)}
-    assert not go("present", SETUP).changed
-    assert states(go("absent", REVERT)) == dict.fromkeys(names(1, 3), ("applied", "reverted"))
+    made = [path.stat() for cache in caches for path in cache.iterdir()]
+    assert {(file.st_uid, file.st_gid) for file in made} == {(TRAINER, TRAINER)}
+    assert not control(nodes).playbook(setup, *arguments, **options).exits(0).changed
+    reverted = step(control(nodes), nodes, *arguments, play=revert, **options).exits(0)
+    assert states(reverted) == dict.fromkeys(users, ("applied", "reverted"))
     assert sums(nodes, nodes.nodes) == {original()}
     assert belongings(nodes) == kept
 
 
+# What of an environment of trainer's belongs to whom else, and what trainer is told then.
 TOLD = {
     ("root:root",): "run as its owner (become_user)",
     ("root:root", "modeling_utils.py"): "run as its owner (become_user)",
@@ -441,35 +464,40 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("foreign", TOLD)
-@pytest.mark.parametrize("how", ["become", "login"])
 def test_a_user_who_does_not_own_it_changes_nothing_and_is_told_so_by_the_prediction(
-    start_fleet: Start, control: Control, small: Path, how: str, foreign: Collection[str]
+    start_fleet: Start, control: Control, small: Path
 ) -> None:
-    nodes = start_fleet(Node(name, (Layer(small, VENV),)) for name in names(1, 2))
-    own(nodes, small, "trainer:trainer")
-    own(nodes, small, *foreign)
-    for name in nodes.nodes:
-        nodes.run(name, "chmod", "644", "/run/lab/authorized_keys")
-    more: dict[str, Any] = {"ansible_user": "trainer"} if how == "login" else {"ansible_become_method": "su"}
-    arguments = ("--become", "--become-user", "trainer") if how == "become" else ()
+    cases = {
+        f"n{number:03d}": (foreign, more)
+        for number, (foreign, more) in enumerate(itertools.product(TOLD, ({}, LOGIN)), 1)
+    }
+    nodes = start_fleet(Node(name, (Layer(small, VENV),), variables=more) for name, (_foreign, more) in cases.items())
+    for name, (foreign, _more) in cases.items():
+        own(nodes, name, small, "trainer:trainer")
+        own(nodes, name, small, *foreign)
+    let_in(nodes)
     before = disks(nodes, nodes.nodes)
 
-    inventory = nodes.inventory(**variables(**more))
-    run = step(control(nodes), nodes, *arguments, inventory=inventory, variables=ONE_THEN_ALL).exits(2)
-    assert states(run) == {"n001": ("pending", "failed")}, run
-    (item,) = _items(run.one("site_patch"))
-    assert TOLD[tuple(foreign)] in item["msg"], run
+    inventory = nodes.inventory(**variables(ansible_become_method="su"))
+    run = step(control(nodes), nodes, *BECOME, inventory=inventory).exits(2)
+    assert states(run) == dict.fromkeys(cases, ("pending", "failed")), run
+    for name, (foreign, _more) in cases.items():
+        (item,) = _items(run.one("site_patch", name))
+        assert TOLD[foreign] in item["msg"], run
     assert "Traceback" not in str(run)
     assert disks(nodes, nodes.nodes) == before
     # Whether a node is as it should be, it may ask all the same.
-    audit = control(nodes).playbook("primus.patches.audit_primus", *arguments, inventory=inventory).exits(2)
-    assert states(audit) == dict.fromkeys(names(1, 2), ("pending", "drifted"))
+    audit = control(nodes).playbook("primus.patches.audit_primus", *BECOME, inventory=inventory).exits(2)
+    assert states(audit) == dict.fromkeys(cases, ("pending", "drifted"))
 
     # Root does it where all is root's. Where there is more than one owner, or a group that the owner cannot give, root
     # would have to mix one user's files with another's.
-    one_owner = len(foreign) == 1
-    root = step(control(nodes), nodes, inventory=nodes.inventory(**variables())).exits(0 if one_owner else 2)
-    done = {action for _state, action in states(root).values()}
-    assert done == {"applied" if one_owner else "failed"}, root
-    assert (before == disks(nodes, nodes.nodes)) is not one_owner
+    for host in inventory["gpu_nodes"]["hosts"].values():
+        host["ansible_user"] = "root"
+    mixed = [name for name, (foreign, _more) in cases.items() if len(foreign) > 1]
+    before = disks(nodes, mixed)
+    root = step(control(nodes), nodes, inventory=inventory).exits(2)
+    expected = {name: ("pending", "failed" if name in mixed else "applied") for name in cases}
+    assert states(root) == expected, root
+    assert disks(nodes, mixed) == before
+    assert original() not in sums(nodes, set(cases) - set(mixed))

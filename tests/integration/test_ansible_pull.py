@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Tree = Callable[[str], Path]
     Pull = Callable[..., str]
 
+pytestmark = pytest.mark.ansible
 FILE = "transformers/modeling_utils.py"
 
 

@@ -20,19 +20,15 @@ COMMITTED = 1700000000
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a repository with the working tree as its only commit."""
-    root = checkout.copy(tmp_path / "repository")
     monkeypatch.setenv("GIT_COMMITTER_DATE", f"{COMMITTED} +0000")
-    _git(root, "init", "--quiet")
-    _git(root, "add", "--all")
-    _git(root, "commit", "--quiet", "--message", "All")
-    return root
+    return checkout.repository(tmp_path / "repository")
 
 
 @pytest.fixture
 def private(clone: Path) -> Path:
     """Return a repository in which the README's commands have been run: an inventory, a report, an artifact."""
     reports = ("primus-report/report.json", "playbooks/primus-report/report.json")
-    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-0.1.0.tar.gz"):
+    for name in (*reports, "inventory.yml", "playbooks/audit_primus.retry", "dist/primus-patches-1.0.0.tar.gz"):
         (clone / name).parent.mkdir(exist_ok=True)
         (clone / name).write_text("gpu001")
     return clone
@@ -90,7 +86,7 @@ def test_artifact_holds_every_file_of_the_directories_that_are_the_collection(na
 def test_artifact_holds_only_what_is_on_the_list(tmp_path: Path, names: set[str], private: Path) -> None:
     """Whatever lies in a checkout, in git or not; here ansible-galaxy builds from it as a user would have it do."""
     (private / "notes.txt").write_text("gpu001")
-    _git(private, "add", "notes.txt")
+    run("git", "-C", private, "add", "notes.txt")
     command = (controller.tool("ansible-galaxy"), "collection", "build", "--output-path", tmp_path, private)
     run(*command, env=controller.clean_environment(tmp_path / "home"))
     (built,) = tmp_path.glob("*.tar.gz")
@@ -99,7 +95,7 @@ def test_artifact_holds_only_what_is_on_the_list(tmp_path: Path, names: set[str]
 
 
 def test_git_takes_nothing_that_names_nodes(private: Path) -> None:
-    assert _git(private, "status", "--porcelain", "--untracked-files=all") == ""
+    assert run("git", "-C", private, "status", "--porcelain", "--untracked-files=all") == ""
 
 
 def test_two_clones_give_the_same_bytes(tmp_path: Path, clone: Path) -> None:
@@ -135,8 +131,3 @@ def test_installed_collection_is_the_artifact(tmp_path: Path, artifact: Path, na
     environment = controller.clean_environment(tmp_path, ANSIBLE_COLLECTIONS_PATH=str(collection))
     command = (controller.tool("ansible-galaxy"), "collection", "verify", "--offline", "primus.patches")
     assert "Successfully verified" in run(*command, env=environment)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no")
-    return run("git", "-C", root, *(word for each in settings for word in ("-c", each)), *arguments)

@@ -29,6 +29,7 @@ def load(name: str, path: Path) -> ModuleType:
 
 dev = load("dev", ROOT / "dev")
 bare = load("bare", ROOT / "tools" / "bare.py")
+stages = load("stages", ROOT / "tools" / "stages.py")
 
 
 def ended(function: Any, *arguments: Any) -> Any:
@@ -72,6 +73,34 @@ def test_a_fleet_in_a_plain_chroot_says_what_is_wrong_with_it(tmp_path: Path) ->
         return fleet.why_not()
 
     assert sandbox.child(told, mounts=True).startswith("expected / to be a mount point")
+
+
+# Waits for the other lane's first stage, so the lanes must run at once, and prints on both channels before and after.
+STAGE = """
+import pathlib, subprocess, sys, time
+name, mine, other, code = sys.argv[1:]
+print(name, "begins", flush=True)
+pathlib.Path(mine).touch()
+while not pathlib.Path(other).exists():
+    time.sleep(0.01)
+subprocess.run(["sh", "-c", "echo to stderr >&2"])
+print(name, "ends", flush=True)
+sys.exit(int(code))
+"""
+
+
+def test_lanes_run_at_once_and_all_their_stages_are_shown_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program := tmp_path / "program.py").write_text(STAGE)
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    ended = stages.run(program, [["one", a, b, "3"], ["two", a, b, "0"]], [["three", b, a, "0"]])
+    assert {name.split()[0]: code for name, code, _seconds in ended} == {"one": 3, "two": 0, "three": 0}
+    names = [name.split()[0] for name, _code, _seconds in ended]
+    assert names.index("one") < names.index("two")
+    told = capsys.readouterr().out
+    for name in names:
+        assert f"{name} begins\nto stderr\n{name} ends\n[dev] ended after " in told
 
 
 def test_a_bare_machine_sees_what_the_settings_name_and_it_does_not_have(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Its end of life is announced; until then this is the one place that needs it.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Host management is deprecated", "ignore:AnsibleCollectionFinder has already"
-)
+pytestmark = [
+    pytest.mark.ansible,
+    pytest.mark.filterwarnings("ignore:Host management is deprecated", "ignore:AnsibleCollectionFinder has already"),
+]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
 from lab import checkout, controller
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ GUIDE = re.search(
 CATALOGUE = "plugins/module_utils/_catalogue"
 
 
+@pytest.mark.ansible
 def test_the_guide_to_adding_a_patch_works_literally(tmp_path: Path, tree: Callable[[str], Path]) -> None:
     assert GUIDE
     blocks = re.findall(r"^   ```(?:python|text|shell)\n(.*?)^   ```$", GUIDE[1], re.MULTILINE | re.DOTALL)

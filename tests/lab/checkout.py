@@ -1,6 +1,7 @@
 # The checkout as git would see it: what a build, a lint or a test gets a copy of.
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,9 +16,12 @@ def names(root: Path = ROOT) -> list[str]:
     return [name for name in found if name and ((root / name).is_symlink() or (root / name).exists())]
 
 
-def committed(root: Path = ROOT) -> int:
-    """Return when the commit that is checked out was made, in seconds since 1970."""
-    return int(_git(root, "log", "-1", "--format=%ct"))
+def source_date(root: Path = ROOT) -> int:
+    """Return the time of all that is made from the commit that is checked out, in seconds since 1970: when it was made.
+
+    Or SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/).
+    """
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or _git(root, "log", "-1", "--format=%ct"))
 
 
 def copy(destination: Path, root: Path = ROOT) -> Path:
@@ -26,6 +30,21 @@ def copy(destination: Path, root: Path = ROOT) -> Path:
         (destination / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, destination / name, follow_symlinks=False)
     return destination
+
+
+def repository(destination: Path) -> Path:
+    """Make a repository in ``destination`` with a copy of the working tree as its only commit, and return that."""
+    copy(destination)
+    _git(destination, "init", "--quiet")
+    commit(destination)
+    return destination
+
+
+def commit(root: Path) -> None:
+    """Commit all that is new in a repository."""
+    settings = ("user.name=t", "user.email=t@t", "commit.gpgsign=no")
+    _git(root, "add", "--all")
+    _git(root, *(word for each in settings for word in ("-c", each)), "commit", "--quiet", "--message", "All")
 
 
 def _git(root: Path, *arguments: str) -> str:

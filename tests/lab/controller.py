@@ -37,10 +37,10 @@ def tool(name: str) -> str:
 def build_artifact(destination: Path, root: Path = ROOT) -> Path:
     """Build the collection from a checkout and return the ``.tar.gz``; the same commit gives the same bytes.
 
-    All times in it are that of the commit, or SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/).
+    All times in it are that of the commit (see lab.checkout.source_date).
     """
     destination.mkdir(parents=True, exist_ok=True)
-    time = int(os.environ.get("SOURCE_DATE_EPOCH") or checkout.committed(root))
+    time = checkout.source_date(root)
     with tempfile.TemporaryDirectory(prefix="primus-artifact-") as name:
         # Not from the checkout itself: what reads `manifest:` walks through all of it, virtual environments, too.
         source = checkout.copy(Path(name, "source"), root)

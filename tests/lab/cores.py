@@ -18,6 +18,12 @@ SUPPORTED = {
 NEXT = ("3.13", "3.14")
 
 
+def newest(python: tuple[int, int]) -> str:
+    """Return the newest supported core that a Python, such as ``(3, 11)``, runs."""
+    oldest = {core: min(tuple(map(int, each.split("."))) for each in pythons) for core, pythons in SUPPORTED.items()}
+    return [core for core, version in oldest.items() if version <= python][-1]
+
+
 def requirement(core: str) -> str:
     """Return what pip is to install: the newest release of a supported core, of any other one also a pre-release."""
     return f"ansible-core=={core}.*" if core in SUPPORTED else f"ansible-core~={core}.0.dev0"

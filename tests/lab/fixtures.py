@@ -28,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.ansible_unit_inject_only = True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the built collection: they let Ansible run it."""
+    for item in items:
+        if "artifact" in getattr(item, "fixturenames", ()):
+            item.add_marker("ansible")
+
+
 @pytest.fixture(scope="session")
 def wheel() -> Callable[[str, str], Path]:
     """Return ``wheel(project, version)``: the path of a real wheel (shared, read-only)."""

@@ -1,6 +1,7 @@
 # Stores without definitions: what they say of the files as they are, and taking all patches out by facts alone.
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,11 @@ NUMBER: dict[str, Any] = {
     **engine.PATCH,
     "name": "a_number",
     "edits": [{"replace": {"before": "return 42", "after": "return 43"}}],
+}
+IMPORT: dict[str, Any] = {
+    **engine.PATCH,
+    "name": "b_import",
+    "edits": [{"replace": {"before": "import os", "after": "import os.path"}}],
 }
 FILES: dict[str, Any] = {
     **{key: value for key, value in engine.PATCH.items() if key != "file"},
@@ -186,6 +192,33 @@ def test_an_edited_file_is_told_refused_and_restored_with_a_copy(site: Path) -> 
     assert snapshot.take(site) == before
     result = revert(site, restore=True)
     assert [patch["action"] for patch in result["patches"]] == ["restore", "revert"]
+    assert api.read_text() == engine.FILES["api.py"]
+
+
+def test_an_edited_file_of_which_several_facts_tell_is_restored_by_the_newest(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each patch that comes or goes, a fact more is kept for a while; bytes that nobody wrote lead to none."""
+    day = itertools.count(10)
+    monkeypatch.setattr(_store, "now", lambda: f"2026-01-{next(day)}T12:00:00Z")
+    api = site / "thing" / "api.py"
+    for definitions, names in (([NUMBER], "a_number"), ([NUMBER, IMPORT], "a_number, b_import"), ([], "b_import")):
+        if definitions:
+            apply(site, *definitions)
+        else:
+            engine.ask("patch", path=site, definitions=[NUMBER], state="absent")
+        written = api.read_bytes()
+        api.write_bytes(written + b"# by hand\n")
+        (file,) = told(site)["files"]
+        assert file["message"].startswith(f"edited since primus.patches wrote it ({names}, 2026-01-")
+        assert f"{names.partition(',')[0]}: conflict" in revert(site)["msg"]
+        restored = revert(site, restore=True, check_mode=True)
+        assert [(patch["name"], patch["action"]) for patch in restored["patches"]] == [
+            (name, "restore") for name in names.split(", ")
+        ]
+        api.write_bytes(written)
+    api.write_bytes(written + b"# by hand\n")
+    assert not revert(site, restore=True).get("failed")
     assert api.read_text() == engine.FILES["api.py"]
 
 

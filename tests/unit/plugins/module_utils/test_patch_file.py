@@ -263,7 +263,7 @@ def test_bytecode_that_a_comparison_finds_is_left_out() -> None:
     [
         (b"", "expected a patch, found an empty file"),
         (b" \n\n", "expected a patch, found an empty file"),
-        (gzip.compress(DIFF.encode()), "expected a patch: it is compressed (gzip): unpack it first"),
+        (gzip.compress(DIFF.encode(), mtime=0), "expected a patch: it is compressed (gzip): unpack it first"),
         (b"BZh91AY", "expected a patch: it is compressed (bzip2): unpack it first"),
         (b"PK\x03\x04x", "expected a patch: it is a zip archive: unpack it first"),
         (DIFF.encode("utf-16"), "expected a patch: it is UTF-16, as > of PowerShell writes it: write it as UTF-8"),
