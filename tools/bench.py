@@ -324,6 +324,11 @@ def role(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
     return play(roles=["primus.patches.megatron_bridge"])
 
 
+def unchecked(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
+    """Give the role without that check: the module has one of its own."""
+    return play([{"ansible.builtin.import_role": {"name": "primus.patches.megatron_bridge", "rolespec_validate": False}}])
+
+
 def common(environment: str) -> dict[str, Any]:
     """Return the variables of the common case: Ansible on the system's Python, the environment elsewhere."""
     return {"megatron_bridge_pythons": [f"{environment}/bin/python"], "megatron_bridge_verify": "changed"}
@@ -352,6 +357,13 @@ CONTENDERS = (
     Contender("ours", "**`setup_primus`**", setup, variables=common, **CONVERGED),
     Contender("ours-inside", "**`setup_primus`**, in-interpreter", setup, variables=inside, **CONVERGED),
     Contender("role", "**the role** in a user's play", role, variables=common, limits=Limits(wall=0.8, cpu=1.3)),
+    Contender(
+        "unchecked",
+        "the same with `rolespec_validate: false`",
+        unchecked,
+        variables=common,
+        limits=Limits(wall=0.8, cpu=1.3),
+    ),
     Contender("audit", "**`site_patch_info`**, patches alone", audit, limits=Limits(wall=1.4, cpu=1.3)),
     Contender(
         "first",
