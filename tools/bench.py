@@ -326,7 +326,9 @@ def role(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
 
 def unchecked(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
     """Give the role without that check: the module has one of its own."""
-    return play([{"ansible.builtin.import_role": {"name": "primus.patches.megatron_bridge", "rolespec_validate": False}}])
+    return play(
+        [{"ansible.builtin.import_role": {"name": "primus.patches.megatron_bridge", "rolespec_validate": False}}]
+    )
 
 
 def common(environment: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
-from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
+from ansible_collections.primus.patches.plugins.plugin_utils._operator import prepare, wrong_task
 from ansible_collections.primus.patches.plugins.plugin_utils._source import with_definitions
 
 if t.TYPE_CHECKING:
@@ -22,7 +22,8 @@ _JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "fai
 _WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
 _LONGEST = 4000  # characters of one of these
 
-# (Ansible imports this once, and then forks for each node. Each would import what modules are spoken to with.)
+# (Ansible imports this once, and then forks for each node. What each would read and import is read and imported here.)
+prepare()
 get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
 get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
 
