@@ -233,7 +233,7 @@ package index: the files, METADATA and RECORD, byte for byte.
 - **applies**: the patch was applied, the result parses, and reverting it gave the original bytes. What it `requires`,
   and what it is for (`when`), was there in the newest release that fits.
 - **native**: upstream needs no patch there.
-- **unsupported**: the release does not admit the patch, and it is refused.
+- **unsupported**: the patch does not support the release, and is refused.
 - **conflict**: the release is in range and its text is not what the patch expects. This must not stay.
 
 A patch is **ready to retire** when the newest release does not need it and 18 months have passed since the last

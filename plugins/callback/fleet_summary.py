@@ -14,8 +14,8 @@ version_added: 1.0.0
 short_description: What became of the patches on a fleet, in a few lines and as a report
 description:
   - Collects the results of M(primus.patches.site_patch), M(primus.patches.site_patch_info) and
-    M(primus.patches.import_check). After the play recap it prints a line per state and action with the nodes, and the
-    reason of whatever failed.
+    M(primus.patches.import_check). After the play recap it prints a line per state and action with the nodes, and why
+    it failed where it did.
   - With C(-v), prints a line for each node, environment and patch.
   - Nodes that failed or could not be reached are in it as what they are, also when every node is one of these.
   - Prints nothing when no task of these modules ran.

@@ -33,7 +33,8 @@ options:
         O(definitions). Any other file is a patch with a header, and of a directory C(.patch) and C(.diff) are.
       - An entry may be a dictionary with the path as C(file). Its other keys are those of a definition, and also
         C(leave_out) and C(strip) for a patch. They win over what the file says, which so can stay as it was downloaded.
-      - Relative paths are looked for as M(ansible.builtin.copy) does, in C(files) of the role and beside the playbook.
+      - Relative paths are looked for as M(ansible.builtin.copy) does, in C(files) of the role and beside the playbook,
+        and then in the directory in which Ansible was started.
       - Files are never templated. They may be encrypted with Ansible Vault.
       - What is found counts as O(definitions). It is read and checked before a node is asked.
     type: list

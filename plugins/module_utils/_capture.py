@@ -140,7 +140,7 @@ def _with_originals(work: _Work, installed: Installed, options: argparse.Namespa
     wheel = Wheel(options.wheel, distribution, installed.listed) if options.wheel and distribution else None
     found, missing = work(Originals(root, installed.trust, wheel))
     if missing and distribution is None:
-        raise _originals.packed(root, missing)
+        raise _originals.unreadable(root, missing)
     if missing and distribution is not None and options.download:
         python = _interpreter.resolve(options.python or sys.executable)
         with tempfile.TemporaryDirectory(prefix="primus-patches-") as directory:

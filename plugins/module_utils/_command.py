@@ -214,7 +214,7 @@ def _takes_out(parser: argparse.ArgumentParser) -> None:
 
 
 def _skips(parser: argparse.ArgumentParser) -> None:
-    for option, what in (("--unsupported", "of a version that does not admit it"), ("--missing", "not installed")):
+    for option, what in (("--unsupported", "of a version that it does not support"), ("--missing", "not installed")):
         parser.add_argument(
             option,
             choices=("fail", "skip"),

@@ -16,7 +16,7 @@ class NoEnvironment(SitePatchError):
 
 
 class Unsupported(SitePatchError):
-    """The version that is installed does not admit the patch."""
+    """The patch does not support the version that is installed."""
 
 
 class Conflict(SitePatchError):

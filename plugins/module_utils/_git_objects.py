@@ -1,25 +1,33 @@
-# What git keeps of a file: the content of an object that is in no pack. No git is started. Reads only.
+# What git keeps of a file: the content of an object, loose or in a pack. No git is started. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 
-from . import _files, _git
+from . import _files, _git, _git_packs
 from ._git import Checkout
 
 _MAX_HEAD = 32  # bytes before the content: its kind and size
 
 
 def read(checkout: Checkout, oid: str) -> bytes | None:
-    """The content of an object (its id in hex).
+    """The content of a blob (its id in hex).
 
-    None where it is in a pack (which only git unpacks), is larger than 16 MiB, or cannot be had otherwise.
+    None where it is larger than 16 MiB, in another repository (``info/alternates``), or cannot be had otherwise.
     """
     try:
-        packed = _files.read(os.path.join(checkout.objects, oid[:2], oid[2:]))
-        text = zlib.decompressobj().decompress(packed or b"", _files.MAX_BYTES + _MAX_HEAD)
-    except (OSError, zlib.error):
+        data = _loose(checkout.objects, oid)
+        data = _git_packs.read(checkout.objects, oid) if data is None else data
+    except (OSError, ValueError, IndexError, struct.error, zlib.error):  # (as in ``_git.indexed``)
         return None
-    data = text.partition(b"\0")[2]
-    return data if _git.matches(data, oid) else None
+    return data if data is not None and _git.matches(data, oid) else None
+
+
+def _loose(objects: str, oid: str) -> bytes | None:
+    packed = _files.read(os.path.join(objects, oid[:2], oid[2:]))
+    if packed is None:
+        return None
+    text = zlib.decompressobj().decompress(packed, _files.MAX_BYTES + _MAX_HEAD)
+    return text.partition(b"\0")[2]

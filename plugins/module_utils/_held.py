@@ -16,13 +16,15 @@ import stat
 from contextlib import suppress
 from typing import Any, Iterable, Mapping
 
-from . import _differ, _environment, _evidence, _files, _records, _store, _walk
+from . import _differ, _environment, _evidence, _files, _git_objects, _records, _store, _walk
 from ._differ import Budget, Wanted
 from ._edits import ABSENT
 from ._environment import Place
 from ._errors import SitePatchError
+from ._evidence import Look
 from ._files import Directory
 from ._fold import Tree
+from ._git import Checkout
 from ._records import Distribution
 from ._store import Store
 from ._trust import Trust
@@ -55,14 +57,23 @@ class Held:
     """What one distribution is found to be."""
 
     def __init__(
-        self, distribution: Distribution, root: str, source: str | None, budget: Budget, trust: Trust, libraries: bool
+        self,
+        distribution: Distribution,
+        root: str,
+        budget: Budget,
+        trust: Trust,
+        libraries: bool = False,
+        looks: Mapping[str, Look] | None = None,
     ) -> None:
+        """``looks``: what the same call found out of files already, by path."""
         self.distribution = distribution
         self.root = root
-        self.source = source
+        self.source: str | None = None
+        self.checkout: Checkout | None = None
         self.budget = budget
         self.trust = trust
         self.libraries = libraries
+        self._looks = looks or {}
         self._stores: dict[str, Store] = {}
         self.looked = self.sizes_only = self.left_out = 0
         self.complete = True
@@ -227,7 +238,7 @@ class Held:
             kind, more["note"] = "untold", "a script: installers rewrite its first line"
         if kind == "changed" and wanted.seconds == int(info.st_mtime) & 0xFFFFFFFF and wanted.size == info.st_size:
             kind, more["note"] = "untold", "git takes it for unchanged: a filter, as of git-lfs, may have made it"
-        if kind == "changed" and text and b"\0" not in text and recorded and len(recorded) == 64:
+        if kind == "changed" and text and b"\0" not in text and recorded:
             more.update(_differ.lines(self._original(recorded), text))
         self._tell(kind, path, info, patches=patches, **more)
 
@@ -259,26 +270,31 @@ class Held:
 
     def _explained(self, path: str, digest: str | None, text: bytes, kind: str = "changed") -> tuple[list[str], str]:
         """The patches in a file; and its kind: declared where they, and nothing else, explain it."""
-        place = self._place(path)
-        if digest is None or place is None:
+        whole = os.path.normpath(os.path.join(self.root, path))
+        look = self._looks[whole] if whole in self._looks else self._look(path, text)
+        if look is None or look.problem is not None or _store.sha(look.text.data) != digest:
             return [], kind
+        return [listed.name for listed in look.listed], "declared" if look.integrity == "patched" else kind
+
+    def _look(self, path: str, text: bytes) -> Look | None:
+        """What the store, or a mark in its text, says of a file; None where neither says anything."""
+        place = self._place(path)
+        if place is None:
+            return None
         try:
             facts = self._store(place.root).facts(place.relative)
         except (OSError, SitePatchError) as error:
             self.reasons.append("the store cannot be used: %s" % _said(error))
-            return [], kind
+            return None
         if not facts and b"primus.patches" not in text:
-            return [], kind
-        try:
-            names = [self.distribution.name]
-            look = _evidence.look(place, names, (), _TREE, self._store(place.root), self.trust)
-        except (OSError, SitePatchError):
-            return [], kind
-        if look.problem is not None or _store.sha(look.text.data) != digest:
-            return [], kind
-        return [listed.name for listed in look.listed], "declared" if look.integrity == "patched" else kind
+            return None
+        with suppress(OSError, SitePatchError):
+            return _evidence.look(place, [self.distribution.name], (), _TREE, self._store(place.root), self.trust)
+        return None
 
     def _original(self, recorded: str) -> bytes | None:
+        if self.checkout is not None:
+            return _git_objects.read(self.checkout, recorded)
         with suppress(OSError, SitePatchError):
             return self._store(self.root).original(recorded)
         return None

@@ -38,7 +38,7 @@ class Named(NamedTuple):
     """What else there claims to be it."""
 
 
-def asked(request: Mapping[str, Any], looks: Iterable[Look], trust: Trust) -> list[dict[str, Any]]:
+def asked(request: Mapping[str, Any], looks: Sequence[Look], trust: Trust) -> list[dict[str, Any]]:
     """What a request of the engine asks for; raises as ``verify``. Half of its ``timeout`` is for the rest of it."""
     libraries = bool(request.get("integrity_libraries"))
     return verify(request["integrity"], request.get("path"), looks, trust, request["timeout"] / 2, libraries)
@@ -47,14 +47,15 @@ def asked(request: Mapping[str, Any], looks: Iterable[Look], trust: Trust) -> li
 def verify(
     wanted: Sequence[str],
     path: str | None = None,
-    looks: Iterable[Look] = (),
+    looks: Sequence[Look] = (),
     trust: Trust | None = None,
     seconds: float = 60.0,
     libraries: bool = False,
 ) -> list[dict[str, Any]]:
     """Hold every file of these distributions against what was recorded of it; one result for each.
 
-    ``wanted``: names, or ``all``, or ``patches``: those of the files in ``looks``. ``path`` as for
+    ``wanted``: names, or ``all``, or ``patches``: those of the files in ``looks``, which the same call looked at for
+    its patches: what they explain is known, also where no fact was written yet. ``path`` as for
     ``_environment.find``. ``seconds``: what is not looked at by then is told as such. ``libraries``: hash compiled
     libraries, too. Raises NoEnvironment where ``path`` is no directory, OSError where it cannot be told what is
     installed, and Belongs where this is another user's to look at.
@@ -63,7 +64,12 @@ def verify(
     found: list[dict[str, Any]] = []
     named = list(_named(wanted, path, looks, found))
     budget = Budget(seconds, _processor(), _ROOM)
-    _at_low_priority(lambda: found.extend(_each(named[:_MOST], path, budget, trust, libraries)))
+    known = {os.path.normpath(os.path.join(look.place.root, look.place.relative)): look for look in looks}
+
+    def held(each: Named) -> Held:
+        return Held(each.distribution, each.root, budget, trust, libraries, known)
+
+    _at_low_priority(lambda: found.extend(_each(named[:_MOST], path, held)))
     if len(named) > _MOST:
         reason = "not all was looked at: %d of %d distributions" % (_MOST, len(named))
         found[_MOST - 1 :] = [_nothing("*", path, reason)]
@@ -97,20 +103,18 @@ def _named(
 
 
 def _nothing(name: str, path: str | None, reason: str) -> dict[str, Any]:
-    held = Held(Distribution(name, None, ""), path or "", None, Budget(0, 0, 0), Trust(), False)
+    held = Held(Distribution(name, None, ""), path or "", Budget(0, 0, 0), Trust())
     held.complete = False
     held.reasons.append(reason)
     return held.result()
 
 
-def _each(
-    named: Iterable[Named], path: str | None, budget: Budget, trust: Trust, libraries: bool
-) -> Iterator[dict[str, Any]]:
+def _each(named: Iterable[Named], path: str | None, new: Callable[[Named], Held]) -> Iterator[dict[str, Any]]:
     for each in named:
-        held = Held(each.distribution, each.root, None, budget, trust, libraries)
+        held = new(each)
         try:
-            budget.check()
-            trust.check(each.root)
+            held.budget.check()
+            held.trust.check(each.root)
             _hold(held, each, path)
         except Spent as spent:
             held.stop(str(spent))
@@ -172,7 +176,8 @@ def _hold_rows(held: Held, rows: Sequence[tuple[str, str, int | None]], prefix: 
             strange += 1
             continue
         directory, _slash, name = base.rpartition("/")
-        if name != "RECORD" or digest or not directory.endswith(".dist-info"):  # (which cannot hold its own hash)
+        # (RECORD cannot hold its own hash; INSTALLER see ``_records.rows``.)
+        if digest or name not in ("RECORD", "INSTALLER") or not directory.endswith(".dist-info"):
             table.setdefault(directory, {})[name] = Wanted(digest, size)
     if strange:
         held.stop("%d files that RECORD lists lie outside of the environment" % strange)
@@ -188,7 +193,7 @@ def _hold_checkout(held: Held, source: str) -> None:
         held.complete = False
         held.reasons.append("cannot be told: it is installed in place from %s, and git does not vouch for it" % source)
         return
-    held.source, held.root = "git", checkout.top
+    held.source, held.root, held.checkout = "git", checkout.top, checkout
     below = os.path.relpath(source, checkout.top)
     start = "" if below == "." else below + "/"
     table: dict[str, dict[str, Wanted]] = {}

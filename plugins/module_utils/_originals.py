@@ -189,10 +189,10 @@ def missing(distribution: Distribution, paths: Sequence[str]) -> Conflict:
     )
 
 
-def packed(root: str, paths: Sequence[str]) -> Conflict:
-    """The error that git has the originals of these files, but only git can unpack them."""
+def unreadable(root: str, paths: Sequence[str]) -> Conflict:
+    """The error that git has the originals of these files, but not where they can be read from without it."""
     return Conflict(
-        "%s: expected the originals of %s as loose objects of git, found them in a pack, which only git unpacks. Run "
+        "%s: expected the originals of %s among the objects of its own repository, found none that can be read. Run "
         "git -C %s diff --relative HEAD, and put Package, Versions and Description in front of what it writes"
         % (root, ", ".join(paths[:3]), root)
     )

@@ -118,7 +118,8 @@ def files(distribution: Distribution) -> list[str] | None:
 def rows(distribution: Distribution) -> list[tuple[str, str, int | None]] | None:
     """Path, hash (``algorithm=digest``, empty without one) and size of all that RECORD lists; None without a RECORD.
 
-    Raises Conflict where it is no list of files, and OSError where it cannot be read.
+    INSTALLER counts as without hash and size: conda-build (``post.py``) writes its name over pip's there, and not into
+    RECORD. Raises Conflict where it is no list of files, and OSError where it cannot be read.
     """
     text = _files.read(os.path.join(distribution.info, "RECORD"))
     if text is None:
@@ -127,7 +128,8 @@ def rows(distribution: Distribution) -> list[tuple[str, str, int | None]] | None
         read = [row for row in csv.reader(text.decode("utf-8", "surrogateescape").splitlines()) if row and row[0]]
     except csv.Error as error:
         raise Conflict("%s/RECORD: expected a list of files, found %s" % (distribution.info, error)) from None
-    padded = ((*row, "", "")[:3] for row in read)
+    told = ([row[0]] if row[0].endswith(".dist-info/INSTALLER") else row for row in read)
+    padded = ((*row, "", "")[:3] for row in told)
     return [(path, digest, int(size) if _SIZE.fullmatch(size) else None) for path, digest, size in padded]
 
 

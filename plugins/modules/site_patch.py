@@ -22,6 +22,7 @@ options:
   name:
     description:
       - Patches to be used, of the catalogue, O(definitions) or O(src).
+      - V(src) among them stands for all patches of O(src).
       - Without it, all of O(definitions) and O(src) are meant. One of the three is needed.
     type: list
     elements: str
@@ -42,7 +43,7 @@ options:
     choices: [present, absent]
     default: present
   unsupported:
-    description: Whether a package of a version that does not admit a patch fails the task, or is passed over.
+    description: Whether a package of a version that a patch does not support fails the task, or is passed over.
     type: str
     choices: [fail, skip]
     default: fail
@@ -98,7 +99,7 @@ options:
     description:
       - Whether the environment may be on storage that nodes share, such as NFS or Lustre.
       - Then of all nodes that see the same physical copy one does the work and proves O(validate), once in a run of a
-        playbook. The others take its verdict over, and look at the file for themselves.
+        playbook. The others reuse its result, and look at the file for themselves.
       - A node that is lost meanwhile, or whose answer is none, leaves no verdict, and another one takes its place.
       - Only nodes whose task has the same arguments count, and tasks that are not asynchronous.
       - Each node costs one more call of a module.
@@ -214,8 +215,8 @@ patches:
       description: >-
         State as found. V(native) where upstream needs no patch, V(unneeded) where what it is needed for is not
         installed, V(applied), V(pending), V(outdated) where other edits of it are there, or not all, V(unsupported)
-        where the version does not admit it, V(conflict) where a file is not what it expects, V(missing) where the
-        package is not installed.
+        where the patch does not support the version, V(conflict) where a file is not what it expects, V(missing) where
+        the package is not installed.
       type: str
     action:
       description: >-

@@ -18,6 +18,7 @@ options:
   name:
     description:
       - Patches to be looked for, of the catalogue, O(definitions) or O(src).
+      - V(src) among them stands for all patches of O(src).
       - Without it, all of O(definitions) and O(src) are meant and, without those either, the whole catalogue.
     type: list
     elements: str

@@ -19,8 +19,8 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable
 
     Data = dict[str, t.Any]
-    Kind = Callable[[t.Any, str], t.Any]
-    """Return a value as plain data, or raise Odd; the text says where it is in the answer."""
+    Kind = Callable[[t.Any], t.Any]
+    """Return a value as plain data, or raise Odd."""
 
 STATES = ("applied", "native", "unneeded", "pending", "outdated", "unsupported", "conflict", "missing")
 
@@ -45,15 +45,29 @@ _HEXADECIMAL = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 class Odd(Exception):
     """Something in an answer that the description does not have."""
 
-    def __init__(self, where: str, expected: str, value: t.Any) -> None:
-        super().__init__(
+    def __init__(self, expected: str, value: t.Any, where: str = "") -> None:
+        super().__init__()
+        self._where = where
+        self._expected = expected
+        self._found = _told(value)
+
+    def within(self, place: str) -> Odd:
+        """Return the same of what has it at that place: a key, or a number in brackets."""
+        dot = "." if self._where and not self._where.startswith("[") else ""
+        self._where = place + dot + self._where
+        return self
+
+    def __str__(self) -> str:
+        return (
             "not an answer of this collection's modules, so nothing of it is used: "
-            f"{where or 'result'}: expected {expected}, found {_told(value)}. See what runs on that node."
+            f"{self._where or 'result'}: expected {self._expected}, found {self._found}. See what runs on that node."
         )
 
 
 def visible(text: str) -> str:
     """Return a text with escapes for what a terminal acts on or a reader cannot see through; lines and tabs stay."""
+    if text.isprintable():  # (as nearly all are; this costs a fraction)
+        return text
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -70,75 +84,81 @@ def _told(value: t.Any) -> str:
     return "something that is not of JSON"
 
 
-def _name(value: t.Any, where: str) -> str:
+def _name(value: t.Any) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_NAME:
-        raise Odd(where, f"a text of at most {LONGEST_NAME:,} characters", value)
+        raise Odd(f"a text of at most {LONGEST_NAME:,} characters", value)
     return str.__str__(visible(value))
 
 
-def _full_name(value: t.Any, where: str) -> str:
+def _full_name(value: t.Any) -> str:
     if value == "":
-        raise Odd(where, "a name", value)
-    return _name(value, where)
+        raise Odd("a name", value)
+    return _name(value)
 
 
-def _digest(value: t.Any, where: str) -> str:
+def _digest(value: t.Any) -> str:
     if not isinstance(value, str) or not _HEXADECIMAL.fullmatch(value):
-        raise Odd(where, "40 or 64 hexadecimal digits", value)
+        raise Odd("40 or 64 hexadecimal digits", value)
     return str.__str__(value)
 
 
 def _text(longest: int) -> Kind:
     """Free text: it is cut, and no answer fails for it."""
 
-    def kind(value: t.Any, where: str) -> str:
+    def kind(value: t.Any) -> str:
         if not isinstance(value, str):
-            raise Odd(where, "a text", value)
+            raise Odd("a text", value)
         shown = visible(value[: longest + 1])
         return str.__str__(shown) if len(shown) <= longest else shown[: longest - 3] + "..."
 
     return kind
 
 
-def _flag(value: t.Any, where: str) -> bool:
+def _flag(value: t.Any) -> bool:
     if not isinstance(value, bool):
-        raise Odd(where, "true or false", value)
+        raise Odd("true or false", value)
     return value
 
 
 def _whole(least: int) -> Kind:
-    def kind(value: t.Any, where: str) -> int:
+    def kind(value: t.Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
-            raise Odd(where, f"a whole number from {least} to 2^53", value)
+            raise Odd(f"a whole number from {least} to 2^53", value)
         return int(value)
 
     return kind
 
 
-def _number(value: t.Any, where: str) -> float:
+def _number(value: t.Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LARGEST <= value <= LARGEST:
-        raise Odd(where, "a number within 2^53", value)  # (NaN is within nothing)
+        raise Odd("a number within 2^53", value)  # (NaN is within nothing)
     return float(value) if isinstance(value, float) else int(value)
 
 
 def _one_of(*words: str) -> Kind:
-    def kind(value: t.Any, where: str) -> str:
+    def kind(value: t.Any) -> str:
         if not isinstance(value, str) or value not in words:
-            raise Odd(where, f"one of {', '.join(words)}", value)
+            raise Odd(f"one of {', '.join(words)}", value)
         return str.__str__(value)
 
     return kind
 
 
 def _maybe(kind: Kind) -> Kind:
-    return lambda value, where: None if value is None else kind(value, where)
+    return lambda value: None if value is None else kind(value)
 
 
 def _each(kind: Kind, most: int = MOST) -> Kind:
-    def listed(value: t.Any, where: str) -> list[t.Any]:
+    def listed(value: t.Any) -> list[t.Any]:
         if not isinstance(value, (list, tuple)) or len(value) > most:
-            raise Odd(where, f"a list of at most {most:,} entries", value)
-        return [kind(entry, f"{where}[{number}]") for number, entry in enumerate(value)]
+            raise Odd(f"a list of at most {most:,} entries", value)
+        found = []
+        for entry in value:
+            try:
+                found.append(kind(entry))
+            except Odd as odd:
+                raise odd.within(f"[{len(found)}]") from None
+        return found
 
     return listed
 
@@ -147,39 +167,44 @@ def _keys(needed: Mapping[str, Kind], more: Mapping[str, Kind]) -> Kind:
     """A mapping with keys that are needed, and more that may be there; any others are left out."""
     described = {**needed, **more}
 
-    def kind(value: t.Any, where: str) -> Data:
-        if not isinstance(value, Mapping):
-            raise Odd(where, "a mapping", value)
-        for key in needed:
-            if key not in value:
-                raise Odd(where, f"the key {key}", value)
-        inside = f"{where}." if where else ""
-        return {key: each(value[key], inside + key) for key, each in described.items() if key in value}
+    def kind(value: t.Any) -> Data:
+        if not isinstance(value, (dict, Mapping)):  # (of a dictionary it is told at once)
+            raise Odd("a mapping", value)
+        found: Data = {}
+        for key, each in described.items():
+            if key in value:
+                try:
+                    found[key] = each(value[key])
+                except Odd as odd:
+                    raise odd.within(key) from None
+            elif key in needed:
+                raise Odd(f"the key {key}", value)
+        return found
 
     return kind
 
 
-def _anything(value: t.Any, where: str, depth: int = DEEPEST) -> t.Any:
+def _anything(value: t.Any, depth: int = DEEPEST) -> t.Any:
     """What Ansible shows and nothing here reads: of any form, but plain."""
     if isinstance(value, str):
-        return _text(LONGEST_TEXT)(value, where)
+        return _text(LONGEST_TEXT)(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):
-        return _number(value, where)
+        return _number(value)
     if depth and isinstance(value, Mapping):
-        return {_name(key, where): _anything(value[key], where, depth - 1) for key in value}
+        return {_name(key): _anything(value[key], depth - 1) for key in value}
     if depth and isinstance(value, (list, tuple)):
-        return [_anything(each, where, depth - 1) for each in value]
-    raise Odd(where, f"values of JSON, at most {DEEPEST} deep", value)
+        return [_anything(each, depth - 1) for each in value]
+    raise Odd(f"values of JSON, at most {DEEPEST} deep", value)
 
 
-def _patches(value: t.Any, where: str) -> list[Data]:
-    found: list[Data] = _each(_PATCH)(value, where)
+def _patches(value: t.Any) -> list[Data]:
+    found: list[Data] = _each(_PATCH)(value)
     names: set[str] = set()
     for patch in found:
         if patch["name"] in names:
-            raise Odd(where, "each patch once", patch["name"])
+            raise Odd("each patch once", patch["name"])
         names.add(patch["name"])
     return found
 
@@ -188,8 +213,16 @@ _TEXT, _LINES, _BLOCK = _text(LONGEST_TEXT), _text(5 * LONGEST_TEXT), _text(LONG
 _COUNT = _whole(0)
 
 _FILE = _keys(
-    dict(owner=_name, group=_name, mode=_name, links=_whole(1), filesystem=_maybe(_name), changed=_number),
-    dict(link=_maybe(_name)),
+    dict(
+        owner=_name,
+        group=_name,
+        mode=_name,
+        links=_whole(1),
+        filesystem=_maybe(_name),
+        changed=_number,
+        link=_maybe(_name),
+    ),
+    {},
 )
 _BYTECODE = _keys(
     dict(
@@ -245,30 +278,33 @@ _IMPORT = _keys(
 _PROCESS = _keys(dict(pid=_COUNT, user=_name, age=_COUNT, command=_TEXT, patches=_each(_name)), {})
 _PROCESSES = _keys(dict(candidates=_each(_PROCESS, MOST_PLACES), unreadable=_COUNT), {})
 _EDIT = _keys(
-    dict(kind=_one_of(*EDITS), path=_full_name),
     dict(
+        kind=_one_of(*EDITS),
+        path=_full_name,
         size=_maybe(_COUNT),
         owner=_maybe(_name),
         time=_maybe(_number),
         sha256=_maybe(_digest),
-        recorded=_maybe(_digest),
         lines_added=_maybe(_COUNT),
         lines_removed=_maybe(_COUNT),
-        patches=_each(_name),
         note=_maybe(_TEXT),
     ),
+    dict(recorded=_maybe(_digest), patches=_each(_name)),  # (which a report does not keep)
 )
 _HELD = _keys(
-    dict(distribution=_full_name, complete=_flag, files=_COUNT, counts=_keys(dict.fromkeys(EDITS, _COUNT), {})),
     dict(
+        distribution=_full_name,
         version=_maybe(_name),
-        path=_name,
         source=_maybe(_one_of("RECORD", "git")),
         reason=_maybe(_TEXT),
+        complete=_flag,
+        files=_COUNT,
         sizes_only=_COUNT,
         left_out=_COUNT,
+        counts=_keys(dict.fromkeys(EDITS, _COUNT), {}),
         found=_each(_EDIT),
     ),
+    dict(path=_name),  # (which metrics do not have)
 )
 _ENVIRONMENT = _keys({}, {key: _maybe(_name) for key in ("python", "python_version", "prefix", "path")})
 
@@ -310,7 +346,7 @@ def unanswered(result: t.Any) -> Data | None:
     """
     if not isinstance(result, Mapping) or not result.get("failed") or "module_stdout" not in result:
         return None
-    found: Data = _OUTPUT(result, "")
+    found: Data = _OUTPUT(result)
     return {**found, "failed": True, "changed": False}
 
 
@@ -326,7 +362,7 @@ def received(result: t.Any) -> Data:
     variable = result.get("ansible_loop_var") if isinstance(result, Mapping) else None
     item = result.get(variable if isinstance(variable, str) else "item") if isinstance(result, Mapping) else None
     if isinstance(item, str):
-        found["item"] = _name(item[:LONGEST_NAME], "item")
+        found["item"] = _name(item[:LONGEST_NAME])
     return found
 
 
@@ -339,32 +375,38 @@ def refused(error: Odd, result: t.Any = None) -> Data:
 def _held(result: t.Any, verdicts: tuple[str, ...], more: Kind) -> Data:
     several = result.get("environments") if isinstance(result, Mapping) else None
     if several is None:
-        found = _RESULT(result, "")
+        found = _RESULT(result)
     else:  # (all their patches are among the result's own once more)
-        found = _RESULT({key: result[key] for key in result if key != "patches"}, "")
-        found["environments"] = _each(_environment, MOST_PLACES)(several, "environments")
+        found = _RESULT({key: result[key] for key in result if key != "patches"})
+        found["environments"] = _environments(several)
     size = len(json.dumps(found))
-    found.update(more(result, ""))
+    found.update(more(result))
     if size > SIZE:
-        raise Odd("", f"at most {SIZE:,} characters", size)
+        raise Odd(f"at most {SIZE:,} characters", size)
     if several is not None:
         found["patches"] = [patch for each in found["environments"] for patch in each.get("patches") or ()]
     return {**found, **{key: bool(result[key]) for key in verdicts if key in result}}
 
 
+def _environments(several: t.Any) -> list[Data]:
+    if not isinstance(several, (list, tuple)) or len(several) > MOST_PLACES:
+        raise Odd(f"a list of at most {MOST_PLACES:,} entries", several, "environments")
+    return [_environment(each, f"environments[{number}]") for number, each in enumerate(several)]
+
+
 def _environment(result: t.Any, where: str) -> Data:
     """What is told of one environment of several. An odd one hides none of the others: it may have been made odd."""
     try:
-        found: Data = _RESULT(result, where)
+        found: Data = _RESULT(result)
     except Odd as error:
-        return {**refused(error), "environment": _where(result)}
+        return {**refused(error.within(where)), "environment": _where(result)}
     return {**found, **{key: bool(result[key]) for key in ("changed", "failed") if key in result}}
 
 
 def _where(result: t.Any) -> Data:
     """What an odd result says of its environment, where at least that is sound."""
     try:
-        found: Data = _keys({}, dict(environment=_maybe(_ENVIRONMENT)))(result, "")
+        found: Data = _keys({}, dict(environment=_maybe(_ENVIRONMENT)))(result)
     except Odd:
         return {}
     return found.get("environment") or {}

@@ -69,7 +69,7 @@ def _samples(report: Data) -> Iterator[tuple[str, dict[str, str], float]]:
                 yield "import_ok", labels, all(entry["ok"] for entry in entries)
                 yield "import_duration_seconds", labels, sum(entry["seconds"] or 0.0 for entry in entries)
             for held in environment["integrity"] or ():
-                labels = {**where, "distribution": held["distribution"], "version": held.get("version") or ""}
+                labels = {**where, "distribution": held["distribution"], "version": held["version"] or ""}
                 yield "undeclared_edits", labels, _undeclared.number(held)
                 yield "integrity_complete", labels, held["complete"]
             if environment["processes"]:

@@ -4,8 +4,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import typing as t
 
+from ansible.errors import AnsibleFileNotFound
 from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
@@ -47,7 +49,21 @@ class Module(Normal):
 
     def _arguments(self) -> dict[str, t.Any]:
         """Return what the module is to get: what lies on the controller is read here. Raises DefinitionError."""
-        return with_definitions(self._task.args, lambda name: self._find_needle("files", name), self._loader)
+        return with_definitions(self._task.args, self._find, self._loader)
+
+    def _find(self, name: str) -> str:
+        """Return the path of what `src` names: as `copy` finds it, else from where Ansible was started.
+
+        (Beside a playbook of this collection lies nothing of the operator's.) Raises AnsibleFileNotFound.
+        """
+        try:
+            path: str = self._find_needle("files", name)
+        except AnsibleFileNotFound as error:
+            path = os.path.abspath(os.path.expanduser(name))
+            if os.path.exists(path):
+                return path
+            raise AnsibleFileNotFound(file_name=name, paths=[*(error.paths or ()), path]) from None
+        return path
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         """Return the module's result, of a task in which the operator got nothing wrong."""
@@ -82,7 +98,7 @@ class Module(Normal):
             return {**refused(error, told), **found}
         gone = left_out(name, arguments, answer)
         if gone:
-            return {**refused(Odd("", f"what was asked ({', '.join(gone)})", answer), told), **found}
+            return {**refused(Odd(f"what was asked ({', '.join(gone)})", answer), told), **found}
         self.answered = True
         return {**answer, **_from_ansible(told, answer), **found}
 

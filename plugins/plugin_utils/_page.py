@@ -36,7 +36,7 @@ KINDS = {
     "failed": ("F", "could not be looked at, or changed"),
     "conflict": ("C", "the text does not match, or was edited since"),
     "broken": ("I", "an import fails"),
-    "unsupported": ("U", "this version does not admit the patch"),
+    "unsupported": ("U", "the patch does not support this version"),
     "missing": ("M", "the package is not installed"),
     "outdated": ("O", "an earlier revision is there"),
     "pending": ("P", "not applied yet"),
@@ -217,7 +217,7 @@ def _of_file(each: Data) -> list[str]:
         words.append(f"{file['owner']}:{file['group']} {file['mode']} on {file['filesystem'] or 'unknown file system'}")
         if file["links"] > 1:
             words.append(f"{file['links']} hard links")
-        if file.get("link"):
+        if file["link"]:
             words.append(f"link to {file['link']}")
     if each["bytecode"]:
         stale = [entry for entry in each["bytecode"] if entry["fresh"] is False]

@@ -43,7 +43,7 @@ _TODO = {
     "conflict": "Look at the file. Reinstall {package} {version} to have the wheel's own, then run setup_primus.",
     "import": "Look at the error: what the jobs import does not work here.",
     "stale_unchecked": "Remove this bytecode: Python runs it without a look at the source, which has changed.",
-    "unsupported": "Install a version that the patch admits, or take the patch out of megatron_bridge_patches here.",
+    "unsupported": "Install a version that the patch supports, or take the patch out of megatron_bridge_patches here.",
     "missing": "Install {package}, or take the environment out of the inventory.",
     "outdated": "Run setup_primus: it migrates the patch.",
     "pending": "Run setup_primus.",
@@ -353,7 +353,7 @@ def _findings(environment: Data, fail_states: Sequence[str]) -> t.Iterator[tuple
         yield from ((kind, patch, reason) for kind, reason in _notes(patch))
     for held in environment["integrity"] or ():
         if _undeclared.number(held):  # (which files, is told for the fleet: here it would part nodes from each other)
-            about = {"package": held["distribution"], "version": held.get("version")}
+            about = {"package": held["distribution"], "version": held["version"]}
             yield "undeclared", about, f"files of {_undeclared.title(held)} are not as they were installed"
     processes = (environment["processes"] or {}).get("candidates") or []
     if processes:

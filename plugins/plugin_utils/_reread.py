@@ -67,7 +67,7 @@ def _checked(given: t.Any, now: dt.datetime) -> Data:
 def _spread(given: Data) -> t.Any:
     """Return a file's nodes, each with its undeclared edits: these, too, are held against what a node may say."""
     try:
-        return spread(given) if given.get("undeclared") else given.get("nodes")
+        return spread(given)
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         return _each(given.get("nodes"), "nodes", _node) and _refuse(error)
 
@@ -78,25 +78,25 @@ def _refuse(error: Exception) -> t.NoReturn:
 
 def _each(value: t.Any, where: str, kind: t.Callable[[t.Any, str], t.Any]) -> list[t.Any]:
     if not isinstance(value, list):
-        raise Odd(where, "a list", value)
+        raise Odd("a list", value, where)
     return [kind(each, f"{where}[{place}]") for place, each in enumerate(value)]
 
 
 def _text(value: t.Any, where: str) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST:
-        raise Odd(where, f"a text of at most {_LONGEST:,} characters", value)
+        raise Odd(f"a text of at most {_LONGEST:,} characters", value, where)
     return visible(value)
 
 
 def _one_of(words: t.Sequence[str], value: t.Any, where: str) -> str:
     if not isinstance(value, str) or value not in words:
-        raise Odd(where, f"one of {', '.join(words)}", value)
+        raise Odd(f"one of {', '.join(words)}", value, where)
     return value
 
 
 def _flag(value: t.Any, where: str) -> bool:
     if not isinstance(value, bool):
-        raise Odd(where, "true or false", value)
+        raise Odd("true or false", value, where)
     return value
 
 
@@ -105,7 +105,7 @@ def _time(value: t.Any, where: str, latest: dt.datetime) -> str:
     try:
         found = moment(text)
     except ValueError:
-        raise Odd(where, "a time with its zone", value) from None
+        raise Odd("a time with its zone", value, where) from None
     if found > latest:
         raise NoReport(
             f"{where}: expected a time before {latest.isoformat()}, found {text}: set the clock of who wrote it"
@@ -115,7 +115,7 @@ def _time(value: t.Any, where: str, latest: dt.datetime) -> str:
 
 def _mapping(value: t.Any, where: str) -> Data:
     if not isinstance(value, Mapping):
-        raise Odd(where, "a mapping", value)
+        raise Odd("a mapping", value, where)
     return dict(value)
 
 
@@ -123,7 +123,7 @@ def _source(value: t.Any, where: str) -> Data:
     given = _mapping(value, where)
     count = given.get("nodes")
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= LARGEST:
-        raise Odd(f"{where}.nodes", "a whole number from 0 to 2^53", count)
+        raise Odd("a whole number from 0 to 2^53", count, f"{where}.nodes")
     times = given.get("generated")
     problem = given.get("problem")
     return {
@@ -171,5 +171,5 @@ def _environment(value: t.Any, where: str) -> Data:
 
 def _problem(value: t.Any, where: str) -> str:
     if not isinstance(value, str):
-        raise Odd(where, "a text", value)
+        raise Odd("a text", value, where)
     return visible(value[: 10 * _LONGEST])

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 import unicodedata
@@ -45,6 +46,7 @@ def shorten(text: str, columns: int) -> str:
     return kept.rstrip() + "..."
 
 
+@functools.lru_cache(maxsize=10_000)
 def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Return a sort key under which gpu-2 comes before gpu-10, and which no two names share."""
     parts = re.split(r"([0-9]+)", name)

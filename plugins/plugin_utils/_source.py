@@ -24,6 +24,8 @@ if t.TYPE_CHECKING:
 
 PATCHES = (".patch", ".diff")
 DEFINITIONS = (".yml", ".yaml", ".json")
+ALL = "src"
+"""Among the names of a task's patches: all that its ``src`` brings."""
 
 
 def with_definitions(
@@ -52,7 +54,19 @@ def with_definitions(
                 raise DefinitionError("%s: patch %s: name: %s" % (path, name, said % places[name]))
             places[name] = path
             found.append(definition)
-    return {**kept, "definitions": [*written, *found]}
+    if ALL in places:
+        said = "%s: patch %s: name: expected another one: it stands for all patches of the option src"
+        raise DefinitionError(said % (places[ALL], ALL))
+    return {**kept, **_with_names(arguments, found), "definitions": [*written, *found]}
+
+
+def _with_names(arguments: Mapping[str, t.Any], found: t.Sequence[Definition]) -> dict[str, t.Any]:
+    """Return the task's ``name`` with the names of all patches that were found, where it asks for all of them."""
+    names = _listed("name", arguments.get("name"))
+    if ALL not in names:
+        return {}
+    meant = [each for name in names for each in ([one["name"] for one in found] if name == ALL else [name])]
+    return {"name": list(dict.fromkeys(meant))}
 
 
 def _listed(option: str, value: t.Any) -> list[t.Any]:

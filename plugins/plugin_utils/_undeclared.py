@@ -17,6 +17,10 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     Data = dict[str, t.Any]
+    _Place = tuple[str, t.Optional[str], str]
+    """Distribution, version, and a path; or why it cannot be told."""
+    _Seen = tuple[str, Data, t.Optional[str], t.Optional[float]]
+    """Node, environment, and of a file its owner and time."""
 
 WORD = "undeclared"
 """What stands for them among the states that count as wrong, and for a line about them in the summary."""
@@ -37,12 +41,12 @@ def number(held: Mapping[str, t.Any]) -> int:
 
 def edits_of(held: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
     """Return the undeclared edits of a distribution that are listed."""
-    return [entry for entry in held.get("found") or () if entry["kind"] in UNDECLARED]
+    return [entry for entry in held["found"] if entry["kind"] in UNDECLARED]
 
 
 def title(held: Mapping[str, t.Any]) -> str:
     """Return a distribution's name and version."""
-    return " ".join(filter(None, (held["distribution"], held.get("version"))))
+    return " ".join(filter(None, (held["distribution"], held["version"])))
 
 
 def sentences(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[str]:
@@ -63,9 +67,7 @@ def kept(integrity: Iterable[Mapping[str, t.Any]] | None) -> list[Data] | None:
     """Return what a report keeps of a node until it is built: all of a fleet may have fifty edits each."""
     if integrity is None:
         return None
-    return [
-        {**held, "found": [{key: entry.get(key) for key in _KEPT} for entry in edits_of(held)]} for held in integrity
-    ]
+    return [{**held, "found": [{key: entry[key] for key in _KEPT} for entry in edits_of(held)]} for held in integrity]
 
 
 def of_fleet(nodes: Sequence[Data]) -> Data:
@@ -74,25 +76,25 @@ def of_fleet(nodes: Sequence[Data]) -> Data:
     Of a file there is one variant for each content, the most frequent first. Nodes with the same bytes share it. The
     nodes are left with what is told of each distribution as a whole.
     """
-    files: dict[tuple[str, str, str], Data] = {}
-    unknown: dict[tuple[str, str, str], Data] = {}
+    files: dict[_Place, dict[tuple[t.Any, ...], tuple[Data, list[_Seen]]]] = {}
+    unknown: dict[_Place, list[_Seen]] = {}
     for node, environment, held in _each(nodes):
-        name, version = _normal(held["distribution"]), held.get("version")
-        about = {"distribution": name, "version": version}
+        name, version = _normal(held["distribution"]), held["version"]
         if not held["complete"]:
-            reason = held.get("reason") or "not all was looked at"
-            _seen(unknown.setdefault((name, version or "", reason), {**about, "reason": reason}), node, environment)
-        for entry in held.pop("found", ()):
-            file = files.setdefault((name, version or "", entry["path"]), {**about, "path": entry["path"], "by": {}})
-            new = {**{each: entry[each] for each in _VARIANT}, "owners": {}, "since": None}
-            variant = file["by"].setdefault(tuple(entry[each] for each in _SAME), new)
-            if entry["owner"] is not None:
-                variant["owners"][entry["owner"]] = None
-            variant["since"] = min(filter(None, (variant["since"], entry["time"])), default=None)
-            _seen(variant, node, environment)
+            reason = held["reason"] or "not all was looked at"
+            unknown.setdefault((name, version, reason), []).append((node["name"], environment, None, None))
+        for entry in held.pop("found"):
+            variants = files.setdefault((name, version, entry["path"]), {})
+            same = tuple(map(entry.get, _SAME))
+            if same not in variants:
+                variants[same] = entry, []
+            variants[same][1].append((node["name"], environment, entry["owner"], entry["time"]))
     return {
-        "files": [_file(files[key]) for key in sorted(files, key=lambda key: tuple(map(natural, key)))],
-        "unknown": [_listed(unknown[key]) for key in sorted(unknown)],
+        "files": [_file(place, files.pop(place)) for place in sorted(files, key=_order)],
+        "unknown": [
+            {"distribution": place[0], "version": place[1], "reason": place[2], **_where(unknown[place])}
+            for place in sorted(unknown, key=_order)
+        ],
     }
 
 
@@ -111,7 +113,7 @@ def spread(report: Data) -> list[Data]:
                 found.setdefault(key, []).append((variant["environments"], {**edit, "owner": owner}))
 
     def held_in(node: str, environment: str, held: Data) -> Data:
-        edits = found.get((node, _normal(held["distribution"]), held.get("version") or ""), []) if number(held) else []
+        edits = found.get((node, _normal(held["distribution"]), held["version"] or ""), []) if number(held) else []
         return {**held, "found": [edit for places, edit in edits if environment in places]}
 
     def spread_in(node: str, environment: Data) -> Data:
@@ -147,29 +149,42 @@ def _each(nodes: Sequence[Data]) -> t.Iterator[tuple[Data, Data, Data]]:
                 yield node, environment, held
 
 
-def _seen(entry: Data, node: Data, environment: Data) -> None:
-    """Note where something was found: dictionaries keep the order, and have each name once."""
-    entry.setdefault("nodes", {})[node["name"]] = None
-    entry.setdefault("environments", {})[environment["environment"]] = None
-    entry.setdefault("example", (environment.get("python"), environment.get("path")))
+def _order(place: _Place) -> tuple[t.Any, ...]:
+    return tuple(natural(each or "") for each in place)
 
 
-def _listed(entry: Data) -> Data:
-    told = {key: entry[key] for key in entry if key != "example"}
-    sets = {key: sorted(entry[key], key=natural) for key in ("owners", "environments") if key in entry}
-    return {**told, **sets, "nodes": list(entry["nodes"])}
-
-
-def _file(file: Data) -> Data:
-    by = file.pop("by")
-    variants = sorted(by.values(), key=lambda each: (-len(each["nodes"]), str(each["sha256"]), str(each["kind"])))
-    python, path = variants[0]["example"]
-    where = ["--path", path] if path else ["--python", python or "python3"]
-    command = shlex.join([PROGRAM, "capture", *where, file["distribution"]])
-    nodes = dict.fromkeys(node for each in variants for node in each["nodes"])
+def _file(place: _Place, variants: Mapping[t.Any, tuple[Data, list[_Seen]]]) -> Data:
+    name, version, path = place
+    told = [(_variant(entry, seen), seen[0][1]) for entry, seen in variants.values()]
+    told.sort(key=lambda each: (-len(each[0]["nodes"]), str(each[0]["sha256"]), str(each[0]["kind"])))
+    environment = told[0][1]
+    where = ["--path", environment["path"]] if environment["path"] else ["--python", environment["python"] or "python3"]
+    command = shlex.join([PROGRAM, "capture", *where, name])
     return {
-        **file,
-        "nodes": len(nodes),
-        "capture": f"{command} > {shlex.quote(file['distribution'] + '.patch')}",
-        "variants": [_listed(each) for each in variants],
+        "distribution": name,
+        "version": version,
+        "path": path,
+        "nodes": len({node for variant, _environment in told for node in variant["nodes"]}),
+        "capture": f"{command} > {shlex.quote(name + '.patch')}",
+        "variants": [variant for variant, _environment in told],
     }
+
+
+def _variant(entry: Data, seen: Sequence[_Seen]) -> Data:
+    return {
+        **{key: entry[key] for key in _VARIANT},
+        "owners": _sorted(owner for _node, _environment, owner, _time in seen if owner is not None),
+        "since": min((time for _node, _environment, _owner, time in seen if time), default=None),
+        **_where(seen),
+    }
+
+
+def _where(seen: Sequence[_Seen]) -> Data:
+    return {
+        "nodes": list(dict.fromkeys(each[0] for each in seen)),
+        "environments": _sorted(each[1]["environment"] for each in seen),
+    }
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(set(names), key=natural)

@@ -43,6 +43,14 @@ def ended(function: Any, *arguments: Any) -> Any:
     return sandbox.child(told, user=USER)
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", ".github/PULL_REQUEST_TEMPLATE.md", ".github/workflows"])
+def test_what_contributors_and_a_forge_are_to_run_is_there(name: str) -> None:
+    files = sorted((ROOT / name).glob("*")) or [ROOT / name]
+    named = {command for file in files for command in re.findall(r"\./dev ([a-z][a-z-]*)", file.read_text())}
+    assert named
+    assert named <= set(dev.COMMANDS)
+
+
 @needs_root
 def test_who_may_not_install_is_told_all_packages_in_one_line_which_bare_understands() -> None:
     told = ended(dev.install_debian_packages, {"none-1": "second", "none-2": "first", "none-3": "first", "sh": "dash"})

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MONITORING = controller.ROOT / "docs" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
-PANELS = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+PANELS = DASHBOARD["panels"]
 SERIES = re.compile(r"primus_patches_(\w+)")
 
 
@@ -48,6 +49,31 @@ def test_the_tests_of_the_rules_see_to_each_of_them(rule: dict[str, Any], tmp_pa
 def test_rules_and_dashboard_name_series_that_there_are() -> None:
     expressions = [rule["expr"] for rule in RULES] + [target["expr"] for panel in PANELS for target in panel["targets"]]
     assert {name for text in expressions for name in SERIES.findall(text)} <= set(_metrics.SERIES)
+
+
+def test_the_dashboard_is_of_the_classic_model_that_grafana_documents() -> None:
+    """Grafana is not to be had here: held against its page "Dashboard JSON model" (v13.0), by name and place."""
+    documented = {"id", "uid", "title", "tags", "timezone", "editable", "graphTooltip", "panels", "time", "timepicker"}
+    documented |= {"templating", "annotations", "refresh", "schemaVersion", "version", "links", "description"}
+    assert set(DASHBOARD) <= documented
+    assert DASHBOARD["title"]
+    assert DASHBOARD["schemaVersion"] >= 17
+    numbers = [panel["id"] for panel in PANELS]
+    assert len(set(numbers)) == len(numbers)
+    cells: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in PANELS):
+        assert set(place) == {"x", "y", "w", "h"}
+        assert place["x"] + place["w"] <= 24, "the page is 24 columns wide"
+        taken = {
+            (column, row)
+            for column in range(place["x"], place["x"] + place["w"])
+            for row in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, "no panel covers another one"
+        cells |= taken
+    variables = {each["name"] for each in DASHBOARD["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps([PANELS, DASHBOARD["templating"]]))) - {"__all"}
+    assert used == variables
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,33 @@ def test_one_inventory_sets_up_audits_and_reverts(
     gone = {"skips": [*idle, ("unsupported", "none")], "fails": [("missing", "none"), ("unsupported", "none")]}
     assert run("revert_primus", 0) == gone
     assert [path.read_text() for path in limits] == [API] * 2
+
+
+def test_patch_files_are_used_besides_the_patches_that_are_named(
+    playbook: Playbook, inventory: Callable[..., Path], tree: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """And are found from where Ansible was started, though the playbook lies elsewhere."""
+    site = install(tree("4.57.6"))
+    here = str(tmp_path / "inventory" / "patches")
+    hosts = inventory(
+        one={
+            "megatron_bridge_paths": [str(site)],
+            "megatron_bridge_patches": ["transformers_modeling_utils"],
+            "megatron_bridge_patch_files": [os.path.relpath(here, tmp_path / "controller" / "run-0")],
+        }
+    )
+    both = ("transformers_modeling_utils", "acme_limit")
+
+    def run(name: str) -> dict[str, tuple[str, str]]:
+        ran = playbook(f"primus.patches.{name}", inventory=hosts).exits(0)
+        task = ran.one("site_patch_info" if name == "audit_primus" else "site_patch")
+        (item,) = task.result["results"]
+        return {patch["name"]: (patch["state"], patch["action"]) for patch in item["patches"]}
+
+    assert run("setup_primus") == dict.fromkeys(both, ("pending", "apply"))
+    assert run("audit_primus") == dict.fromkeys(both, ("applied", "none"))
+    assert run("revert_primus") == dict.fromkeys(both, ("applied", "revert"))
+    assert (site / "acme" / "api.py").read_text() == API
 
 
 def test_of_nodes_that_share_what_matches_one_does_the_work(

@@ -320,16 +320,20 @@ def test_records_are_published_only_where_somebody_takes_them(
             assert set(stats(playbook(f"primus.patches.{name}", inventory=inventory, **taken))) == {"one", "two"}
 
 
-@pytest.mark.parametrize("name", ["setup_primus", "audit_primus", "revert_primus"])
 @pytest.mark.parametrize(
-    ("variable", "message"),
+    ("name", "variable", "message"),
     [
         (
+            "setup_primus",
             "megatron_bridge_stat",
             "unknown variable megatron_bridge_stat: the nearest one of the role is megatron_bridge_state",
         ),
-        ("primus_host", "unknown variable primus_host: expected primus_hosts"),
-        ("primus_max_fail_percent", "unknown variable primus_max_fail_percent: expected primus_max_fail_percentage"),
+        ("audit_primus", "primus_host", "unknown variable primus_host: expected primus_hosts"),
+        (
+            "revert_primus",
+            "primus_max_fail_percent",
+            "unknown variable primus_max_fail_percent: expected primus_max_fail_percentage",
+        ),
     ],
 )
 def test_a_misspelt_variable_ends_a_playbook_before_a_node_is_asked(

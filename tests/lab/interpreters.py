@@ -16,7 +16,7 @@ from lab.run import CommandError, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The environments that the collection promises to serve and tests (see "Supported" in the README).
+# The environments that the collection promises to serve and tests (see "Tested with" in the README).
 PROMISED = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 

@@ -8,7 +8,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils import _report
 from ansible_collections.primus.patches.plugins.plugin_utils._report import FAIL_STATES, STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 GENERATED = "2026-11-25T10:00:00+00:00"
 TITLE = "Audit the patches"
@@ -163,6 +163,15 @@ def many(count: int) -> tuple[list[Observation], list[str]]:
     chance = random.Random(57)  # noqa: S311 (the same fleet each time)
     names = [f"gpu{number:04d}" for number in range(1, count + 1)]
     return [one(name, chance) for name in (names[:-1] if count > 1 else names)], names
+
+
+def edited(count: int, edits: int = 50, *, alike: bool) -> Iterator[Observation]:
+    """Yield what such a fleet told, each node with so many edits: the same on all of them, or no two alike."""
+    for number, each in enumerate(many(count)[0]):
+        content = 0 if alike else edits * number
+        told = [edit(f"transformers/models/m{place:02}.py", content=content + place) for place in range(1, edits + 1)]
+        more = {"integrity": [held(*told)]} if "patches" in each.result else {}
+        yield each._replace(result={**each.result, **more})
 
 
 def report_of(

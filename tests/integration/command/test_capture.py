@@ -357,7 +357,7 @@ def test_what_is_declared_is_not_captured_and_what_was_added_is_held_against_the
     assert b"applied" in ask("status", "--path", site, "--patch", patch).stdout
 
 
-def test_originals_of_a_checkout_are_loose_objects_of_git(
+def test_originals_of_a_checkout_are_gits_objects(
     ask: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
     packages.write(tmp_path / "checkout" / "src", pyz.FILES)
@@ -392,8 +392,11 @@ def test_originals_of_a_checkout_are_loose_objects_of_git(
     )
     assert "found a git checkout" in refused(ask("edit", "--path", tmp_path / "checkout", "acme"))
     git("gc", "--prune=now")
+    assert ask("capture", "--path", tmp_path / "checkout", "acme").stdout == done.stdout, "also from a pack"
+    for path in (tmp_path / "checkout" / ".git" / "objects" / "pack").glob("*.pack"):
+        path.unlink()
     said = refused(ask("capture", "--path", tmp_path / "checkout", "acme"))
-    assert "found them in a pack, which only git unpacks" in said
+    assert "among the objects of its own repository, found none that can be read" in said
     assert "diff --relative HEAD" in said
 
 

@@ -1,10 +1,11 @@
 # An environment of its own for tests of the engine: a virtual environment of the usual Python without Ansible.
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import environments
+from lab import environments, interpreters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,3 +25,32 @@ def interpreter(environment: Path) -> Path:
 @pytest.fixture
 def site(environment: Path) -> Path:
     return environments.site_packages(environment)
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """Return an installation of its own, as conda and system Pythons are: no virtual environment.
+
+    Its interpreter is a copy of a real one and its standard library links to that one's; the site-packages is private.
+    """
+    for version in ("3.11", "3.13", "3.9"):
+        try:
+            real = interpreters.find(version).resolve()
+        except interpreters.NoInterpreter:
+            continue
+        library = real.parents[1] / "lib" / f"python{version}"
+        if (library / "os.py").exists() and (library / "site-packages").is_dir():
+            break
+    else:
+        pytest.skip("every Python here is Debian's, which looks for packages elsewhere when it is copied")
+    prefix = tmp_path / "prefix"
+    copied = prefix / "lib" / library.name
+    (copied / "site-packages").mkdir(parents=True)
+    (prefix / "bin").mkdir()
+    shutil.copy2(real, prefix / "bin" / "python")
+    for shared in library.parent.glob("libpython*"):
+        (copied.parent / shared.name).symlink_to(shared)
+    for entry in library.iterdir():
+        if entry.name != "site-packages":
+            (copied / entry.name).symlink_to(entry)
+    return prefix

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import sandbox, snapshot
 from lab.sandbox import USER, needs_root
-from module_utils import _git
+from module_utils import _files, _git, _git_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -379,3 +379,105 @@ def test_a_file_matches_the_object_that_it_is_and_no_other(data: bytes, algorith
     assert not _git.matches(data + b"x", oid)
     if b"\r" not in data:
         assert _git.matches(data.replace(b"\n", b"\r\n"), oid)
+
+
+# --- what git keeps
+
+
+def grown(top: Path, algorithm: str = "sha1") -> dict[str, bytes]:
+    """Make a repository with many versions of a file, so that git keeps deltas of them; each by its object id."""
+    api = repository(top, f"--object-format={algorithm}")
+    found: dict[str, bytes] = {}
+    lines = [f"LINE_{number} = {hashlib.sha256(b'%d' % number).hexdigest()!r}\n" for number in range(400)]
+    for version in range(20):
+        lines[version * 7 % 400] = f"VERSION = {version}\n"
+        lines.insert(version * 11 % 400, f"# {version}\n")
+        data = "".join(lines).encode()
+        api.write_bytes(data)
+        git(top, "commit", "-q", "-a", "-m", f"{version}")
+        found[hashlib.new(algorithm, b"blob %d\0%s" % (len(data), data)).hexdigest()] = data
+    return found
+
+
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, bytes]]]:
+    """Return by algorithm such a repository, to be copied, and what is in it."""
+    top = tmp_path_factory.mktemp("histories")
+    return {algorithm: (top / algorithm, grown(top / algorithm, algorithm)) for algorithm in ("sha1", "sha256")}
+
+
+def objects(top: Path, versions: dict[str, bytes]) -> list[bytes | None]:
+    """Return what is read of each version, in their order."""
+    checkout = _git.checkout(str(top))
+    assert checkout
+    return [_git_objects.read(checkout, oid) for oid in versions]
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+@pytest.mark.parametrize(
+    "packing",
+    [
+        ["gc", "-q", "--prune=now"],
+        ["repack", "-q", "-a", "-d", "-f", "--depth=250", "--window=50"],
+        ["-c", "repack.useDeltaBaseOffset=false", "repack", "-q", "-a", "-d", "-f"],
+        ["-c", "pack.indexVersion=2", "repack", "-q", "-d"],
+        ["repack", "-q", "-a", "-d", "-f", "--max-pack-size=1m"],
+        ["repack", "-q", "-a", "-d", "--write-midx"],
+    ],
+    ids=["gc", "deep", "by name", "new ones alone", "several", "midx"],
+)
+def test_each_version_of_a_file_is_read_from_a_pack_as_git_has_it(
+    histories: dict[str, tuple[Path, dict[str, bytes]]], tmp_path: Path, packing: list[str], algorithm: str
+) -> None:
+    history, versions = histories[algorithm]
+    top = shutil.copytree(history, tmp_path / "checkout")
+    assert objects(top, versions) == list(versions.values()), "loose"
+    before = objects(top, {hashlib.new(algorithm, name).hexdigest(): b"" for name in (b"none", b"nothing")})
+    git(top, *packing)
+    loose = [path for path in (top / ".git" / "objects").glob("??/*") if path.parent.name + path.name in versions]
+    assert not loose
+    assert list((top / ".git" / "objects" / "pack").glob("*.pack"))
+    assert objects(top, versions) == list(versions.values())
+    assert objects(top, {hashlib.new(algorithm, name).hexdigest(): b"" for name in (b"none", b"nothing")}) == before
+
+
+def test_a_commit_is_no_file_and_a_large_one_is_not_read(tmp_path: Path) -> None:
+    top = tmp_path / "checkout"
+    api = repository(top)
+    api.write_bytes(b"x" * (_files.MAX_BYTES + 100))
+    git(top, "commit", "-q", "-a", "-m", "large")
+    ids = dict.fromkeys((git(top, "rev-parse", "HEAD"), git(top, "hash-object", str(api))), b"")
+    for command in ([], ["gc", "-q", "--prune=now"]):
+        if command:
+            git(top, *command)
+        assert objects(top, ids) == [None, None]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_pack_that_was_changed_anywhere_gives_the_same_bytes_or_none(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    top = tmp_path_factory.getbasetemp() / "packed"
+    if not top.exists():
+        grown(top)
+        git(top, "gc", "-q", "--prune=now")
+    name = "acme/api.py"
+    checkout = _git.checkout(str(top))
+    assert checkout
+    oid = checkout.files[name].oid
+    path = data.draw(st.sampled_from(sorted((top / ".git" / "objects" / "pack").glob("*.*[kx]"))))
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    for _number in range(data.draw(st.integers(1, 4))):
+        # (Mostly where something is decided: the table of an index, the heads of objects.)
+        place = data.draw(st.integers(0, min(3000, len(whole) - 1)) | st.integers(0, len(whole) - 1))
+        changed[place] = data.draw(st.integers(0, 255))
+    del changed[data.draw(st.just(len(whole)) | st.integers(0, len(whole))) :]
+    path.chmod(0o644)
+    try:
+        path.write_bytes(changed)
+        assert _git_objects.read(checkout, oid) in (None, (top / name).read_bytes())
+    finally:
+        path.write_bytes(whole)
+    assert _git_objects.read(checkout, oid) == (top / name).read_bytes()

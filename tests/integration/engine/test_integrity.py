@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lab import engine, environments, packages, sandbox, snapshot, wheels
+from lab import engine, environments, interpreters, packages, sandbox, snapshot, wheels
 from lab.run import run
 from lab.sandbox import needs_root
 from module_utils import _differ, _integrity
@@ -139,6 +139,24 @@ def test_what_a_patch_explains_is_declared_and_an_edit_on_top_of_it_is_not(venv:
     assert (found["lines_added"], found["lines_removed"]) == (2, 1), "the original is in the store"
 
 
+def test_an_edit_that_a_patch_of_the_same_call_makes_is_declared_though_nobody_wrote_that_down(
+    venv: Callable[..., Path],
+) -> None:
+    environment = venv()
+    python, where = environments.python_of(environment), environments.site_packages(environment)
+    install("pip", python, wheels.wheel("idna", "3.11"))
+    run("sed", "-i", "s/class IDNAError(UnicodeError):/&  # ours/", where / "idna" / "core.py")
+    packages.write(where, {"idna/extra/more.py": "# ours\n"})
+    more = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
+    patch = {**PATCH, "edits": [*PATCH["edits"], more]}  # type: ignore[misc]
+    result = engine.ask("info", python, definitions=[patch], integrity=["patches"])
+    assert [each["state"] for each in result["patches"]] == ["applied"], result["patches"]
+    (held,) = result["integrity"]
+    assert kinds(held) == dict.fromkeys(("idna/core.py", "idna/extra/more.py"), "declared")
+    assert {tuple(each["patches"]) for each in held["found"]} == {("idna_error",)}
+    assert set(kinds(one(where, "idna")).values()) == {"changed", "added"}, "without it nobody knows"
+
+
 def test_a_patch_over_somebodys_edit_does_not_hide_that(venv: Callable[..., Path]) -> None:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
@@ -179,6 +197,48 @@ def test_scripts_whose_first_line_an_installer_rewrites_cannot_be_told(venv: Cal
     assert kinds(one(where, "charset-normalizer")) == {"../../../bin/normalizer": "untold"}
     script.unlink()
     assert kinds(one(where, "charset-normalizer")) == {"../../../bin/normalizer": "missing"}
+
+
+def test_condas_packages_are_held_against_record_though_their_installer_is_not_in_it(prefix: Path) -> None:
+    """Made without conda: what it leaves of a package that pip built, hard links to its cache, and its own name."""
+    python = prefix / "bin" / "python"
+    (site,) = prefix.glob("lib/*/site-packages")
+    install("pip", python, wheels.wheel("idna", "3.11"))
+    (site / "idna-3.11.dist-info" / "INSTALLER").write_text("conda")
+    files = sorted(path for path in site.rglob("*") if path.is_file())
+    for path in files:
+        cached = prefix / "pkgs" / "idna-3.11-0" / path.relative_to(prefix)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, cached)
+    told = {"name": "idna", "version": "3.11", "files": [str(path.relative_to(prefix)) for path in files]}
+    packages.write(prefix, {"conda-meta/history": "", "conda-meta/idna-3.11-0.json": json.dumps(told)})
+    (clean,) = engine.ask("verify", python, integrity=["all"])["integrity"]
+    assert (clean["source"], clean["complete"], clean["reason"], kinds(clean)) == ("RECORD", True, None, {})
+    run("sed", "-i", "s/class IDNAError/class IDNAErr0r/", site / "idna" / "core.py")
+    (site / "idna" / "codec.py").unlink()
+    (held,) = engine.ask("verify", python, integrity=["all"])["integrity"]
+    assert kinds(held) == {"idna/core.py": "changed", "idna/codec.py": "missing"}
+
+
+def test_the_user_site_is_looked_at_with_the_scripts_of_its_own_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python, base = interpreters.usual(), tmp_path / "base"
+    monkeypatch.setenv("PYTHONUSERBASE", str(base))
+    pip = ("-m", "pip", "--python", python, "install", "--user", "--no-index", "--no-deps", "--quiet")
+    run(sys.executable, *pip, "--ignore-installed", wheels.wheel("charset-normalizer", "3.4.4"))
+    (site,) = base.glob("lib/*/site-packages")
+
+    def held() -> dict[str, Any]:
+        (found,) = engine.ask("verify", python, integrity=["charset-normalizer"])["integrity"]
+        return found  # type: ignore[no-any-return]
+
+    clean = held()
+    assert (clean["path"], clean["source"], clean["complete"], clean["reason"]) == (str(site), "RECORD", True, None)
+    assert kinds(clean) == {}
+    run("sed", "-i", "s/import/import  /", site / "charset_normalizer" / "md.py")
+    (base / "bin" / "normalizer").unlink()
+    assert kinds(held()) == {"charset_normalizer/md.py": "changed", "../../../bin/normalizer": "missing"}
 
 
 # --- where it cannot be told
@@ -249,9 +309,15 @@ def test_an_editable_checkout_is_held_against_gits_index(tmp_path: Path, venv: C
     packages.write(where, {"thing-1.5.dist-info/direct_url.json": url})
     clean = one(where)
     assert (clean["source"], clean["path"], clean["files"], kinds(clean)) == ("git", str(top), 4, {})
+    original = (top / "src" / "thing" / "api.py").read_text()
     (top / "src" / "thing" / "api.py").write_text("EDITED = 1\n")
     (top / "src" / "thing" / "core.py").unlink()
-    assert kinds(one(where)) == {"src/thing/api.py": "changed", "src/thing/core.py": "missing"}
+    for command in (["status"], ["gc", "-q", "--prune=now"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+        edited = one(where)
+        assert kinds(edited) == {"src/thing/api.py": "changed", "src/thing/core.py": "missing"}
+        found = entry(edited, "src/thing/api.py")
+        assert (found["lines_added"], found["lines_removed"]) == (1, original.count("\n")), "git has the original"
     shutil.rmtree(top / ".git")
     assert "git does not vouch for it" in one(where)["reason"]
 

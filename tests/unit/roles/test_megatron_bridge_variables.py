@@ -1,4 +1,4 @@
-# The role's variables: argument_specs, defaults, the README's table and the tasks must tell the same.
+# The role's variables: argument_specs, defaults and the tasks must tell the same.
 from __future__ import annotations
 
 import re
@@ -36,11 +36,6 @@ def test_an_entry_point_specifies_exactly_the_variables_that_its_tasks_use(entry
     by_callback = {"megatron_bridge_report_dir"}
     used = {name for name in DEFAULTS if re.search(rf"\b{name}\b", tasks)}
     assert used | by_callback == set(SPECS[entry]["options"])
-
-
-def test_the_readme_has_a_row_for_each_variable() -> None:
-    rows = re.findall(r"^\| `(megatron_bridge_\w+)` \|", (ROLE / "README.md").read_text(), re.MULTILINE)
-    assert set(rows) == set(DEFAULTS)
 
 
 def test_values_for_imports_are_kept_out_of_logs() -> None:

@@ -38,7 +38,8 @@ WHOLE = result(
     backup_file="/a.bak",
 )
 _VARIANT = SCHEMA["undeclared"]["properties"]["files"]["items"]["properties"]["variants"]["items"]["properties"]
-EDIT = {"properties": {key: _VARIANT[key] for key in ("sha256", "size", "note", "lines_added", "lines_removed")}}
+_OF_EDIT = ("sha256", "size", "note", "lines_added", "lines_removed")
+EDIT = {"properties": {key: _VARIANT[key] for key in _OF_EDIT}, "required": [*_OF_EDIT, "owner", "time"]}
 INSIDE = {  # where in an answer it stands -> where in the schema
     ("patches", 0): SCHEMA["patch"],
     ("patches", 0, "files", 0): SCHEMA["file"],
@@ -94,6 +95,24 @@ def test_the_description_agrees_with_the_schema_of_the_report(where: tuple[Any, 
         assert valid(value) or not described, value
         # (What is too large, or has no name, would be a report, but is no answer; and so is an action of null.)
         assert described or not valid(value) or value in (2**53 + 1, "", None), value
+
+
+NEEDED = [  # (of what a report keeps of its own, a node says nothing)
+    (where, key) for where, schema in INSIDE.items() for key in schema["required"] if key not in ("predicted", "since")
+]
+
+
+@pytest.mark.parametrize(("where", "key"), [each for each in NEEDED if "integrity" in each[0] or each[0][-1] == "file"])
+def test_what_a_report_must_have_of_a_file_or_a_distribution_a_node_must_tell(where: tuple[Any, ...], key: str) -> None:
+    answer = json.loads(json.dumps(WHOLE))
+    inside = answer
+    for each in where:
+        inside = inside[each]
+    del inside[key]
+    with pytest.raises(Odd, match=rf"expected the key {key}, found \d+ entries"):
+        answered(answer)
+    told = received({"environments": [answer, result(patch())]})["environments"]
+    assert [each.get("failed", False) for each in told] == [True, False], "it is the failure of that environment alone"
 
 
 @pytest.mark.parametrize("module", [site_patch, site_patch_info, import_check])

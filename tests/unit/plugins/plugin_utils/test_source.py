@@ -91,6 +91,22 @@ def test_a_directory_is_its_files_by_name_and_joins_what_is_written_out(tmp_path
     assert "{{ 7 }}" in found[1]["edits"][0]["diff"]
 
 
+def test_src_among_the_names_stands_for_all_that_it_brings(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump({**PATCH, "name": name}))
+    for asked, names in (
+        (["c", "src"], ["c", "a", "b"]),
+        ("src,c", ["a", "b", "c"]),
+        (["b", "src", "b"], ["b", "a"]),
+        (["b"], ["b"]),
+    ):
+        arguments = {"name": asked, "src": str(tmp_path), "definitions": [{**PATCH, "name": "c"}]}
+        assert with_definitions(arguments, str, DataLoader())["name"] == names
+    (tmp_path / "src.yml").write_text(yaml.safe_dump({**PATCH, "name": "src"}))
+    with pytest.raises(DefinitionError, match=r"src.yml: patch src: name: expected another one: it stands for all"):
+        sourced(str(tmp_path))
+
+
 def test_what_is_said_beside_a_file_wins_over_it(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(yaml.safe_dump(PATCH))
     (tmp_path / "a.patch").write_text(f"Description: A.\nPackage: acme\nVersions: ==1\n\n{DIFF}")
