@@ -8,7 +8,7 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleFileNotFound
-from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
+from ansible.module_utils.common import json as spoken
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
@@ -26,8 +26,9 @@ _LONGEST = 4000  # characters of one of these
 
 # (Ansible imports this once, and then forks for each node. What each would read and import is read and imported here.)
 prepare()
-get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
-get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
+if hasattr(spoken, "Direction"):  # (a core that has it not is too old, which `wrong_task` says)
+    spoken.get_module_encoder("legacy", spoken.Direction.CONTROLLER_TO_MODULE)
+    spoken.get_module_decoder("legacy", spoken.Direction.MODULE_TO_CONTROLLER)
 
 
 class Module(Normal):
