@@ -14,7 +14,7 @@ from typing import Any, Mapping, Sequence
 # What writes and what tries imports (_commit, _imports) is imported where it is needed: most calls find nothing to
 # do, and of a payload everything that is imported is compiled every time. What one module alone needs is imported by
 # name, as Ansible sends to a node what it finds imported in the source; that module names it (see test_payload.py).
-from . import _edits, _environment, _files, _import_names, _patch, _plan
+from . import _edits, _environment, _files, _patch, _plan
 from ._errors import CommitError, SitePatchError
 from ._step import Step
 from ._trust import Belongs, Trust
@@ -64,7 +64,7 @@ def _info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     survey = importlib.import_module("._survey", __package__)
 
     imports = request.get("imports") or []
-    _import_names.check(imports)
+    _patch.check_imports(imports)
     patches, known = _select(request, look=True)
     skip = _skipped(request)
     steps = _plan.plan(patches, request.get("path"), skip=skip, known=known, trust=_trust(request)).steps
@@ -106,7 +106,7 @@ def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Imports as they are, or as they would be with patches previewed."""
     from . import _imports
 
-    _import_names.check(request["imports"])
+    _patch.check_imports(request["imports"])
     changes: Sequence[_plan.Change] = ()
     patches: Sequence[_patch.Patch] = ()
     if request.get("name") or request.get("definitions"):
@@ -130,7 +130,7 @@ def _check(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 def _site_patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """Bring the environment to the state asked for; with ``check_mode`` all but the writing."""
     imports = request.get("imports") or []
-    _import_names.check(imports)
+    _patch.check_imports(imports)
     result["imports"] = []
     work = _Work(request, result)
     deadline = time.monotonic() + _SECONDS

@@ -19,6 +19,8 @@ Edit = Union[Reexport, Replace, Diff, Write, Delete]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_IMPORT = re.compile(r"%s(?::%s(?:,%s)*)?\Z" % (_DOTTED, _DOTTED, _DOTTED))
 _SOURCE = re.compile(r"\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z", re.ASCII)  # (a block must be ASCII in any encoding)
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([<>=!~].*)?\Z")
@@ -320,6 +322,13 @@ def select(
     if unknown:
         raise DefinitionError("unknown patch %s; known: %s" % (", ".join(unknown), ", ".join(sorted(known))))
     return [known[name] for name in dict.fromkeys(names)], list(known.values())
+
+
+def check_imports(names: Iterable[str]) -> None:
+    """Raise DefinitionError for what is neither a module nor an object reference ``package.module:name,name``."""
+    for name in names:
+        if not _IMPORT.match(name):
+            raise DefinitionError("import %r: expected package.module or package.module:name,name" % name)
 
 
 def _requirements(name: str, key: str, definition: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,6 @@ from ansible_collections.primus.patches.plugins.module_utils import (
     _edits,
     _environment,
     _files,
-    _import_names,
     _patch,
     _question,
     _step,
@@ -100,7 +99,7 @@ def _parameters(arguments: Mapping[str, t.Any]) -> Data:
 def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
     """Return the patches that a task means; none where the question is not for one of them."""
     try:
-        _import_names.check(parameters["validate"])
+        _patch.check_imports(parameters["validate"])
         patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES)[0]
     except SitePatchError:
         return []
