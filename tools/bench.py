@@ -1,10 +1,9 @@
 # What a fleet costs the controller, measured beside other ways to do the same: ./dev bench --fleet, and --memory.
 """Measures the collection and its peers side by side and, with --write, puts the tables into docs/COST.md.
 
-    ./dev bench --fleet                               # 16, 64 and 200 nodes, five rounds: an hour or more
-    ./dev bench --fleet --nodes 8 --rounds 3 --only ours,role
-    ./dev bench --fleet --cold                        # the same, each run opening its SSH connections
-    ./dev bench --memory --hosts 2000                 # the controller's memory, on local connections
+    ./dev bench --fleet                               # 16 and 64 nodes, three rounds, warm and cold: twenty minutes
+    ./dev bench --fleet --nodes 8 --warm --only ours,role
+    ./dev bench --memory --hosts 2000,10000           # the controller's memory and time, with hosts that are none
 
 The nodes are those of ./dev fleet: real SSH nodes, all on this machine. Needs root for --fleet.
 """
@@ -32,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "plugins")]
 
-from lab import controller, environments, fleet, members, old_script  # noqa: E402 (needs the line above)
+from lab import controller, environments, fleet, members, old_script, wheels  # noqa: E402 (needs the line above)
 from lab.run import run  # noqa: E402
 
 if TYPE_CHECKING:
@@ -40,9 +39,12 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "COST.md"
 FILE = "transformers/modeling_utils.py"
+MITOGEN = "0.3.54"
 ANSIBLE = "12.3.0"  # of the package `ansible`, whose wheel brings ansible.posix
 # Most that a node may cost in the largest fleet, in multiples of what it costs in the smallest.
 GROWTH = 1.1
+# Fewer nodes than that are few: what a run costs however many there are then counts for more.
+MANY = 64
 # Most memory that the controller may need, in multiples of what it needs for ping.
 MEMORY = 1.2
 SCRIPT_MAIN = """
@@ -70,24 +72,22 @@ which are [written by it](#again-on-your-machine).
 - The nodes are network namespaces with an sshd each, on the machine of the controller. So **wall time includes the
   nodes' own work**, on the same cores: on a real fleet, where each node has cores of its own, it matters less.
 - **Controller CPU** is user and system time of `ansible-playbook` and all that it starts, `ssh` included. (The master
-  processes of open SSH connections are in nobody's account.)
+  processes of open SSH connections are in nobody's account, nor are the processes that mitogen leaves behind.)
 - Output goes to a file, by Ansible's own callback.
 - Nodes are as they should be, and the run finds nothing to do (imports are tried on changes alone:
   `megatron_bridge_verify: changed`). In a **first application** each node has the wheel's file and its bytecode, and
-  nothing is imported (`megatron_bridge_imports: []`): what is measured is the collection, not Megatron-Bridge.
+  nothing is imported (`megatron_bridge_imports: []`): what is measured is the collection, not Megatron-Bridge. There a
+  node is asked first, and then sent the module.
 - **In-interpreter**: Ansible's interpreter on the node is the environment's own. Otherwise it is the system's, as
   recommended, and the engine is a child process of the environment's.
-- The peers: `blockinfile` with the same block; `ansible.posix.patch` with the same change as a unified diff; the old
-  stand-alone script, copied to the node and run there; and a role of five small tasks (stat, command, command,
-  blockinfile, command), of which the fourth is skipped.
-- A figure **in bold** is over its limit.
-
-### Where each run opens its connections
-
-As when somebody starts a playbook: SSH's handshakes are part of each run, of ping's as of all others.
-
-<!-- cold -->
-<!-- /cold -->
+- **Patches alone**: a play of one `site_patch_info` with `details: false` and no `integrity`. The role's audit asks for
+  both.
+- The peers: `sha256sum` of the file, with no module, is the floor of what can be asked; `blockinfile` with the same
+  block, also in the strategy of mitogen, which runs with this core; `ansible.posix.patch` with the same change as a
+  unified diff; the old stand-alone script, copied to the node and run there; and a role of five small tasks (stat,
+  command, command, blockinfile, command), of which the fourth is skipped.
+- A figure **in bold** is over its limit. Fewer than 64 nodes have limits of their own: what a run costs however many
+  nodes there are is shared by few.
 
 ### Where connections are open
 
@@ -97,9 +97,18 @@ larger.
 <!-- fleet -->
 <!-- /fleet -->
 
-## The controller's memory
+### Where each run opens its connections
 
-The most that one process of the run had resident, the main process with what it keeps of each host.
+As when somebody starts a playbook: SSH's handshakes are part of each run, of ping's as of all others.
+
+<!-- cold -->
+<!-- /cold -->
+
+## Many hosts
+
+What thousands of hosts cost the controller. They are no nodes: each is a local connection to one program that gives, at
+once, the answer of a converged node. The memory is the most that one process of the run had resident, the main process
+with what it keeps of each host.
 
 <!-- memory -->
 <!-- /memory -->
@@ -112,9 +121,9 @@ The most that one process of the run had resident, the main process with what it
 ## Again, on your machine
 
 ```shell
-./dev bench --fleet --nodes 16,64,200 --rounds 5 --write          # needs root; an hour or more
-./dev bench --fleet --nodes 16,64,200 --rounds 5 --write --cold   # the same, with connections to be opened
-./dev bench --memory --hosts 2000 --write
+./dev bench --fleet --write                        # needs root; 16 and 64 nodes, three rounds: about 20 minutes
+./dev bench --fleet --nodes 200 --warm             # more nodes, or fewer contenders: --only ours,role
+./dev bench --memory --hosts 2000,10000 --write
 ```
 """
 
@@ -127,13 +136,12 @@ def main() -> int:
     keys = [each.key for each in CONTENDERS]
     parser.add_argument("--fleet", action="store_true", help="measure on a fleet")
     parser.add_argument("--memory", action="store_true", help="measure the controller's memory")
-    parser.add_argument(
-        "--nodes", default="16,64,200", metavar="N,...", help="sizes of the fleet (default: %(default)s)"
-    )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("--nodes", default="16,64", metavar="N,...", help="sizes of the fleet (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--only", metavar="NAME,...", help=f"some contenders: {', '.join(keys)}")
-    parser.add_argument("--cold", action="store_true", help="open SSH connections in each run (default: they are open)")
-    parser.add_argument("--hosts", type=int, default=2000, metavar="N", help="for --memory (default: %(default)s)")
+    parser.add_argument("--warm", action="store_true", help="only where SSH connections are open")
+    parser.add_argument("--cold", action="store_true", help="only where each run opens its SSH connections")
+    parser.add_argument("--hosts", default="2000", metavar="N,...", help="for --memory (default: %(default)s)")
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="PAGE", help=f"default: {PAGE.name}")
     options = parser.parse_args()
     chosen = ["ping", *options.only.split(",")] if options.only else keys
@@ -143,18 +151,31 @@ def main() -> int:
         parser.error("nothing to do: --fleet, --memory or both")
     contenders = [each for each in CONTENDERS if each.key in chosen]
     sections = {}
-    with tempfile.TemporaryDirectory(prefix="primus-bench-") as name:
-        bench = Bench(Path(name))
+    with tempfile.TemporaryDirectory(prefix="primus-bench-") as directory:
+        bench = Bench(Path(directory))
         if options.fleet:
             sizes = [int(size) for size in options.nodes.split(",")]
-            found = {size: compare(bench, size, options.rounds, contenders, cold=options.cold) for size in sizes}
-            sections["cold" if options.cold else "fleet"] = fleet_section(found, contenders)
+            for name, wanted, other in (("fleet", options.warm, options.cold), ("cold", options.cold, options.warm)):
+                if wanted or not other:
+                    found = {
+                        size: compare(bench, size, options.rounds, contenders, cold=name == "cold") for size in sizes
+                    }
+                    sections[name] = fleet_section(found, contenders)
         if options.memory:
-            sections["memory"] = memory_section(options.hosts, compare_memory(bench, options.hosts))
+            found = {hosts: compare_memory(bench, hosts) for hosts in map(int, options.hosts.split(","))}
+            sections["memory"] = memory_section(found)
     print("\n\n".join(sections.values()))
     if options.write:
         write(options.write, sections)
     return 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a run may cost, in multiples of what a ping does."""
+
+    wall: float | None = None
+    cpu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,10 +194,14 @@ class Contender:
     """Whether each round begins with the file as the wheel has it."""
     changes: bool = False
     """Whether each run says `changed` for every node."""
-    cpu: float | None = None
-    """Most that it may cost in controller CPU, in multiples of ping's."""
-    wall: float | None = None
-    """Most that it may take, in multiples of ping's."""
+    limits: Limits | None = None
+    """The most that it may cost on many nodes."""
+    few: Limits | None = None
+    """The same on fewer than MANY nodes, where that is another limit."""
+
+    def most(self, nodes: int) -> Limits:
+        """Return the most that it may cost on that many nodes."""
+        return (self.few if self.few and nodes < MANY else self.limits) or Limits()
 
 
 @dataclass(frozen=True)
@@ -224,6 +249,22 @@ def script(bench: Bench, environment: str) -> list[dict[str, Any]]:
         "executable": f"{environment}/bin/python",
     }
     return play([{"ansible.builtin.script": task}])
+
+
+def raw(bench: Bench, environment: str) -> list[dict[str, Any]]:
+    """Give the least that one can ask a node about the file, without a module: its hash."""
+    return play([{"ansible.builtin.raw": f"sha256sum {environment}/{bench.site}/{FILE}"}])
+
+
+def mitogen(bench: Bench, environment: str) -> list[dict[str, Any]]:
+    """Give the task with the block, in the strategy that keeps a Python process on each node."""
+    return [{**each, "strategy": "mitogen_linear"} for each in blockinfile(bench, environment)]
+
+
+def audit(_bench: Bench, environment: str) -> list[dict[str, Any]]:
+    """Give a look at the patch alone."""
+    task = {"name": ["transformers_modeling_utils"], "python": f"{environment}/bin/python"}
+    return play([{"primus.patches.site_patch_info": {**task, "details": False, "integrity": []}}])
 
 
 def naive(bench: Bench, environment: str) -> list[dict[str, Any]]:
@@ -283,6 +324,13 @@ def role(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
     return play(roles=["primus.patches.megatron_bridge"])
 
 
+def unchecked(_bench: Bench, _environment: str) -> list[dict[str, Any]]:
+    """Give the role without that check: the module has one of its own."""
+    return play(
+        [{"ansible.builtin.import_role": {"name": "primus.patches.megatron_bridge", "rolespec_validate": False}}]
+    )
+
+
 def common(environment: str) -> dict[str, Any]:
     """Return the variables of the common case: Ansible on the system's Python, the environment elsewhere."""
     return {"megatron_bridge_pythons": [f"{environment}/bin/python"], "megatron_bridge_verify": "changed"}
@@ -298,24 +346,33 @@ def without_imports(variables: Callable[[str], dict[str, Any]]) -> Callable[[str
     return lambda environment: {**variables(environment), "megatron_bridge_imports": []}
 
 
-FIRST = {"pristine": True, "changes": True}
+CONVERGED = {"limits": Limits(wall=0.45, cpu=1.0), "few": Limits(wall=0.55, cpu=1.1)}
+FIRST = {"pristine": True, "changes": True, "limits": Limits(wall=1.5, cpu=1.3)}
 CONTENDERS = (
     Contender("ping", "`ansible.builtin.ping`", ping),
+    Contender("raw", "`sha256sum` of the file, by `ansible.builtin.raw`", raw, changes=True),
     Contender("blockinfile", "`ansible.builtin.blockinfile`", blockinfile, "blockinfile"),
+    Contender("mitogen", "the same with mitogen's strategy", mitogen, "blockinfile"),
     Contender("patch", "`ansible.posix.patch`", posix_patch, "patch"),
     Contender("script", "the old script, by `ansible.builtin.script`", script, "script", changes=True),
     Contender("naive", "a role of five small tasks", naive, "naive"),
-    Contender("ours", "**`setup_primus`**", setup, variables=common, cpu=1.25, wall=1.5),
-    Contender("ours-inside", "**`setup_primus`**, in-interpreter", setup, variables=inside, cpu=1.25, wall=1.25),
-    Contender("role", "**the role** in a user's play", role, variables=common, cpu=1.6),
+    Contender("ours", "**`setup_primus`**", setup, variables=common, **CONVERGED),
+    Contender("ours-inside", "**`setup_primus`**, in-interpreter", setup, variables=inside, **CONVERGED),
+    Contender("role", "**the role** in a user's play", role, variables=common, limits=Limits(wall=0.8, cpu=1.3)),
+    Contender(
+        "unchecked",
+        "the same with `rolespec_validate: false`",
+        unchecked,
+        variables=common,
+        limits=Limits(wall=0.8, cpu=1.3),
+    ),
+    Contender("audit", "**`site_patch_info`**, patches alone", audit, limits=Limits(wall=1.4, cpu=1.3)),
     Contender(
         "first",
         "**`setup_primus`**, first application",
         setup,
         "first",
         variables=without_imports(common),
-        cpu=1.7,
-        wall=1.7,
         **FIRST,
     ),
     Contender(
@@ -324,8 +381,6 @@ CONTENDERS = (
         setup,
         "first",
         variables=without_imports(inside),
-        cpu=1.4,
-        wall=1.4,
         **FIRST,
     ),
 )
@@ -346,6 +401,7 @@ class Bench:
         self.script = directory / "old_script.py"
         self.script.write_text(Path(old_script.__file__).read_text() + SCRIPT_MAIN)
         self.diff = directory / "reexport.patch"
+        self._mitogen = wheels.unpacked("mitogen", MITOGEN)
         self.layers = directory / "layers"
         self._seed = self.layers / LAYERS[0]
         shutil.copytree(fleet.base(environments.TRANSFORMERS), self._seed, symlinks=True)
@@ -388,6 +444,19 @@ class Bench:
             sys.exit(f"{contender.key} did not run as it should:\n{output[-3000:]}")
         shutil.rmtree(directory)
         return sample
+
+    def answers(self, contender: Contender) -> str:
+        """Return a program that answers as the interpreter of a converged host does, and does nothing for it."""
+        program, said = self.directory / f"{contender.key}.sh", self.directory / f"{contender.key}.said"
+        python = fleet.python()
+        # A question comes as -ISBc and its text, a module on standard input.
+        program.write_text(f'#!/bin/sh\n{python} "$@" > {said} && exec cat {said}\n')
+        program.chmod(0o755)
+        place = str(self.layers)
+        variables = contender.variables(f"{place}/{contender.layer}")
+        self.measure(contender, local(1, {**variables, "ansible_python_interpreter": str(program)}), place)
+        program.write_text(f'#!/bin/sh\n[ "$1" = -ISBc ] || cat > /dev/null\nexec cat {said}\n')
+        return str(program)
 
     def _run(
         self,
@@ -434,8 +503,10 @@ class Bench:
         config.read(ROOT / "docs" / "ansible.cfg")
         config["defaults"]["collections_path"] = str(self.collections)
         config["defaults"]["roles_path"] = str(self.directory / "roles")
+        config["defaults"]["strategy_plugins"] = str(self._mitogen / "ansible_mitogen" / "plugins" / "strategy")
         if local:
             config["defaults"]["forks"] = "20"
+            config["connection"] = {"pipelining": "true"}
         arguments = config["ssh_connection"]["ssh_args"]
         config["ssh_connection"]["ssh_args"] = re.sub(r"ControlPersist=\w+", "ControlPersist=60m", arguments)
         with path.open("w") as file:
@@ -502,13 +573,14 @@ def compare(
 
 
 def compare_memory(bench: Bench, hosts: int) -> dict[str, Sample]:
-    """Return what ping and the playbook cost on that many hosts with a local connection."""
+    """Return what ping and the playbook cost the controller on that many hosts, for which one program answers."""
     samples = {}
     for each in (each for each in CONTENDERS if each.key in ("ping", "ours")):
         place = str(bench.layers)
-        variables = {"ansible_python_interpreter": str(fleet.python()), **each.variables(f"{place}/{each.layer}")}
+        variables = {**each.variables(f"{place}/{each.layer}"), "ansible_python_interpreter": bench.answers(each)}
         samples[each.key] = bench.measure(each, local(hosts, variables), place)
-        say(f"{hosts} hosts: {each.key:12} {samples[each.key].memory / 1024:.0f} MiB, {samples[each.key].wall:.0f} s")
+        found = samples[each.key]
+        say(f"{hosts} hosts: {each.key:12} {found.memory / 1024:.0f} MiB, {found.wall:.0f} s, CPU {found.cpu:.0f} s")
     return samples
 
 
@@ -525,9 +597,10 @@ def fleet_section(found: Mapping[int, Mapping[str, Sequence[Sample]]], contender
         ]
         for each in contenders:
             wall, cpu = medians(samples[each.key])
+            most = each.most(size)
             rows.append(
-                f"| {each.title} | {wall:.1f} | {ratio(wall, base[0], each.wall)} "
-                f"| {cpu / size:.3f} | {ratio(cpu, base[1], each.cpu)} |"
+                f"| {each.title} | {wall:.1f} | {ratio(wall, base[0], most.wall)} "
+                f"| {cpu / size:.3f} | {ratio(cpu, base[1], most.cpu)} |"
             )
         title = f"#### {size} nodes"
         spread = f"Ping took from {min(walls):.1f} to {max(walls):.1f} s."
@@ -560,21 +633,25 @@ def growth(found: Mapping[int, Mapping[str, Sequence[Sample]]], contenders: Sequ
     return "\n".join(lines)
 
 
-def memory_section(hosts: int, samples: Mapping[str, Sample]) -> str:
-    """Return the table of the controller's memory."""
-    base = samples["ping"].memory
-    rows = [
-        f"| {each.title} | {samples[each.key].memory / 1024:.0f} "
-        f"| {ratio(samples[each.key].memory, base, None if each.key == 'ping' else MEMORY)} |"
-        for each in CONTENDERS
-        if each.key in samples
-    ]
+def memory_section(found: Mapping[int, Mapping[str, Sample]]) -> str:
+    """Return the table of what many hosts cost the controller, which are no nodes."""
+    rows = []
+    for hosts, samples in found.items():
+        base = samples["ping"].memory
+        for each in (each for each in CONTENDERS if each.key in samples):
+            sample = samples[each.key]
+            times = f"{sample.wall / hosts * 1000:.0f} | {sample.cpu / hosts * 1000:.0f}"
+            most = None if each.key == "ping" else MEMORY
+            rows.append(
+                f"| {hosts:,} | {each.title} | {sample.memory / 1024:.0f} | {ratio(sample.memory, base, most)} "
+                f"| {sample.memory / hosts:.0f} | {times} |"
+            )
     return "\n".join(
         [
-            f"{circumstances()}. {hosts} hosts, `forks = 20`, local connections, one shared environment.",
+            f"{circumstances()}. `forks = 20`, local connections.",
             "",
-            "| contender | largest process, MiB | x ping | limit |",
-            "|---|--:|--:|--:|",
+            "| hosts | contender | largest process, MiB | x ping | limit | KiB a host | wall, ms a host | CPU, ms |",
+            "|--:|---|--:|--:|--:|--:|--:|--:|",
             *rows,
         ]
     )

@@ -19,6 +19,9 @@ description:
   - With C(-v), prints a line for each node, environment and patch.
   - Nodes that failed or could not be reached are in it as what they are, also when every node is one of these.
   - Prints nothing when no task of these modules ran.
+  - On a terminal, while such a task runs on more than 20 nodes, its last line tells how many are done, changed, failed
+    and left, and about how long they will take. Nothing of that is printed where the variable C(CI) is set in the
+    environment, or C(TERM) is C(dumb).
   - Where the variable C(megatron_bridge_report_dir) names a directory on the controller, writes C(report.json),
     C(report.html) and C(report.prom) there, in check mode, too. Nodes that the playbook did not get to are in it as
     skipped. C(failed.limit) and C(drifted.limit) have the nodes that failed or drifted, for C(--limit @FILE).
@@ -38,6 +41,8 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
+from ansible_collections.primus.patches.plugins.plugin_utils import _progress
+from ansible_collections.primus.patches.plugins.plugin_utils._progress import Progress
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import printable
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
     FAIL_STATES,
@@ -87,13 +92,21 @@ class CallbackModule(CallbackBase):
         self._title = ""
         self._settings: dict[str, t.Any] = {_DIRECTORY: "", _FAIL_STATES: FAIL_STATES}
         self._lost: dict[str, Answer] = {}
+        self._progress: Progress | None = None
+        self._task = ""  # the one that it is of
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """Keep the play, or the next batch of it."""
+        self._end_progress()
         self._play, self._ours = play, False
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:  # noqa: ARG002, FBT001 (Ansible's)
         """Remember whom a play with a task of ours is for, and what is to be written: some may never tell anything."""
+        if task._uuid != self._task:  # (some strategies start a task for each node)
+            self._end_progress()
+            self._task = task._uuid
+            if task.resolved_action in MODULES and self._play and not task.run_once and sys.stdout.isatty():
+                self._start_progress(self._play)
         if task.resolved_action in MODULES and self._play and not self._ours:
             self._ours = True
             self._title = self._title or self._play.get_name()
@@ -107,6 +120,20 @@ class CallbackModule(CallbackBase):
                 if any(str(name).startswith(_OURS) for name in variables.get("ansible_facts") or ()):
                     variables = manager.get_vars(play=self._play, task=task)
                 self._set(task, variables)
+
+    def _start_progress(self, play: Play) -> None:
+        nodes = play.get_variable_manager().get_vars(play=play, include_hostvars=False)["ansible_play_batch"]
+        if _progress.is_wanted(len(nodes), os.environ):
+            self._progress = Progress(len(nodes), self._display)
+
+    def _end_progress(self) -> None:
+        if self._progress:
+            self._progress.end()
+        self._progress, self._task = None, ""
+
+    def _count(self, result: CallbackTaskResult, *, failed: bool) -> None:
+        if self._progress and result.task._uuid == self._task:
+            self._progress.add(changed=bool(result.result.get("changed")), failed=failed)
 
     def _set(self, task: Task, variables: dict[str, t.Any]) -> None:
         """Read what is to be written, from the variables of a play's first node; the last play that says it counts."""
@@ -146,14 +173,21 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Collect the result of a node on which the task did not fail."""
         self._collect(result, "ok")
+        self._count(result, failed=False)
+
+    def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
+        """Count a node that the task was not for."""
+        self._count(result, failed=False)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, **_options: bool) -> None:
         """Collect the result of a node on which the task failed, ignored or not."""
         self._collect(result, "failed")
+        self._count(result, failed=True)
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
         """Collect a node that could not be reached."""
         self._collect(result, "unreachable")
+        self._count(result, failed=True)
 
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
         """Collect the result of a loop's item that did not fail."""
@@ -165,6 +199,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, _stats: object) -> None:
         """Tell what was collected; a further playbook of the same command starts afresh."""
+        self._end_progress()
         lines = merge(self._records)
         if lines:
             self._display.banner("PRIMUS PATCHES")

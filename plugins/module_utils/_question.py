@@ -98,7 +98,7 @@ def start(asked: Mapping[str, Any]) -> None:
     os.set_inheritable(number, True)
     info = os.fstat(number)
     where = "%d:%d:%d" % (number, info.st_dev, info.st_ino)
-    os.execv(python, [python, "-B", "-c", asked["boot"], sys.argv[2], where])  # noqa: S606
+    os.execv(python, [python, "-B", "-c", asked["boot"], *sys.argv[3:], where])  # noqa: S606
 
 
 def places(python: str) -> Iterator[str]:
@@ -143,7 +143,7 @@ def say(asked: Mapping[str, Any]) -> None:
     import json
 
     text = json.dumps(answer(asked))
-    number, *there = map(int, sys.argv[2].split(":"))
+    number, *there = map(int, sys.argv[3].split(":"))
     info = os.fstat(number)
     need([info.st_dev, info.st_ino] == there)
     with os.fdopen(number, "w") as stream:

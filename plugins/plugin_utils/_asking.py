@@ -54,7 +54,7 @@ LONGEST = 64 * 1024  # characters of a command, and of an answer (Linux takes no
 # What both interpreters are started with. The working directory is nobody's place for modules.
 _BOOT = (
     "import sys;sys.path[:]=[p for p in sys.path if p];"
-    "import binascii,zlib;exec(zlib.decompress(binascii.a2b_base64(sys.argv[1])))"
+    "import binascii,zlib;exec(bytes().join(zlib.decompress(binascii.a2b_base64(text))for text in sys.argv[1:3]))"
 )
 
 
@@ -145,13 +145,16 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
 def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     """Return what a shell is to run for that."""
     start = {key: asked[key] for key in ("python", "seconds", "boot")}
-    steps = [_packed(_STEPS[0], "start", start), _packed(_STEPS[1], "say", asked)]
-    return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *steps])
+    texts = [_STEPS[0], _packed(_call("start", start)), _STEPS[1], _packed(_call("say", asked))]
+    return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *texts])
 
 
-def _packed(text: str, function: str, asked: Mapping[str, t.Any]) -> str:
-    call = f"{text}\n{function}({json.loads(json.dumps(asked))!a})"
-    return base64.b64encode(zlib.compress(call.encode("ascii"), 9)).decode("ascii")
+def _call(function: str, asked: Mapping[str, t.Any]) -> str:
+    return f"{function}({json.loads(json.dumps(asked))!a})"
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
 def _home(patch: Patch) -> tuple[str, tuple[str, ...]]:
@@ -188,10 +191,10 @@ def _form() -> Data:
 
 
 def _steps() -> tuple[str, str]:
-    """Return the texts of the question's two steps, without their docstrings."""
+    """Return the texts of the question's two steps, packed, without their docstrings."""
     text = re.sub(r'(?ms)^ *""".*?"""\n', "", Path(_question.__file__).read_text(encoding="utf-8"))
     both, first, second = re.split("# --- .*step\n", text)
-    return both + first, both + second
+    return _packed(both + first), _packed(both + second)
 
 
 def _interpreter(action: ActionBase, task_vars: Mapping[str, t.Any]) -> str | None:

@@ -8,11 +8,12 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleFileNotFound
+from ansible.module_utils.common import json as spoken
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import Odd, answered, refused, unanswered, visible
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
-from ansible_collections.primus.patches.plugins.plugin_utils._operator import wrong_task
+from ansible_collections.primus.patches.plugins.plugin_utils._operator import prepare, wrong_task
 from ansible_collections.primus.patches.plugins.plugin_utils._source import with_definitions
 
 if t.TYPE_CHECKING:
@@ -22,6 +23,12 @@ if t.TYPE_CHECKING:
 _JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "failed", "msg")
 _WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
 _LONGEST = 4000  # characters of one of these
+
+# (Ansible imports this once, and then forks for each node. What each would read and import is read and imported here.)
+prepare()
+if hasattr(spoken, "Direction"):  # (a core that has it not is too old, which `wrong_task` says)
+    spoken.get_module_encoder("legacy", spoken.Direction.CONTROLLER_TO_MODULE)
+    spoken.get_module_decoder("legacy", spoken.Direction.MODULE_TO_CONTROLLER)
 
 
 class Module(Normal):

@@ -48,6 +48,12 @@ def wrong_task(variables: Mapping[str, t.Any]) -> str:
     return old_core(release.__version__) or "; ".join(_misspelt_role(variables))
 
 
+def prepare() -> None:
+    """Read now what ``wrong_task`` needs: it is called in a process for each node."""
+    old_core(release.__version__)
+    _role_names()
+
+
 @functools.lru_cache(maxsize=None)
 def old_core(version: str) -> str:
     """Return what to say of an ansible-core that is too old for this collection; ``""`` where it is not."""

@@ -31,7 +31,7 @@ def rows(text: str) -> list[list[str]]:
 def test_all_contenders_on_two_nodes(tmp_path: Path) -> None:
     page = tmp_path / "COST.md"
     page.write_text("<!-- why -->\nBecause.\n<!-- /why -->\n<!-- cold -->\nold\n<!-- /cold -->\n")
-    measured = ("--fleet", "--nodes", "2", "--rounds", "1", "--memory", "--hosts", "3")
+    measured = ("--fleet", "--warm", "--nodes", "2", "--rounds", "1", "--memory", "--hosts", "3")
     run(sys.executable, BENCH, *measured, "--write", page)
     text = page.read_text()
     contenders, memory = rows(text)
