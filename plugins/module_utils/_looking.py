@@ -35,8 +35,13 @@ def info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
 
 
 def verify(request: Mapping[str, Any], result: dict[str, Any]) -> None:
-    """What nobody declared, and nothing else."""
-    result["integrity"] = _integrity(request, [])
+    """What nobody declared. Patches that the request names explain what they would make, whoever made it."""
+    looks: list[Any] = []
+    if request.get("name"):
+        patches, known = _request.select(request)
+        steps = _plan.plan(patches, request.get("path"), known=known, trust=_request.trust(request)).steps
+        looks = [look for step in steps for look in step.files]
+    result["integrity"] = _integrity(request, looks)
 
 
 def _integrity(request: Mapping[str, Any], looks: Sequence[Any]) -> list[dict[str, Any]]:

@@ -11,10 +11,12 @@ from . import _options, _outcome
 _TEXT = """
 Holds every file of these distributions against the hashes in RECORD (of one that is installed in place: in git's
 index), and names those that were changed, taken away or added. What a patch of ours explains is named as declared and
-does not count. Changes nothing. Without names, all distributions of the environment are looked at.
+does not count: one that the store tells of, or that --patch names and whose very bytes somebody put there by hand.
+Changes nothing. Without names, all distributions of the environment are looked at.
 
   primus-patches.pyz verify --python /opt/venv/bin/python
   primus-patches.pyz verify --python /opt/venv/bin/python transformers megatron-core
+  primus-patches.pyz verify --python /opt/venv/bin/python --patch patches/
   primus-patches.pyz verify --path /opt/venv/lib/python3.11/site-packages torch --libraries
 
 To keep an edit, make a patch file of it (`capture`); to be rid of it, reinstall the distribution.
@@ -33,6 +35,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--libraries", action="store_true", help="read compiled libraries, too, and not only their size"
     )
+    _options.patches(parser, required=False)
     _options.answer(parser)
     _options.where(parser)
 

@@ -160,6 +160,11 @@ def test_what_was_edited_by_hand_is_applied_there_and_gives_the_same_bytes_elsew
     assert applied.returncode == 0, applied.stderr.decode()
     assert b"applied: revision 1" in applied.stdout
     assert stamps(site) == before
+    # (No fact tells of it: the patch itself explains what it would make.)
+    (declared,) = json.loads(run("verify", "--path", site, "einops", "--patch", patch, "--json").stdout)["integrity"]
+    explained = {path for path, _kind in named if path[len("einops/") :] not in PASSED_OVER}
+    assert explained <= {each["path"] for each in declared["found"] if each["kind"] == "declared"}
+    assert stamps(site) == before
 
     fresh = shutil.copytree(wheels.unpacked(*EINOPS), tmp_path / "fresh")
     pristine = content(fresh)
