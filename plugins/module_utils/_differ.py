@@ -9,9 +9,11 @@ import re
 import stat
 import time
 from collections import Counter
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, Iterable, NamedTuple
 
 from . import _files, _git
+from ._errors import SitePatchError
 
 _PIECE = 256 * 1024  # bytes that are read at once
 _LIBRARY = re.compile(r"\.(?:so(?:\.[0-9.]+)?|a|dylib|dll|pyd|cubin|fatbin)\Z")
@@ -110,6 +112,16 @@ def _hash(descriptor: int, size: int, digest: Any, budget: Budget) -> Any:
             return digest
         digest.update(piece)
         at += len(piece)
+
+
+def copied(paths: Iterable[str], recorded: str, most: int) -> bytes | None:
+    """What the first of these files with this SHA-256 (hex) holds; of files that are larger than ``most`` none."""
+    for path in paths:
+        with suppress(OSError, SitePatchError):
+            text = _files.read(path, most)
+            if text is not None and hashlib.sha256(text).hexdigest() == recorded:
+                return text
+    return None
 
 
 def lines(original: bytes | None, text: bytes) -> dict[str, int]:

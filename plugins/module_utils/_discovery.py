@@ -15,6 +15,7 @@ from ._several import Place, is_pattern, told
 _NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
 _SKIPPED = ("__pycache__", "node_modules", ".git")
 _SECONDS, _CPU, _ANSWER = 30.0, 10, 1 << 20  # limits for one environment (the first one without imports)
+_COPIES = 20  # other places in which the original of an edited file is looked for
 _ROOM = 1 << 26  # bytes that all results together may take, about; a controller has as many of them as nodes
 
 
@@ -90,6 +91,7 @@ class _Looks:
     ) -> list[dict[str, Any]]:
         """A result for each place, and one more about the ``whole`` where something was left out, or for ``why``."""
         results: list[dict[str, Any]] = []
+        paths = [path for _python, path in places if path is not None][:_COPIES]
         for place in places:
             left = self.deadline - time.monotonic()
             if left <= 0 or self.room <= 0:
@@ -98,7 +100,8 @@ class _Looks:
                 because = "%d of %d environments were not looked at: %s was used up before" % (late, len(places), spent)
                 why = "; ".join(filter(None, (why, because)))
                 break
-            results.append(_look(place, {**request, "timeout": min(left, request["timeout"])}, left))
+            copies = [path for path in paths if path != place[1]]
+            results.append(_look(place, {**request, "copies": copies, "timeout": min(left, request["timeout"])}, left))
             self.room -= len(json.dumps(results[-1]))
         if why:
             name = " ".join(filter(None, whole))

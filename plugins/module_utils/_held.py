@@ -14,7 +14,7 @@ import pwd
 import re
 import stat
 from contextlib import suppress
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 from . import _differ, _environment, _evidence, _files, _git_objects, _records, _store, _walk
 from ._differ import Budget, Wanted
@@ -64,8 +64,9 @@ class Held:
         trust: Trust,
         libraries: bool = False,
         looks: Mapping[str, Look] | None = None,
+        copies: Sequence[str] = (),
     ) -> None:
-        """``looks``: what the same call found out of files already, by path."""
+        """``looks``: what the same call found out of files already, by path. ``copies``: as for ``_integrity``."""
         self.distribution = distribution
         self.root = root
         self.source: str | None = None
@@ -74,6 +75,7 @@ class Held:
         self.trust = trust
         self.libraries = libraries
         self._looks = looks or {}
+        self._copies = copies
         self._stores: dict[str, Store] = {}
         self.looked = self.sizes_only = self.left_out = 0
         self.complete = True
@@ -239,7 +241,7 @@ class Held:
         if kind == "changed" and wanted.seconds == int(info.st_mtime) & 0xFFFFFFFF and wanted.size == info.st_size:
             kind, more["note"] = "untold", "git takes it for unchanged: a filter, as of git-lfs, may have made it"
         if kind == "changed" and text and b"\0" not in text and recorded:
-            more.update(_differ.lines(self._original(recorded), text))
+            more.update(_differ.lines(self._original(path, recorded), text))
         self._tell(kind, path, info, patches=patches, **more)
 
     def _missing(self, path: str, wanted: Wanted) -> None:
@@ -292,12 +294,14 @@ class Held:
             return _evidence.look(place, [self.distribution.name], (), _TREE, self._store(place.root), self.trust)
         return None
 
-    def _original(self, recorded: str) -> bytes | None:
+    def _original(self, path: str, recorded: str) -> bytes | None:
         if self.checkout is not None:
             return _git_objects.read(self.checkout, recorded)
         with suppress(OSError, SitePatchError):
-            return self._store(self.root).original(recorded)
-        return None
+            kept = self._store(self.root).original(recorded)
+            if kept is not None:
+                return kept
+        return _differ.copied((os.path.join(copy, path) for copy in self._copies), recorded, _TEXT)
 
     def _place(self, path: str) -> Place | None:
         """Where a file is for the store: in a checkout, below the directory that has one."""

@@ -41,7 +41,8 @@ class Named(NamedTuple):
 def asked(request: Mapping[str, Any], looks: Sequence[Look], trust: Trust) -> list[dict[str, Any]]:
     """What a request of the engine asks for; raises as ``verify``. Half of its ``timeout`` is for the rest of it."""
     libraries = bool(request.get("integrity_libraries"))
-    return verify(request["integrity"], request.get("path"), looks, trust, request["timeout"] / 2, libraries)
+    copies = request.get("copies") or []
+    return verify(request["integrity"], request.get("path"), looks, trust, request["timeout"] / 2, libraries, copies)
 
 
 def verify(
@@ -51,13 +52,15 @@ def verify(
     trust: Trust | None = None,
     seconds: float = 60.0,
     libraries: bool = False,
+    copies: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Hold every file of these distributions against what was recorded of it; one result for each.
 
     ``wanted``: names, or ``all``, or ``patches``: those of the files in ``looks``, which the same call looked at for
     its patches: what they explain is known, also where no fact was written yet. ``path`` as for
     ``_environment.find``. ``seconds``: what is not looked at by then is told as such. ``libraries``: hash compiled
-    libraries, too. Raises NoEnvironment where ``path`` is no directory, OSError where it cannot be told what is
+    libraries, too. ``copies``: other directories with packages, which may have the original of a file that was edited.
+    Raises NoEnvironment where ``path`` is no directory, OSError where it cannot be told what is
     installed, and Belongs where this is another user's to look at.
     """
     trust = trust or Trust()
@@ -67,7 +70,7 @@ def verify(
     known = {os.path.normpath(os.path.join(look.place.root, look.place.relative)): look for look in looks}
 
     def held(each: Named) -> Held:
-        return Held(each.distribution, each.root, budget, trust, libraries, known)
+        return Held(each.distribution, each.root, budget, trust, libraries, known, copies)
 
     _at_low_priority(lambda: found.extend(_each(named[:_MOST], path, held)))
     if len(named) > _MOST:

@@ -266,3 +266,17 @@ def test_a_single_look_that_kills_the_interpreter_is_an_error(home: Path, python
     command = [python("3.8"), "-B", "-c", code, PLUGINS, json.dumps(request)]
     said = subprocess.check_output(command, text=True)
     assert said.startswith(f"{home}/bad: expected what can be looked at within limits, found that the process ended")
+
+
+def test_another_copy_has_the_original_of_what_somebody_edited(home: Path) -> None:
+    """Not a copy of another version: only the bytes that RECORD has."""
+    edited = engine.thing(home / "edited") / "api.py"
+    edited.write_bytes(edited.read_bytes() + b"MORE = 1\nAND_MORE = 2\n")
+    engine.thing(home / "older", version="1.4", api="")
+    results, _memory = audit(home, integrity=["patches"])
+    (found,) = [each for result in results for held in result["integrity"] for each in held["found"]]
+    assert (found["path"], found["lines_added"], found["lines_removed"]) == ("thing/api.py", 2, 0)
+    (home / "z-good" / "thing" / "api.py").write_bytes(b"")
+    results, _memory = audit(home, integrity=["patches"])
+    found = [each for result in results for held in result["integrity"] for each in held["found"]]
+    assert [(each["path"], each["lines_added"]) for each in found] == [("thing/api.py", None)] * 2
