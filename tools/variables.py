@@ -56,7 +56,7 @@ def default(value: Any) -> str:
 def written(page: str) -> str:
     """Return the page with its tables as they are to be."""
     before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    _old, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"expected the lines {BEGIN.strip()} and {END.strip()} in {ROLE / 'README.md'}, found none")
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
