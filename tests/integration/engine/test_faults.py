@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import corpus, faults, hostile, races, syscalls
-from module_utils import _engine, _files, _step
+from module_utils import _files, _patching, _step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +113,7 @@ def too_late(_step: Any, *, done: bool) -> str:
         (_files.Directory, "rename", nothing, "EIO", None, "false success"),
         (_files.Directory, "rename", nothing, "EIO", None, "not converged"),
         (_step.Step, "told", too_late, "EIO", None, "false failure"),
-        (_engine, "_sweep", nothing, faults.KILL, "fsync", "left"),
+        (_patching, "_sweep", nothing, faults.KILL, "fsync", "left"),
     ],
 )
 def test_the_judge_finds(
