@@ -61,9 +61,14 @@ class ActionModule(Module):
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         told = _asking.ask(self, self._task.args, task_vars or {})
         result = self._shared(tmp, task_vars) if told is None else self._held(told, "site_patch", self._task.args)
-        if not _HAS_SETTING and self._display.verbosity < _SHOWS_INVOCATION:
+        if not self._shows_invocation(task_vars or {}):
             result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
         return result
+
+    def _shows_invocation(self, task_vars: dict[str, t.Any]) -> bool:
+        if _HAS_SETTING:
+            return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+        return bool(self._display.verbosity >= _SHOWS_INVOCATION)
 
     def _shared(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         arguments = self._task.args

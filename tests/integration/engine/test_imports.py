@@ -853,18 +853,20 @@ def proofs(python: Path, cases: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("version", interpreters.PROMISED)
-def test_modules_that_come_and_go_are_previewed_as_they_will_be(tmp_path: Path, version: str) -> None:
+def test_modules_that_come_and_go_are_previewed_as_they_will_be(
+    tmp_path: Path, python: Callable[[str], Path], version: str
+) -> None:
     """What the preview shows is what the same import does once the files are so."""
-    python = interpreters.find(version)
+    interpreter = python(version)
     cases: list[dict[str, Any]] = []
     for number, (changes, reference, _cause) in enumerate(COMES_AND_GOES):
         site = tmp_path / str(number)
         packages.write(site, TREE)
         texts = {str(site / name): text if text is None else text.decode() for name, text in changes.items()}
         cases.append({"import": reference, "previews": texts, "roots": [str(site), str(site / "lib")]})
-    run(python, "-m", "compileall", "-q", tmp_path)  # (bytecode of a source that is away is for nobody)
+    run(interpreter, "-m", "compileall", "-q", tmp_path)  # (bytecode of a source that is away is for nobody)
     before = snapshot.take(tmp_path)
-    shown = proofs(python, cases)
+    shown = proofs(interpreter, cases)
     assert snapshot.take(tmp_path) == before
     for case in cases:
         for name, text in case.pop("previews").items():
@@ -873,7 +875,7 @@ def test_modules_that_come_and_go_are_previewed_as_they_will_be(tmp_path: Path, 
             else:
                 packages.write(Path(name).parent, {Path(name).name: text})
         case["previews"] = {}
-    real = proofs(python, cases)
+    real = proofs(interpreter, cases)
     for (changes, reference, cause), preview_says, run_says in zip(COMES_AND_GOES, shown, real, strict=True):
         assert preview_says[:2] == run_says[:2] == [cause is None, cause], (changes, reference, preview_says, run_says)
 

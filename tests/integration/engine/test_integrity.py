@@ -225,6 +225,7 @@ def test_the_user_site_is_looked_at_with_the_scripts_of_its_own_prefix(
 ) -> None:
     python, base = interpreters.usual(), tmp_path / "base"
     monkeypatch.setenv("PYTHONUSERBASE", str(base))
+    monkeypatch.setenv("PIP_BREAK_SYSTEM_PACKAGES", "1")  # (Debian's Python takes a user site for its own system)
     pip = ("-m", "pip", "--python", python, "install", "--user", "--no-index", "--no-deps", "--quiet")
     run(sys.executable, *pip, "--ignore-installed", wheels.wheel("charset-normalizer", "3.4.4"))
     (site,) = base.glob("lib/*/site-packages")

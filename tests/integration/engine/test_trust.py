@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab import engine, interpreters, packages, sandbox, snapshot
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _child, _discovery
+from module_utils import _boot, _child, _discovery
 from module_utils._errors import SitePatchError
 
 if TYPE_CHECKING:
@@ -553,7 +553,11 @@ def test_root_that_may_not_become_others_says_so(home: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(home: Path, state: str) -> None:
+def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(
+    home: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = _boot.texts(_boot.__spec__)  # (another user may not be able to read the checkout)
+    monkeypatch.setattr(_boot, "texts", lambda _spec: texts)
     site = site_of(home)
     (site / "thing").chmod(0o700)
     for python in (None, venv_of(home / "other")[0] if (home / "other").mkdir() is None else None):
