@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., Run]
 
-pytestmark = pytest.mark.slow
 HIDDEN = "hidden-value"
 
 
