@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from lab import cache, checkout, controller, cores, environments, interpreters, wheels
+from lab import cache, checkout, controller, cores, environments, interpreters, pages, wheels
 from lab.controller import ROOT
 from lab.run import run
 from module_utils._catalogue import CATALOGUE
@@ -65,25 +64,8 @@ def paste(here: Path, script: str) -> str:
     }
     del environment["ANSIBLE_HOME"]  # (what follows from HOME, follows from it)
     script = script.replace("/opt/venv", str(top / "venv")).replace("/usr/bin/python3", str(interpreters.system()))
-    done = subprocess.run(
-        ["bash", "-c", FAILED + script],
-        cwd=here,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
-    return shown(done.stdout, top)
-
-
-def shown(text: str, top: Path) -> str:
-    """Return what was printed here as the README has it."""
-    text = text.replace(str(top / "venv"), "/opt/venv").replace(str(top / "home"), "~")
-    text = re.sub(r"\(Python [\d.]+\)", "(Python 3.11.7)", re.sub(r"/lib/python[\d.]+/", "/lib/python3.11/", text))
-    return re.sub(r"of \S+, since [\d-]+ [\d:]+ UTC", "of root, since 2026-01-31 12:00 UTC", text)
+    done = pages.bash(FAILED + script, here, environment)
+    return pages.shown(done.stdout, top / "venv").replace(str(top / "home"), "~")
 
 
 def told(printed: str) -> str:

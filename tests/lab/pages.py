@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lab import controller, interpreters, pyz
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 STAMP = "2026-01-31T12:00:00Z  root@gpu001"
@@ -23,6 +23,21 @@ def shown(text: str, venv: Path) -> str:
     text = re.sub(r"of \S+, since [\d-]+ [\d:]+ UTC", "of root, since 2026-01-31 12:00 UTC", text)
     text = re.sub(r"Last-Update: [\d-]+", "Last-Update: 2026-01-31", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\S+  \S+@\S+", STAMP, text)
+
+
+def bash(script: str, directory: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run what a page has for a shell; all that it prints is in ``stdout``."""
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
 
 
 def commands(page: str) -> Iterator[tuple[str, str, str]]:
@@ -56,16 +71,7 @@ class Guide:
             ANSIBLE_NOCOLOR="1",
             ANSIBLE_NOCOWS="1",
         )
-        done = subprocess.run(
-            ["bash", "-c", command.replace("/opt/venv", str(self.venv))],
-            cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        done = bash(command.replace("/opt/venv", str(self.venv)), self.directory, environment)
         return done.returncode, shown(done.stdout.replace(str(self.directory), "/home/op"), self.venv)
 
     def follow(self, kind: str, what: str, text: str) -> None:
