@@ -137,7 +137,7 @@ def revert(node: Path) -> None:
 
 
 def playbook(name: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    """Run a playbook of the collection in sight; return its exit code and site_patch's results, a loop item each."""
+    """Run a playbook of the collection in sight; return its exit code and site_patch's result in each environment."""
     record = DEMO / "results.jsonl"
     record.write_text("")
     words = ["ansible-playbook", f"primus.patches.{name}", *arguments]
@@ -147,7 +147,7 @@ def playbook(name: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     code = subprocess.run(command, cwd=DEMO, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     results = [line["result"] for line in lines if line["action"] == "primus.patches.site_patch"]
-    items = [item for result in results for item in result.get("results", [result])]
+    items = [item for result in results for item in result.get("environments", [result])]
     if len(items) != 1:
         fail(f"one result of primus.patches.site_patch from {shlex.join(words)}", items)
     return code, items

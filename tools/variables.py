@@ -18,8 +18,8 @@ CODE = re.compile(r"(?<![\w/])(?:megatron_bridge_\w+(?:=\w+)?|primus\.patches\.\
 LONGEST = 60  # characters of a default; a longer one is for the description to tell
 # Heading -> the entry points that have exactly these variables.
 TABLES = {
-    "For set-up, revert and audit": {"main", "audit"},
-    "For set-up and revert": {"main"},
+    "For set-up, revert and audit": {"setup", "audit"},
+    "For set-up and revert": {"setup"},
     "For the audit": {"audit"},
 }
 

@@ -20,10 +20,9 @@ import typing as t
 from contextlib import contextmanager
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
-from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.primus.patches.plugins.plugin_utils import _asking
+from ansible_collections.primus.patches.plugins.module_utils import _environments
+from ansible_collections.primus.patches.plugins.plugin_utils import _asking, _role
 from ansible_collections.primus.patches.plugins.plugin_utils._module import Module
 
 if t.TYPE_CHECKING:
@@ -33,7 +32,10 @@ if t.TYPE_CHECKING:
 
 _HAS_SETTING = hasattr(constants, "INJECT_INVOCATION")  # from ansible-core 2.21 on, the user decides, for each node
 _SHOWS_INVOCATION = 3  # before: the verbosity from which on Ansible's own callbacks show it
+_BESIDES = ("ansible_facts", "warnings", "deprecations", "exception", "invocation")
 _LOOK = ("name", "definitions", "python", "path", "timeout", "trust_writers")
+
+_role.prepare()
 
 
 class Verdict(t.TypedDict):
@@ -47,16 +49,15 @@ class Verdict(t.TypedDict):
 class ActionModule(Module):
     """Runs the module on the node, or takes over what became of the same copy elsewhere."""
 
-    def _arguments(self) -> dict[str, t.Any]:
-        options = self._task.args.pop("options", None)
-        try:
-            options = {} if options is None else check_type_dict(options)
-        except TypeError as error:
-            raise AnsibleActionFail(f"options: expected a dictionary: {error}") from error
-        if "options" in options:
-            raise AnsibleActionFail("options: expected options of this module, found options in options")
-        self._task.args = {**self._task.args, **options}  # (module_defaults are among the former)
-        return super()._arguments()
+    def _begin(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
+        if not _role.is_ours(task_vars or {}):
+            return super()._begin(tmp, task_vars)
+        several = _role.options(task_vars or {}, self._templar.template)
+        given, results = self._task.args, []  # (of module_defaults)
+        for options in several:
+            self._task.args = {**given, **options}
+            results.append(super()._begin(tmp, task_vars))
+        return results[0] if len(results) == 1 else _joined(several, results, diff=self._task.diff)
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         told = _asking.ask(self, self._task.args, task_vars or {})
@@ -96,6 +97,17 @@ class ActionModule(Module):
         if self._task.check_mode and verdict["changed"] and result.get("changed"):
             return _left(result, verdict["node"])
         return result
+
+
+def _joined(several: list[Result], results: list[Result], *, diff: bool) -> Result:
+    """Return the results in these environments as one; what Ansible says besides is the task's, not one's of them."""
+    besides: Result = {}
+    for options, result in zip(several, results):
+        told = {key: result.pop(key) for key in _BESIDES if key in result}
+        for key, value in told.items():
+            besides[key] = [*besides.get(key, ()), *value] if isinstance(value, list) else value
+        result.setdefault("environment", {"python": options.get("python"), "path": options.get("path")})
+    return {**_environments.joined(results, diff), **besides}
 
 
 def _failed(look: Result, msg: str) -> Result:

@@ -9,8 +9,9 @@ import time
 from typing import Any, Collection, Iterable, Iterator, Mapping, Sequence
 
 from . import _child, _environment, _patch, _several
+from ._environments import told
 from ._errors import NoEnvironment, SitePatchError
-from ._several import Place, is_pattern, told
+from ._several import Place, is_pattern
 
 _NOT_WALKED = ("/proc", "/sys", "/dev", "/run")  # no packages there, and endless
 _SKIPPED = ("__pycache__", "node_modules", ".git")

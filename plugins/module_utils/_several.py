@@ -9,6 +9,7 @@ import re
 from typing import Any, Callable, Iterable, Mapping, Tuple
 
 from . import _child
+from ._environments import joined, told
 from ._errors import SitePatchError
 
 _INTERPRETER = re.compile(r"(?:python|pypy)[0-9.]*t?\Z")
@@ -34,21 +35,7 @@ def call(python: str | None, request: Mapping[str, Any]) -> dict[str, Any]:
         results.append(told(python, path, message, failed=True))
     elif not places:
         results.append(nothing(request, python, path, option))
-    diffs = [result.pop("diff", {}).get("prepared", "") for result in results]
-    failed = [_said(result) for result in results if result.get("failed")]
-    changed = sum(1 for result in results if result["changed"])
-    found = {
-        "changed": bool(changed),
-        "msg": "%d environments, %d changed" % (len(results), changed),
-        "environments": results,
-        "patches": [patch for result in results for patch in result["patches"]],
-        "imports": [],
-    }
-    if request.get("diff"):
-        found["diff"] = {"prepared": "".join(diffs)}
-    if failed:
-        found.update(failed=True, msg="%d of %d environments: %s" % (len(failed), len(results), "; ".join(failed)))
-    return found
+    return joined(results, diff=bool(request.get("diff")))
 
 
 def _one(place: Place, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,11 +44,6 @@ def _one(place: Place, request: Mapping[str, Any]) -> dict[str, Any]:
         return _child.call(python, {**request, "python": python, "path": path})
     except SitePatchError as error:
         return told(python, path, str(error), failed=True)
-
-
-def _said(result: Mapping[str, Any]) -> str:
-    where = result["environment"]
-    return "%s: %s" % (where.get("path") or where.get("python"), result["msg"])
 
 
 def is_pattern(path: str | None) -> bool:
@@ -90,11 +72,6 @@ def search(find: Callable[[], Iterable[Any]], seconds: float) -> tuple[list[Any]
     found = [json.loads(line) for line in answer.text.split(b"\n")[:-1]]
     why = answer.limit or ("" if answer.ending == "exit status 0" else answer.ending)
     return found, "not all of it was searched (%s)" % why if why else ""
-
-
-def told(python: str | None, path: str | None, message: str, **more: Any) -> dict[str, Any]:
-    """The result of what did not get as far as the engine."""
-    return {"changed": False, "msg": message, "environment": {"python": python, "path": path}, "patches": [], **more}
 
 
 def nothing(request: Mapping[str, Any], python: str | None, path: str | None, option: str) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def run(module: AnsibleModule, operation: str, call: Callable[..., dict[str, Any
             raise NoEnvironment("imports need an interpreter: give python along with path %s" % request["path"])
         result = _utf8(call(request["python"], request))
     except SitePatchError as error:
-        module.fail_json(msg=str(error), patches=[])
+        asked = {option: request[option] for option in ("python", "path")}
+        module.fail_json(msg=str(error), environment=asked, patches=[])
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

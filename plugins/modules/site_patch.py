@@ -33,7 +33,6 @@ ARGUMENTS = dict(
     backup=dict(type="bool", default=False),
     validate=dict(type="list", elements="str", default=[]),
     verify=dict(type="str", choices=["always", "changed", "never"], default="always"),
-    options=dict(type="dict", default={}),  # (the action plugin's)
     shared=dict(type="bool", default=False),  # (the action plugin's)
     timeout=dict(type="float", default=300),
     trust_writers=dict(type="bool", default=False),

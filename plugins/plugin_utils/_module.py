@@ -43,9 +43,13 @@ class Module(Normal):
         if wrong:
             return {"failed": True, "msg": wrong}
         try:
-            self._task.args = self._arguments()
+            return self._begin(tmp, task_vars)
         except DefinitionError as error:
             return {"failed": True, "msg": str(error)}
+
+    def _begin(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
+        """Return the module's result, of a task that is in its place. Raises DefinitionError."""
+        self._task.args = self._arguments()
         return self._work(tmp, task_vars)
 
     def _arguments(self) -> dict[str, t.Any]:

@@ -19,14 +19,12 @@ from pathlib import Path
 
 from ansible import release
 from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.primus.patches.plugins.plugin_utils import _role
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_ROLE_NAME = "primus.patches.megatron_bridge"
-_PREFIX = "megatron_bridge_"
 _COLLECTION = Path(__file__).parents[2]
-_ROLE = _COLLECTION / "roles" / "megatron_bridge"
 _NEAR = 0.8  # how like one of ours (0 to 1) a primus_* must be to be taken for it: others use that prefix, too
 
 
@@ -43,7 +41,7 @@ def wrong_task(variables: Mapping[str, t.Any]) -> str:
 
     :param variables: all of the task on that node.
     """
-    if variables.get("ansible_role_name") != _ROLE_NAME:
+    if not _role.is_ours(variables):
         return ""
     return old_core(release.__version__) or "; ".join(_misspelt_role(variables))
 
@@ -77,7 +75,7 @@ def _numbers(version: str) -> list[int]:
 def _misspelt_role(names: Iterable[str]) -> list[str]:
     options, others = _role_names()
     known = options | others
-    unknown = sorted(name for name in names if name.startswith(_PREFIX) and name not in known)
+    unknown = sorted(name for name in names if name.startswith(_role.PREFIX) and name not in known)
     near = {name: difflib.get_close_matches(name, sorted(options), 1, 0)[0] for name in unknown}
     return [f"unknown variable {name}: the nearest one of the role is {found}" for name, found in near.items()]
 
@@ -93,16 +91,15 @@ def _misspelt_playbook(names: Iterable[str]) -> list[str]:
 @functools.lru_cache(maxsize=None)
 def _role_names() -> tuple[frozenset[str], frozenset[str]]:
     """Return the role's variables, and the further names that it registers or sets."""
-    specs = (_ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    entries = yaml_load(specs)["argument_specs"].values()
-    options = frozenset(name for entry in entries for name in entry["options"])
-    tasks = [path.read_text(encoding="utf-8") for path in (_ROLE / "tasks").glob("*.yml")]
-    return options, frozenset(re.findall(rf"\b{_PREFIX}\w+", "\n".join((specs, *tasks)))) - options
+    options = frozenset(name for entry in _role.specs().values() for name in entry)
+    files = (_role.DIRECTORY / "meta" / "argument_specs.yml", *(_role.DIRECTORY / "tasks").glob("*.yml"))
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return options, frozenset(re.findall(rf"\b{_role.PREFIX}\w+", "\n".join(texts))) - options
 
 
 @functools.lru_cache(maxsize=None)
 def _playbook_names() -> frozenset[str]:
     """Return the variables of the playbooks: each has its default where it is used."""
-    files = (*(_COLLECTION / "playbooks").glob("*.yml"), _ROLE / "defaults" / "main.yml")
+    files = (*(_COLLECTION / "playbooks").glob("*.yml"), _role.DIRECTORY / "defaults" / "main.yml")
     texts = [path.read_text(encoding="utf-8") for path in files]
     return frozenset(re.findall(r"\bprimus_\w+(?= \| default\()", "\n".join(texts)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from lab.controller import Controller, Run, Task
+    from lab.controller import Controller, Run
 
     Start = Callable[..., fleet.Fleet]
     Control = Callable[[fleet.Fleet], Controller]
@@ -73,11 +73,7 @@ def looked_at(run: Run) -> list[str]:
 
 def told(run: Run) -> dict[str, Any]:
     """Return what the operator was told of each node, less what may differ from run to run."""
-    return {task.host: (task.status, list(map(_item, _items(task)))) for task in run.of("site_patch")}
-
-
-def _items(task: Task) -> list[dict[str, Any]]:
-    return task.result.get("results", [])
+    return {task.host: (task.status, list(map(_item, task.environments))) for task in run.of("site_patch")}
 
 
 def _item(item: dict[str, Any]) -> Any:
@@ -92,7 +88,7 @@ def actions(run: Run) -> dict[str, tuple[str, str]]:
     return {
         task.host: (item["patches"][0]["state"], item["patches"][0]["action"])
         for task in run.of("site_patch")
-        for item in _items(task)
+        for item in task.environments
         if item.get("patches")
     }
 
@@ -160,7 +156,7 @@ def test_each_batch_waits_for_the_proof_and_the_writing_of_the_one_before(
     in_batches(run, imported)
     assert told(run) == told(predicted)
     assert states(run) == dict.fromkeys(names(1, 10), ("pending", "applied"))
-    proofs = [_item(item)[-1] for task in run.of("site_patch") for item in _items(task)]
+    proofs = [_item(item)[-1] for task in run.of("site_patch") for item in task.environments]
     assert proofs == [[("witness", True, "before", None)]] * 10
     for earlier, later in itertools.pairwise(expected):
         written = max(file_of(nodes, name).stat().st_ctime_ns for name in earlier)
@@ -219,7 +215,7 @@ def test_the_real_megatron_bridge_is_imported_on_the_canary_before_others_are_to
             return {
                 task.host: [(done["name"].partition(":")[0], done["ok"], done["proof"]) for done in item["imports"]]
                 for task in run.of("site_patch")
-                for item in _items(task)
+                for item in task.environments
             }
 
         before = disks(nodes, nodes.nodes)
@@ -482,7 +478,7 @@ def test_a_user_who_does_not_own_it_changes_nothing_and_is_told_so_by_the_predic
     run = step(control(nodes), nodes, *BECOME, inventory=inventory).exits(2)
     assert states(run) == dict.fromkeys(cases, ("pending", "failed")), run
     for name, (foreign, _more) in cases.items():
-        (item,) = _items(run.one("site_patch", name))
+        (item,) = run.one("site_patch", name).environments
         assert TOLD[foreign] in item["msg"], run
     assert "Traceback" not in str(run)
     assert disks(nodes, nodes.nodes) == before

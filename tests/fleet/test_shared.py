@@ -85,7 +85,7 @@ def outcomes(run: Run) -> Counter[tuple[bool, str, str]]:
     """Return how many nodes had (changed, state, action), by the last word on each."""
     found: dict[str, tuple[bool, str, str]] = {}
     for task in run.of("site_patch"):
-        for item in task.result.get("results", []):
+        for item in task.environments:
             for patch in item.get("patches", []):
                 found[task.host] = (item["changed"], patch["state"], patch["action"])
     return Counter(found.values())

@@ -72,7 +72,7 @@ class Story:
 
 def found(run: Run) -> dict[str, tuple[str, str]]:
     """Return what was found of the new patch on each node, and what was done, or would have been."""
-    patches = {node: run.one("site_patch", node).result["results"][0]["patches"] for node in NAMES}
+    patches = {node: run.one("site_patch", node).result["patches"] for node in NAMES}
     return {node: (told[-1]["state"], told[-1]["action"]) for node, told in patches.items()}
 
 

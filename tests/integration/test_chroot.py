@@ -61,7 +61,7 @@ def test_the_role_works_inside_the_root_of_an_image(tmp_path: Path, image: Path,
     original = file.read_bytes()
     for action, state in (("setup", "pending"), ("setup", "applied"), ("revert", "applied")):
         run = playbook(f"primus.patches.{action}_primus", inventory=inventory).exits(0)
-        (item,) = run.one("site_patch").result["results"]
+        (item,) = run.one("site_patch").environments
         assert item["patches"][0]["state"] == state, run
         assert item["patches"][0]["files"][0]["path"] == "/" + str(file.relative_to(image))
         assert (file.read_bytes() == original) == (action == "revert")

@@ -191,8 +191,17 @@ def test_values_are_hidden_on_every_way_to_the_module(
     options = {"python": interpreter, "import_environment": form}
     patch = {"validate": ["raises"], "definitions": [engine.PATCH], **options}
     tasks: list[dict[str, Any]] = [
-        {"primus.patches.site_patch": {"options": patch}},
-        {"primus.patches.site_patch": {"options": json.dumps(patch)}},
+        {"primus.patches.site_patch": patch},
+        {
+            "ansible.builtin.import_role": {"name": "primus.patches.megatron_bridge"},
+            "vars": {
+                "megatron_bridge_pythons": interpreter,
+                "megatron_bridge_patches": [],
+                "megatron_bridge_definitions": [engine.PATCH],
+                "megatron_bridge_imports": ["raises"],
+                "megatron_bridge_import_environment": form,
+            },
+        },
         {
             "primus.patches.import_check": {"imports": ["raises"]},
             "module_defaults": {"primus.patches.import_check": options},

@@ -62,7 +62,7 @@ def test_a_playbook_says_at_once_which_version_it_needs_and_how_to_get_it(
 def test_the_role_in_a_play_of_ones_own_says_so_too(
     core: tuple[str, Path], old: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    for tasks_from in ("main", "audit"):
+    for tasks_from in ("main", "setup", "audit"):
         role = f"{{name: primus.patches.megatron_bridge, tasks_from: {tasks_from}, rolespec_validate: false}}"
         play = tmp_path / "play.yml"
         play.write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n    - import_role: {role}\n")

@@ -75,7 +75,7 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
         **dict.fromkeys(("_capture.py", "_captured.py", "_edited.py", "_originals.py"), ""),
         **dict.fromkeys(("_installed.py", "_working_copy.py"), ""),
         **dict.fromkeys(("_patch_text.py", "_diff_text.py"), ""),
-        **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py"), "site_patch"),
+        **dict.fromkeys(("_commit.py", "_locks.py", "_keeping.py", "_staging.py", "_environments.py"), "site_patch"),
         **dict.fromkeys(("_preflight.py", "_temporary.py", "_bytecode.py", "_several.py"), "site_patch"),
         **dict.fromkeys(
             ("_survey.py", "_discovery.py", "_storage.py", "_integrity.py", "_held.py", "_differ.py", "_walk.py"),

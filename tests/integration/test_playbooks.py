@@ -373,7 +373,7 @@ def test_a_misspelt_variable_of_one_node_fails_that_node(playbook: Playbook, tre
     for name in ("setup_primus", "audit_primus", "revert_primus"):
         run = playbook(f"primus.patches.{name}", inventory=inventory).exits(2)
         assert states(run) == {"one": ("failed", "failed"), "two": ("native", "none")}, run
-        reason = summary(run)["one", str(site["megatron_bridge_paths"][0])][2]
+        (reason,) = (line[2] for (node, _environment), line in summary(run).items() if node == "one")
         assert (
             reason == "unknown variable megatron_bridge_imprts: the nearest one of the role is megatron_bridge_imports"
         )

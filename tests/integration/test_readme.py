@@ -201,7 +201,7 @@ def test_the_inventory_is_one_and_sets_variables_of_the_role() -> None:
     (inventory,) = re.findall(r"<<'END'\n(.*?)^END$", README, re.MULTILINE | re.DOTALL)
     specs = yaml.safe_load((ROOT / "roles/megatron_bridge/meta/argument_specs.yml").read_text())["argument_specs"]
     variables = yaml.safe_load(inventory)["gpu_nodes"]["vars"]
-    assert variables.keys() - {"ansible_python_interpreter"} <= specs["main"]["options"].keys()
+    assert variables.keys() - {"ansible_python_interpreter"} <= specs["setup"]["options"].keys()
 
 
 def test_the_tables_of_the_roles_readme_are_those_of_its_argument_specs() -> None:

@@ -379,24 +379,6 @@ def test_read_only_images_and_full_disks_are_refused_alike(playbook: Playbook, o
     assert audits == ["pending", "pending"]
 
 
-def test_options_may_come_in_one_dictionary_and_win_over_those_on_their_own(playbook: Playbook, tree: Tree) -> None:
-    given = {"name": NAME, "path": str(tree("4.57.6"))}
-    run = playbook(
-        play(
-            patch(options={**given, "state": "present"}, state="absent"),
-            patch(options=given),
-            patch(options="state"),
-            patch(options={**given, "state": "gone"}),
-            patch(options={"options": given}),
-        )
-    ).exits(0)
-    first, second, wrong, gone, nested = results(run)
-    assert [found(first), found(second)] == [("pending", "apply", True), ("applied", "none", False)]
-    assert "options: expected a dictionary: " in wrong["msg"]
-    assert gone["msg"] == "value of state must be one of: present, absent, got: gone"
-    assert nested["msg"].endswith("options: expected options of this module, found options in options")
-
-
 @pytest.mark.parametrize("inject", ["false", "true"])
 @pytest.mark.parametrize("verbosity", [2, 3])
 def test_the_invocation_is_told_where_the_user_wants_it(

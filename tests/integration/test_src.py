@@ -91,7 +91,7 @@ def test_files_and_directories_are_patches_in_each_module_and_way(playbook: Play
         {**task(), "check_mode": True},
         {"primus.patches.import_check": {**given, "src": source, "preview": "acme_end", "imports": imports}},
         task(name=["acme_limit"], shared=True),
-        {"primus.patches.site_patch": {"options": {**given, "src": source}}, "async": 60, "poll": 1},
+        {"primus.patches.site_patch": {**given, "src": source}, "async": 60, "poll": 1},
         {"ansible.builtin.slurp": {"src": str(site / "acme" / "api.py")}},
         task(),
         task(state="absent"),

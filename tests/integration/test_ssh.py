@@ -26,7 +26,7 @@ def test_a_node_behind_ssh_is_checked_set_up_audited_and_reverted(
         return playbook(f"primus.patches.{action}_primus", inventory=ssh_node, variables=variables, check=check)
 
     def imported(done: Run) -> list[tuple[str, bool, str]]:
-        (item,) = done.one("site_patch").result["results"]
+        (item,) = done.one("site_patch").environments
         return [(entry["name"].partition(":")[0], entry["ok"], entry["proof"]) for entry in item["imports"]]
 
     predicted = run("setup", check=True).exits(0)

@@ -126,6 +126,12 @@ class Task:
     status: str
     result: dict[str, Any]
 
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """The results of site_patch in each environment: where there is one, that of the task."""
+        found: list[dict[str, Any]] = self.result.get("environments", [self.result])
+        return found
+
 
 @dataclass(frozen=True)
 class Run:

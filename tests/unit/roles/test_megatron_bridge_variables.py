@@ -10,6 +10,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.primus.patches.plugins.module_utils import _step
+from ansible_collections.primus.patches.plugins.modules import site_patch
+from ansible_collections.primus.patches.plugins.plugin_utils import _role
 
 ROLE = Path(__file__).parents[3] / "roles" / "megatron_bridge"
 SPECS: dict[str, dict[str, Any]] = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
@@ -30,12 +32,21 @@ def test_every_variable_has_its_one_default() -> None:
     assert {name: option["default"] for name, option in OPTIONS.items()} == DEFAULTS
 
 
-@pytest.mark.parametrize("entry", ["main", "audit"])
-def test_an_entry_point_specifies_exactly_the_variables_that_its_tasks_use(entry: str) -> None:
-    tasks = (ROLE / "tasks" / f"{entry}.yml").read_text()
+def test_an_entry_point_specifies_exactly_the_variables_that_its_tasks_use() -> None:
     by_callback = {"megatron_bridge_report_dir"}
-    used = {name for name in DEFAULTS if re.search(rf"\b{name}\b", tasks)}
-    assert used | by_callback == set(SPECS[entry]["options"])
+    audit = (ROLE / "tasks" / "audit.yml").read_text()
+    used = {name for name in DEFAULTS if re.search(rf"\b{name}\b", audit)}
+    assert used | by_callback == set(SPECS["audit"]["options"])
+    asked: list[str] = []
+
+    class Variables(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    (found,) = _role.options(Variables(DEFAULTS), lambda value: value)
+    assert {*asked} | by_callback == set(SPECS["setup"]["options"])
+    assert {*found} == {*site_patch.ARGUMENTS} - {"backup", "restore"}
 
 
 def test_values_for_imports_are_kept_out_of_logs() -> None:
