@@ -1,4 +1,4 @@
-# From "who edited this?" to "declared, everywhere, revertible": the story of docs/REPORT.md, on three real nodes.
+# From "who edited this?" to "declared, everywhere, revertible": the story of docs/AUDIT.md, on three real nodes.
 from __future__ import annotations
 
 import json

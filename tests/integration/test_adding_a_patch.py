@@ -1,4 +1,4 @@
-# The guide to adding a patch in docs/PATCHES.md, followed literally on a copy of the checkout and a real Transformers.
+# The guide to adding a patch in CONTRIBUTING.md, followed literally on a copy of the checkout and a real Transformers.
 from __future__ import annotations
 
 import re
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-GUIDE = re.search(
-    r"## Adding a patch to the catalogue\n(.*)", (controller.ROOT / "docs" / "PATCHES.md").read_text(), re.DOTALL
-)
+PAGE = (controller.ROOT / "CONTRIBUTING.md").read_text()
+GUIDE = re.search(r"^## Add a patch\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
 CATALOGUE = "plugins/module_utils/_catalogue"
 
 

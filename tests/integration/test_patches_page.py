@@ -11,7 +11,7 @@ from lab import packages
 from lab.controller import ROOT
 from module_utils import _engine, _patch, _patch_file, _patch_header
 from module_utils._errors import DefinitionError
-from module_utils._step import PRESENT
+from module_utils._step import ABSENT_ACTIONS, PRESENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ DIFFS = {
 PATCHES = re.findall(
     r"a file `(\S+\.patch)`\.\n\n```patch\n(.*?)^```$\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 )
+WORDS = {"none": "nothing", "apply": "apply", "migrate": "migrate", "refuse": "fail"}
 NOTHING_TO_DO = {"acme_new_numlib": "unneeded", "acme_old_limit": "native"}
 
 
@@ -47,8 +48,11 @@ def test_page_shows_each_kind_of_edit_each_key_and_each_state() -> None:
     assert kinds - {"file"} == set(_patch.KINDS)
     rows = re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", PAGE, re.MULTILINE)
     assert sorted(rows) == sorted(_patch.KEYS)
-    states = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE)
-    assert sorted(states) == sorted(PRESENT)
+    states = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
+    assert sorted(state for state, _, _ in states) == sorted(PRESENT)
+    for state, present, absent in states:
+        assert present.startswith(WORDS[PRESENT[state]]), state
+        assert absent.startswith(WORDS[ABSENT_ACTIONS.get(state, "none")]) or absent == "take out", state
     links = re.findall(r"\]\(#([\w-]+)\)", PAGE)
     headings = {found.lower().replace(" ", "-") for found in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}
     assert set(links) <= headings

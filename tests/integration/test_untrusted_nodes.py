@@ -150,7 +150,7 @@ def test_an_answer_that_leaves_out_what_was_asked_does_not_count_as_right(
 def test_no_control_character_of_a_node_is_in_what_is_printed_for_it(audit: Any, node: Any) -> None:
     texts = {"message": EVIL, "name": NAME, "path": f"/a{EVIL}", "version": EVIL}
     wrong = {**GOOD, "patches": [{**PATCH, **texts, "state": "conflict"}], "environment": {"path": f"/b{EVIL}"}}
-    # (Newer ones take a module's warnings before a plugin has a say: docs/REPORT.md says so.)
+    # (Newer ones take a module's warnings before a plugin has a say: docs/SECURITY.md says so.)
     warnings = {"warnings": [EVIL]} if release.__version__ < "2.21" else {}
     hosts = {
         "conflict": node({**wrong, "msg": EVIL}),
