@@ -1,15 +1,17 @@
-# What is asked about patches that are wanted (see _question).
+# What is asked about patches that are wanted (see _question), and leaving that in the store for the next call.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import functools
 import json
+import os
 import posixpath
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _edits, _environment, _files, _patch, _question, _store
 from ._patch import Patch
 from ._store import Fact, Listed
+from ._trust import Trust
 
 
 def is_simple(patch: Patch) -> bool:
@@ -65,3 +67,22 @@ def form() -> dict[str, Any]:
     written = json.loads(_store.dump(fact))
     shapes = {"fact": _question.shape(written), "listed": _question.shape(written["patches"][0])}
     return {"schema": _store.SCHEMA, **shapes}
+
+
+def leave(request: Mapping[str, Any], patches: Sequence[Patch], trust: Trust) -> None:
+    """Leave in the store that nothing is to be done now, and how that is known (see _recorded).
+
+    Another look says so first, and the question is answered. Where it is not, that raises, and nothing is left.
+    """
+    from . import _commit, _engine, _outcome
+
+    _question.need(all(map(is_simple, patches)))
+    asked = {**question(patches), "path": request.get("path")}
+    found = [_question.installed(asked, *package) for package in asked["packages"]]
+    result = _engine.run({**request, "answer": None, "check_mode": True, "diff": False, "imports": []})
+    _question.need(not result["changed"] and all(patch["state"] == "applied" for patch in result["patches"]))
+    lines = _outcome.change(result, False).split("\n")[1:]  # (the first says where that is)
+    record = {"asked": asked, "found": found, "lines": lines, "result": result}
+    root = os.path.realpath(found[0][0])[: -len(str(patches[0].package)) - 1]
+    files = [each["path"] for patch in result["patches"] for each in patch["files"]]
+    _commit.leave(root, files, request["answer"], json.dumps(record).encode("ascii"), trust)
