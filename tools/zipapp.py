@@ -21,6 +21,10 @@ from lab import checkout  # noqa: E402 (needs the line above)
 NAME = "primus-patches.pyz"
 SOURCES = "plugins/module_utils/"
 ENGINE = "engine.json"  # the text of each module, by dotted name: packed together they take a fifth less room
+FIRST = "first.json"  # the same of those that may do without all others
+FIRSTS = ("_question", "_recorded")  # each after those that it imports
+PACKAGE = "_primus_patches_engine"  # as _boot has it
+PROGRAM = "the hash of all texts"
 # Any Python must be able to read this, so that an old one can say that it is old.
 MAIN = f"""\
 # Starts the command line; see --help. Any Python can read this, so that an old one can say that it is old.
@@ -38,12 +42,30 @@ import importlib
 import json
 import os
 
+
+def texts(name):
+    return json.loads(__loader__.get_data(os.path.join(os.path.dirname(__file__), name)))
+
+
 del sys.path[0]  # (nothing that is looked for in this environment is to be found in this file)
-sources = json.loads(__loader__.get_data(os.path.join(os.path.dirname(__file__), "{ENGINE}")))
-boot = {{"__name__": "boot"}}
-exec(compile(sources["_boot"], "<primus.patches>/_boot.py", "exec"), boot)
-sys.meta_path.insert(0, boot["Engine"](sources))
-status = importlib.import_module(boot["PACKAGE"] + "._command").main()
+sources = texts("{FIRST}")
+told = False
+if sys.argv[1:2] == ["apply"]:
+    package = sys.modules["{PACKAGE}"] = type(sys)("{PACKAGE}")
+    package.__path__ = []
+    for name in sources:  # (by hand: to compile what does that in general is a tenth of the whole cost)
+        module = sys.modules["{PACKAGE}." + name] = type(sys)("{PACKAGE}." + name)
+        module.__package__ = "{PACKAGE}"
+        exec(compile(sources[name], "<primus.patches>/%s.py" % name, "exec", dont_inherit=True), module.__dict__)
+    module.PROGRAM = "{PROGRAM}"
+    told = module.is_told(sys.argv[1:])
+status = 0
+if not told:
+    sources.update(texts("{ENGINE}"))
+    boot = {{"__name__": "boot"}}
+    exec(compile(sources["_boot"], "<primus.patches>/_boot.py", "exec"), boot)
+    sys.meta_path.insert(0, boot["Engine"](sources))
+    status = importlib.import_module("{PACKAGE}._command").main()
 for stream in (sys.stdout, sys.stderr):
     try:
         stream.flush()
@@ -58,7 +80,10 @@ def build(directory: Path, root: Path = ROOT) -> Path:
     """Build it from the checkout at ``root``, from what git has or does not ignore; return its path."""
     names = [name for name in checkout.names(root) if name.startswith(SOURCES) and name.endswith(".py")]
     sources = {module(name): bare((root / name).read_text("utf-8")) for name in names}
-    files = {"__main__.py": MAIN, ENGINE: json.dumps(sources, sort_keys=True, indent=0)}
+    first = {name: sources.pop(name) for name in FIRSTS}
+    files = {FIRST: json.dumps(first, indent=0), ENGINE: json.dumps(sources, sort_keys=True, indent=0)}
+    program = hashlib.sha256("".join((MAIN, *files.values())).encode()).hexdigest()
+    files["__main__.py"] = MAIN.replace(PROGRAM, program)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as opened:
         for name, text in sorted(files.items()):

@@ -262,7 +262,17 @@ def _files(files: Sequence[str]) -> str:
 
 def _apply(options: argparse.Namespace) -> int:
     more = {each: getattr(options, each) for each in ("unsupported", "missing", "validate_failure")}
-    return _change(options, state="present", **more)
+    return _change(options, state="present", answer=_answer_of(options.patch), **more)
+
+
+def _answer_of(patches: Sequence[str]) -> str | None:
+    """The name under which may be left what the next call is to answer, where it has nothing to do; None for none."""
+    from . import _recorded
+
+    try:
+        return _recorded.name(patches)
+    except (OSError, ValueError):
+        return None
 
 
 def _revert(options: argparse.Namespace) -> int:
@@ -285,6 +295,8 @@ def _change(options: argparse.Namespace, **more: Any) -> int:
         imports=options.imports,
         **more,
     )
+    if request.get("answer") and request["answer"] != _answer_of(options.patch):  # (edited while they were read)
+        request["answer"] = None
     result = _outcome.carry_out(request)
     if result.get("failed"):
         return _outcome.end(result, "", _outcome.REFUSED, options.json)

@@ -98,6 +98,19 @@ def record(facts: Sequence[tuple[Place, Fact]], trust: Trust = KERNEL) -> None:
                 raise CommitError(message % (os.path.join(root, _store.DIRECTORY), error)) from error
 
 
+def leave(root: str, files: Sequence[str], name: str, data: bytes, trust: Trust = KERNEL) -> None:
+    """Put an answer about files into the store of a root. Raises OSError, CommitError and what a guard raises.
+
+    Whoever may read the files may read it; where these are not the same for each, the owner alone.
+    """
+    likes = set()
+    for file in files:
+        with _files.open_directory(os.path.dirname(file), trust.guard()) as directory:
+            likes.add(_keeping.like(directory, os.path.basename(file)))
+    like = likes.pop()
+    _keeping.answer(root, name, data, like._replace(mode=0o600, acl=None) if likes else like, trust)
+
+
 def sweep(place: Place, trust: Trust = KERNEL) -> None:
     """Remove what runs which were killed have left beside a file that needs no change, and in its store."""
     with ExitStack() as stack:

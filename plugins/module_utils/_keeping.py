@@ -26,6 +26,7 @@ from ._trust import Trust
 
 _TRIES = 3  # how often a store may be removed by another run just when it is written to
 _SECONDS = 1.0  # how long it is waited for a run that writes to the store, before something is collected
+_ANSWERS = 16  # that a store keeps, the youngest
 _FEW = 10_000  # originals up to which those are looked for that no fact names
 _TEXTS = {
     "README": b"What primus.patches takes its patches out with: the originals of files that it changed, and notes of\n"
@@ -134,6 +135,19 @@ def _fill(archive: _Archive, kept: Sequence[Kept], locks: Locks) -> None:
     archive.facts.sync()
 
 
+def answer(root: str, name: str, data: bytes, like: Like, trust: Trust) -> None:
+    """Have an answer in the store of a root. Raises CommitError where the store is no good, and OSError."""
+    with ExitStack() as stack:
+        archive = _open(root, trust, stack)
+        mode = stat.S_IMODE(os.fstat(archive.facts.descriptor).st_mode)
+        answers = _store.open_part(archive.top, _store.ANSWERS, stack)
+        answers = answers or _staging.make_directory(archive.top, _store.ANSWERS, mode, stack)[0]
+        archive.put(answers, name, data, like)
+        ages = [(info.st_mtime, each) for each in _store.names(answers) for info in [answers.stat(each)] if info]
+        for _when, each in sorted(ages)[:-_ANSWERS]:
+            answers.unlink(each)
+
+
 def missing(root: str, kept: Sequence[Kept], trust: Trust) -> bool:
     """Whether something of what was kept is gone: removed by another run that took it for left over."""
     with ExitStack() as stack:
@@ -208,6 +222,11 @@ def _remove_old(directory: Directory, name: str) -> None:
 
 def _remove_store(root: str, trust: Trust, top: Directory, stack: ExitStack) -> None:
     """Remove an empty store. What another run puts there meanwhile makes that fail, and is kept."""
+    answers = _store.open_part(top, _store.ANSWERS, stack)
+    if answers is not None:
+        for name in list(_store.names(answers)):
+            answers.unlink(name)
+        top.remove(_store.ANSWERS)
     for name in (_store.FACTS, _store.ORIGINALS):
         top.remove(name)
     if set(top.names()) <= set(_TEXTS):

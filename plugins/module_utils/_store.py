@@ -27,6 +27,7 @@ from ._files import Directory, Guard, Step
 
 DIRECTORY = "primus-patches"
 FACTS, ORIGINALS = "facts", "originals"
+ANSWERS = "answers"  # what calls of the command line leave for the next ones (see _recorded)
 SCHEMA = 1
 TOOL = "1.0.0"  # version of this collection, as in galaxy.yml
 NOTHING = "absent"  # in the place of a hash: there is no file

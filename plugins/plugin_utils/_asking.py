@@ -11,7 +11,6 @@ refused here, and no state but *applied* is told. Messages are made by the engin
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
 import posixpath
@@ -25,20 +24,16 @@ from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.primus.patches.plugins.module_utils import (
-    _edits,
-    _environment,
-    _files,
     _import_names,
     _patch,
     _question,
+    _recording,
     _step,
-    _store,
     _task,
 )
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
 from ansible_collections.primus.patches.plugins.module_utils._step import Step
-from ansible_collections.primus.patches.plugins.module_utils._store import Fact, Listed
 from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 
 if t.TYPE_CHECKING:
@@ -104,7 +99,7 @@ def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
         patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES)[0]
     except SitePatchError:
         return []
-    return patches if all(map(is_simple, patches)) else []
+    return patches if all(map(_recording.is_simple, patches)) else []
 
 
 def is_for(parameters: Mapping[str, t.Any]) -> bool:
@@ -115,30 +110,15 @@ def is_for(parameters: Mapping[str, t.Any]) -> bool:
     return parameters["state"] == "present" and not proves and not imports_by_path and all(map(_is_plain, places))
 
 
-def is_simple(patch: Patch) -> bool:
-    """Tell whether the state of a patch follows from its own files alone, and those are known beforehand."""
-    package = patch.package or ""
-    ansibles = package.partition(".")[0] in ("ansible", "ansible_collections")  # (the module brings them along)
-    several = any(map(_edits.is_pattern, patch.files()))
-    return bool(package) and not (ansibles or several or patch.when or patch.requires)
-
-
 def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpreter: str) -> Data:
     """Return what ``_question.answer`` is asked."""
-    packages: dict[tuple[str, tuple[str, ...]], list[t.Any]] = {}
-    for patch in patches:
-        packages.setdefault(_home(patch), []).append([patch.name, _asked_files(patch)])
     return {
+        **_recording.question(patches),
         "python": parameters["python"] or interpreter,
         "interpreter": interpreter,
         "path": parameters["path"] or None,
         "seconds": max(1, min(SECONDS, int(parameters["timeout"]))),
         "boot": _BOOT,
-        "store": _store.DIRECTORY,
-        "facts": _store.FACTS,
-        "suffix": _files.SUFFIX,
-        **_form(),
-        "packages": [[package, list(names), asked] for (package, names), asked in packages.items()],
     }
 
 
@@ -155,39 +135,6 @@ def _call(function: str, asked: Mapping[str, t.Any]) -> str:
 
 def _packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
-
-
-def _home(patch: Patch) -> tuple[str, tuple[str, ...]]:
-    """Return what tells where a patch is at home: its package, and the distributions that this may be of."""
-    package = str(patch.package)
-    names = filter(None, (patch.distribution, package, package.partition(".")[0]))
-    return package, tuple(sorted({_environment.normal(name) for name in names}))
-
-
-def _asked_files(patch: Patch) -> list[tuple[str, str, str, str]]:
-    """Each file of a patch: its path in the package, that from the root, the hash of that, the digest of its entry."""
-    relatives = {file: posixpath.join(str(patch.package).replace(".", "/"), file) for file in patch.files()}
-    return [
-        (file, relative, _store.path_hash(relative), _digest(patch, file, tuple(sorted(relatives.values()))))
-        for file, relative in relatives.items()
-    ]
-
-
-def _digest(patch: Patch, file: str, files: tuple[str, ...]) -> str:
-    """Return the SHA-256 of how a fact of this file lists the patch, as JSON."""
-    edits = patch.on(file)
-    listed = Listed(patch.name, patch.revision, _patch.digest(edits), patch.after, _patch.stored(edits), files)
-    return _store.sha(json.dumps(listed._asdict(), sort_keys=True).encode("ascii"))
-
-
-@functools.lru_cache(maxsize=None)
-def _form() -> Data:
-    """Return what a fact looks like, as the store writes one."""
-    listed = Listed("", 1, "", (), [], ())
-    fact = Fact("", "", "", False, False, ("", None, "", None), "", (listed,), (), "", "", "", "")
-    written = json.loads(_store.dump(fact))
-    shapes = {"fact": _question.shape(written), "listed": _question.shape(written["patches"][0])}
-    return {"schema": _store.SCHEMA, **shapes}
 
 
 def _steps() -> tuple[str, str]:
@@ -235,7 +182,7 @@ def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
     texts = ("python", "python_version", "prefix")
     if not isinstance(found, dict) or set(found) != {*texts, "found"}:
         return None
-    asked = len(set(map(_home, patches)))
+    asked = len(set(map(_recording.home, patches)))
     places = found["found"]
     if not isinstance(places, list) or not all(isinstance(place, list) and len(place) == 2 for place in places):  # noqa: PLR2004
         return None
@@ -252,13 +199,13 @@ def result(
     diff: bool,
 ) -> Data:
     """Return the module's result on a node that answered so."""
-    homes = dict(zip(dict.fromkeys(map(_home, patches)), found["found"]))
-    steps = [_applied(patch, *homes[_home(patch)]) for patch in patches]
+    homes = dict(zip(dict.fromkeys(map(_recording.home, patches)), found["found"]))
+    steps = [_applied(patch, *homes[_recording.home(patch)]) for patch in patches]
     environment = {key: found[key] for key in ("python", "python_version", "prefix")}
     return {
         "changed": False,
         "environment": {**environment, "path": parameters["path"] or None},
-        "patches": [_told(step, homes[_home(step.patch)][0]) for step in steps],
+        "patches": [_told(step, homes[_recording.home(step.patch)][0]) for step in steps],
         "imports": [],
         "msg": "; ".join(step.told(done=not check_mode) for step in steps),
         **({"diff": {"prepared": ""}} if diff else {}),
@@ -281,4 +228,4 @@ _STEPS = _steps()
 _PATCHES = tuple(map(_patch.load, CATALOGUE))
 _VALIDATOR = ArgumentSpecValidator(ARGUMENTS)
 _VALIDATOR.validate({})
-_form()
+_recording.form()

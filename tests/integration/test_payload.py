@@ -84,7 +84,8 @@ def test_everything_that_the_engine_imports_late_is_sent(sent: dict[str, bytes],
         "_patching.py": "site_patch",
         **dict.fromkeys(("_git_objects.py", "_git_packs.py"), "site_patch_info"),
         **dict.fromkeys(("_script.py", "listing.py"), ""),  # (the command lines of the catalogue)
-        "_question.py": "",  # (in place of a module)
+        **dict.fromkeys(("_question.py", "_recording.py"), ""),  # (in place of a module)
+        "_recorded.py": "",
     }
     for module in MODULES:
         wanted = {

@@ -86,7 +86,7 @@ def test_it_is_small_and_can_be_run_as_a_program(file: Path, site: Path) -> None
     assert said(done) == (0, f"{site}\n  no store beside its packages tells of a patched file\n", "")
     with zipfile.ZipFile(file) as archive:
         entries = [(entry.filename, entry.date_time, entry.external_attr >> 16) for entry in archive.infolist()]
-    assert entries == [(name, (1980, 1, 1, 0, 0, 0), 0o100644) for name in ("__main__.py", "engine.json")]
+    assert entries == [(name, (1980, 1, 1, 0, 0, 0), 0o100644) for name in ("__main__.py", "engine.json", "first.json")]
 
 
 def test_what_it_holds_is_the_engine_without_comments_line_by_line(file: Path) -> None:
@@ -100,8 +100,8 @@ def test_what_it_holds_is_the_engine_without_comments_line_by_line(file: Path) -
         return ast.dump(tree), [getattr(node, "lineno", 0) for node in ast.walk(tree)]
 
     with zipfile.ZipFile(file) as archive:
-        texts = json.loads(archive.read("engine.json"))
-    assert {"_boot", "_catalogue", "_catalogue.listing", "_command", "_engine"} <= set(texts)
+        texts = {**json.loads(archive.read("engine.json")), **json.loads(archive.read("first.json"))}
+    assert {"_boot", "_question", "_catalogue", "_catalogue.listing", "_command", "_engine"} <= set(texts)
     for name, text in texts.items():
         stem = controller.ROOT / "plugins" / "module_utils" / name.replace(".", "/")
         source = (stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")).read_text()

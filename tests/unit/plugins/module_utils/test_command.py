@@ -4,11 +4,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _command, _options, _outcome
+from ansible_collections.primus.patches.plugins.module_utils import _command, _options, _outcome, _recorded
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 HERE = {"python": "/opt/venv/bin/python", "python_version": "3.11.7", "prefix": "/opt/venv", "path": None}
@@ -66,6 +67,34 @@ def test_a_word_that_is_no_patch_and_no_path_names_the_catalogue() -> None:
         _options.chosen(["transformer_modeling"])
     assert str(error.value).startswith("--patch transformer_modeling: expected a patch of the catalogue (")
     assert CATALOGUE[0]["name"] in str(error.value)
+
+
+def test_what_is_edited_while_it_is_read_is_not_what_an_answer_is_named_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diff = "Description: why\nPackage: acme\nVersions: *\n\n--- a/acme/x.py\n+++ b/acme/x.py\n@@ -1 +1 @@\n-a\n+b\n"
+    file = tmp_path / "one.patch"
+    file.write_text(diff)
+    requests: list[dict[str, Any]] = []
+
+    def asked() -> str | None:
+        assert _command.main(["apply", "--path", str(tmp_path), "--patch", str(file)]) == 0
+        return requests[-1]["answer"]
+
+    def edited(patches: Sequence[str]) -> Any:
+        found = chosen(patches)
+        file.write_text(diff.replace("+b", "+c"))
+        return found
+
+    monkeypatch.setattr(_outcome, "carry_out", lambda request: requests.append(request) or result(APPLIED))
+    assert asked() is None, "not without the hash of a program"
+    monkeypatch.setattr(_recorded, "PROGRAM", "a hash")
+    assert asked() == _recorded.name([str(file)])
+    chosen = _options.chosen
+    monkeypatch.setattr(_options, "chosen", edited)
+    assert asked() is None
+    monkeypatch.setattr(_options, "chosen", chosen)
+    assert asked() == _recorded.name([str(file)])
 
 
 # --- commands of other files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan, _question
+from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan, _question, _recording
 from ansible_collections.primus.patches.plugins.plugin_utils import _asking
 from ansible_collections.primus.patches.tests.lab import packages
 from hypothesis import given
@@ -148,12 +148,12 @@ def test_for_which_tasks(changes: dict[str, Any], expected: bool) -> None:  # no
     ],
 )
 def test_for_which_patches(changes: dict[str, Any], expected: bool) -> None:  # noqa: FBT001
-    assert _asking.is_simple(_patch.load({**DEFINITION, **changes})) is expected
+    assert _recording.is_simple(_patch.load({**DEFINITION, **changes})) is expected
 
 
 def test_a_distribution_alone_is_not_asked_about() -> None:
     definition = {key: DEFINITION[key] for key in DEFINITION if key != "package"}
-    assert not _asking.is_simple(_patch.load({**definition, "distribution": "pkg"}))
+    assert not _recording.is_simple(_patch.load({**definition, "distribution": "pkg"}))
 
 
 # --- what counts as an answer
