@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Collection, Iterable, Iterator, Mapping, Sequence
 
-from . import _child, _environment, _patch, _several
+from . import _child, _several
 from ._environments import told
 from ._errors import NoEnvironment, SitePatchError
 from ._several import Place, is_pattern
@@ -127,6 +127,8 @@ def _look(place: Place, request: Mapping[str, Any], left: float) -> dict[str, An
 
 def _wanted(request: Mapping[str, Any]) -> tuple[set[tuple[str, ...]], set[str]]:
     """The packages that the request's patches are for and, where a patch has none, the distributions."""
+    from . import _environment, _patch  # (only here: what is compiled for one look, its child compiles as well)
+
     catalogue = request.get("catalogue") or []
     patches, _known = _patch.select(request.get("name"), request.get("definitions"), catalogue, look=True)
     packages = {tuple(patch.package.split(".")) for patch in patches if patch.package}
@@ -139,6 +141,8 @@ def _walk(root: str, packages: Iterable[Sequence[str]], distributions: Collectio
     Links are not followed, and what lies inside of a site-packages or of a package is part of that. What lies deep
     comes last: a tree that was made to keep a search busy does not keep it from the others.
     """
+    from . import _environment
+
     waiting = collections.deque([root])
     while waiting:
         directory = waiting.popleft()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 from . import _files
@@ -15,6 +14,8 @@ _PTH = 1 << 16  # bytes of a .pth file; none is as long
 
 def resolve(python: str) -> str:
     """The absolute path of an interpreter; links are left as they are (a venv's python is one)."""
+    import shutil  # (only here: the engine does without, and it is slow to be imported)
+
     found = shutil.which(os.path.expanduser(python))
     if found is None:
         path = os.path.expanduser(python)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Mapping, Sequence
+import os
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 # (What one module alone needs is imported by name, as in _engine.)
-from . import _import_names, _patch, _plan, _request
+from . import _import_names, _patch, _plan, _request, _storage
 from ._errors import SitePatchError
+
+if TYPE_CHECKING:
+    from ._step import Step
 
 
 def info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     """What is there, without the will to change."""
-    survey = importlib.import_module("._survey", __package__)
-
     imports = request.get("imports") or []
     _import_names.check(imports)
     patches, known = _request.select(request, look=True)
     skip = _request.skipped(request)
     steps = _plan.plan(patches, request.get("path"), skip=skip, known=known, trust=_request.trust(request)).steps
-    found = [{**step.result(), "copy_id": survey.copy_id(step)} for step in steps]
+    found = [{**step.result(), "copy_id": copy_id(step)} for step in steps]
     if request.get("details"):
+        survey = importlib.import_module("._survey", __package__)
         for told, step in zip(found, steps):
             told.update(survey.details(step, request.get("path")))
             for entry in told["files"]:
@@ -32,6 +35,11 @@ def info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
         result["integrity"] = _integrity(request, [look for step in steps for look in step.files])
     result["patches"] = found  # (last: with patches, a look has not failed)
     result["msg"] = _request.said(steps)
+
+
+def copy_id(step: Step) -> str | None:
+    """``_storage.copy_id`` of the directory of a patch's first file; None where it has none."""
+    return _storage.copy_id(os.path.dirname(step.files[0].place.path)) if step.files else None
 
 
 def verify(request: Mapping[str, Any], result: dict[str, Any]) -> None:

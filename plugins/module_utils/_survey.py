@@ -26,11 +26,6 @@ _KERNEL_THREAD = 0x00200000  # PF_KTHREAD (linux/sched.h)
 _COMMAND = 200  # characters
 
 
-def copy_id(step: Step) -> str | None:
-    """``_storage.copy_id`` of the directory of a patch's first file; None where it has none."""
-    return _storage.copy_id(os.path.dirname(step.files[0].place.path)) if step.files else None
-
-
 def details(step: Step, path: str | None) -> dict[str, Any]:
     """What site_patch_info tells besides of a patch that was looked for at ``path``, as for ``_environment.find``."""
     patch = step.patch
