@@ -1,17 +1,19 @@
 # Requests to the engine as the modules make them, and a small package `thing` with a patch for it.
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from module_utils import _child
+from module_utils import _child, _engine
 from module_utils._catalogue import CATALOGUE
 
 from lab import packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+# The directory of module_utils, for code that runs under another interpreter.
+PLUGINS = Path(_child.__file__).parents[1]
 # The same kind of patch as the catalogue's, for the package that `thing` installs.
 PATCH = {
     "name": "thing_names",
@@ -44,6 +46,20 @@ def ask(operation: str, python: Path | str | None = None, **parameters: Any) -> 
     return _child.call(str(python) if python else None, request)
 
 
+def here(path: Path, *, check_mode: bool = False, **parameters: Any) -> dict[str, Any]:
+    """Return the engine's result for a change (of ``thing``'s patch, unless others are named), in this very process.
+
+    So what a test replaces of the engine is what runs, and what that notes is seen.
+    """
+    request = {"operation": "patch", "definitions": [PATCH], "catalogue": list(CATALOGUE), **parameters}
+    return _engine.run({**request, "path": str(path), "check_mode": check_mode, "timeout": 60.0})
+
+
+def actions(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return state and action of each patch."""
+    return [(patch["state"], patch["action"]) for patch in result["patches"]]
+
+
 def look(python: Path | str | None = None, **parameters: Any) -> dict[str, Any]:
     """Return what the engine says of the one patch of a request (``thing``'s, unless another one is named)."""
     if "name" not in parameters:
@@ -54,7 +70,7 @@ def look(python: Path | str | None = None, **parameters: Any) -> dict[str, Any]:
     return patch
 
 
-def thing(site: Path, version: str = "1.5", **files: str) -> Path:
+def thing(site: Path, version: str = "1.5", **files: bytes | str) -> Path:
     """Install ``thing`` in ``site`` with a dist-info; ``files`` replaces files by their stem. Return its directory."""
     content = {**FILES, **{f"{stem}.py": text for stem, text in files.items()}}
     packages.install(site, "thing", version, {f"thing/{name}": text for name, text in content.items()})

@@ -85,6 +85,12 @@ def _unshare() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True, capture_output=True)
 
 
+def give(top: Path, user: int = USER, group: int = GROUP) -> None:
+    """Give a directory and everything in it to a user."""
+    for path in (top, *top.rglob("*")):
+        os.chown(path, user, group, follow_symlinks=False)
+
+
 def mount(where: Path, *arguments: str) -> None:
     """Mount something in a child made with ``mounts``: ``mount(path, "-t", "tmpfs", "-o", "size=64k", "tmpfs")``."""
     subprocess.run(["mount", *arguments, str(where)], check=True, capture_output=True)

@@ -1,15 +1,16 @@
-# An environment of its own for tests of the engine: a virtual environment of the usual Python without Ansible.
+# Environments of their own for tests of the engine, none with Ansible, and a directory for tests with several users.
 from __future__ import annotations
 
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import environments, interpreters
+from lab import engine, environments, interpreters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -25,6 +26,20 @@ def interpreter(environment: Path) -> Path:
 @pytest.fixture
 def site(environment: Path) -> Path:
     return environments.site_packages(environment)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Yield a directory that every user may enter (``tmp_path`` is closed to others)."""
+    with tempfile.TemporaryDirectory(prefix="primus-engine-") as top:
+        Path(top).chmod(0o755)
+        yield Path(top)
+
+
+@pytest.fixture
+def target(public: Path) -> Path:
+    """Return a directory as pip's ``--target`` makes it, with ``thing`` 1.5: no environment, open to every user."""
+    return engine.thing(public / "target").parent
 
 
 @pytest.fixture

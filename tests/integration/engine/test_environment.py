@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import engine, environments, interpreters, packages
+from lab import engine, environments, interpreters, packages, wheels
 from lab.run import run
 from module_utils import _environment
 from module_utils._errors import NoEnvironment
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     Venv = Callable[..., Path]
 
 RAISES = "raise SystemExit('imported')\n"
-UV = str(Path(sys.executable).parent / "uv")
-PLUGINS = Path(_environment.__file__).parents[1]
 
 
 def found(python: Path | str, **parameters: Any) -> tuple[str, str | None, str | None]:
@@ -148,9 +146,9 @@ def editable(environment: Path, project: Path, installer: str, style: str) -> Pa
         f'[project]\nname = "thing"\nversion = "1.5"\n{table}'
     )
     python = environments.python_of(environment)
-    run(UV, "pip", "install", "--quiet", "--python", python, "setuptools", "pip")
+    run(wheels.UV, "pip", "install", "--quiet", "--python", python, "setuptools", "pip")
     if installer == "uv":
-        run(UV, "pip", "install", "--python", python, "--no-build-isolation", *settings, "-e", project)
+        run(wheels.UV, "pip", "install", "--python", python, "--no-build-isolation", *settings, "-e", project)
     else:
         run(python, "-m", "pip", "install", "--no-build-isolation", "--no-deps", *settings, "-e", project)
     if style == "strict":
@@ -420,7 +418,7 @@ def test_by_path_and_by_python_the_version_is_the_same(
         "    owner = _records.owner(place, ['thing'])\n"
         "    print(json.dumps([_records.version(place, package.directories[0], ['thing']), place, owner]))\n"
     )
-    by_python, by_path = map(json.loads, run(interpreter, "-B", "-c", code, PLUGINS, path).splitlines())
+    by_python, by_path = map(json.loads, run(interpreter, "-B", "-c", code, engine.PLUGINS, path).splitlines())
     assert by_path == by_python
     assert by_python[0] == version
     assert Path(by_python[1][0]).is_file()

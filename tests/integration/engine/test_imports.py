@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab import controller, engine, environments, interpreters, packages, snapshot
+from lab import engine, environments, interpreters, packages, snapshot, wheels
 from lab.run import run
 from lab.sandbox import needs_root
 from module_utils import _importer, _imports
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     Venv = Callable[..., Path]
 
-UV = str(Path(sys.executable).parent / "uv")
 TOKEN = "s3cret-t0ken"  # noqa: S105
 
 
@@ -267,8 +266,7 @@ def test_an_import_ends_soon_after_who_asked_for_it_was_killed(
     module(here, f"import os, time\n{note}\nos.closerange(3, 99)\ntime.sleep(100)\n")
     request = {"operation": "check", "imports": ["mod", "mod"], "path": str(here), "timeout": 60.0}
     code = f"from module_utils import _child; _child.call({str(interpreter)!r}, {request!r})"
-    plugins = Path(_imports.__file__).parents[1]
-    with subprocess.Popen([sys.executable, "-B", "-c", code], cwd=plugins) as asking:
+    with subprocess.Popen([sys.executable, "-B", "-c", code], cwd=engine.PLUGINS) as asking:
         until(lambda: file.exists() and file.read_text().endswith("\n"))
         assert os.listdir(tmp_path / "temporary"), "the private caches"
         asking.kill()
@@ -758,7 +756,7 @@ def test_a_patch_whose_proof_fails_is_not_written(environment: Path, site: Path)
 def test_transformers_without_torch_reports_the_missing_dependency(environment: Path, site: Path) -> None:
     """Bare `import transformers` succeeds without torch, and gives dummies: only the module itself tells."""
     python = environments.python_of(environment)
-    run(UV, "pip", "install", "--quiet", "--python", python, "transformers==4.57.6")
+    run(wheels.UV, "pip", "install", "--quiet", "--python", python, "transformers==4.57.6")
     file = site / "transformers" / "modeling_utils.py"
     stock = file.read_bytes()
     result = engine.ask(
@@ -846,7 +844,7 @@ for case in json.load(sys.stdin):
 
 def proofs(python: Path, cases: list[dict[str, Any]]) -> list[list[Any]]:
     """Try imports under another interpreter; ok, cause, error and proof of each."""
-    command = [python, "-B", "-c", PROVES, controller.ROOT / "plugins"]
+    command = [python, "-B", "-c", PROVES, engine.PLUGINS]
     done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

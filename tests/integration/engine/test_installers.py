@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +13,8 @@ from lab.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-UV = str(Path(sys.executable).parent / "uv")
 OLD, NEW = "3.10", "3.11"
 EXTRA = "# One module more.\n"
 PATCH = {
@@ -38,22 +37,11 @@ PATCH = {
 }
 
 
-def install(how: str, python: Path, version: str, *more: str) -> None:
-    """Install a real wheel with pip, or with uv in one of its link modes."""
-    if how == "pip":
-        (installer, options) = (["pip", "--python", str(python)], ["--no-index", "--no-deps", "--quiet"])
-        command = [sys.executable, "-m", *installer, "install", *options, *more]
-    else:
-        command = [UV, "pip", "install", "--python", str(python), "--no-index", "--no-deps", "--quiet"]
-        command += ["--link-mode", how, *("--reinstall" if each == "--force-reinstall" else each for each in more)]
-    run(*command, str(wheels.wheel("idna", version)))
-
-
 def uninstall(how: str, python: Path) -> None:
     if how == "pip":
         run(sys.executable, "-m", "pip", "--python", str(python), "uninstall", "--quiet", "--yes", "idna")
     else:
-        run(UV, "pip", "uninstall", "--python", str(python), "--quiet", "idna")
+        run(wheels.UV, "pip", "uninstall", "--python", str(python), "--quiet", "idna")
 
 
 def ask(python: Path, state: str = "present", **more: Any) -> tuple[str, str]:
@@ -72,28 +60,25 @@ def files(site: Path) -> dict[str, bytes]:
     }
 
 
-HOWS = ["pip", "hardlink", "symlink", "copy"]
-
-
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", wheels.INSTALLERS)
 def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the_patch(
     venv: Callable[..., Path], how: str
 ) -> None:
     environment = venv()
     python, site = environments.python_of(environment), environments.site_packages(environment)
-    install(how, python, OLD)
+    wheels.install(how, python, "idna", OLD)
     stock = files(site)
     cached = wheels.unpacked("idna", OLD)
     before = snapshot.take(cached)
     assert ask(python) == ("pending", "apply")
     assert ask(python) == ("applied", "none")
     # The same version once more: the edited file is the wheel's again, the added one stays, as pip knows nothing of it.
-    install(how, python, OLD, "--force-reinstall")
+    wheels.install(how, python, "idna", OLD, again=True)
     assert files(site) == {**stock, "idna/extra/more.py": EXTRA.encode()}
     assert ask(python) == ("outdated", "migrate")
     assert ask(python) == ("applied", "none")
     # Another version: its files are its own.
-    install(how, python, NEW, "--force-reinstall")
+    wheels.install(how, python, "idna", NEW, again=True)
     newer = {name: text for name, text in files(site).items() if name != "idna/extra/more.py"}
     assert b"# ours" not in newer["idna/core.py"]
     # What we added is still there, and no installer knows of it: so the patch is in one of its files.
@@ -101,7 +86,7 @@ def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the
     assert ask(python) == ("applied", "none")
     assert ask(python, "absent") == ("applied", "revert")
     assert files(site) == newer
-    install(how, python, OLD, "--force-reinstall")
+    wheels.install(how, python, "idna", OLD, again=True)
     assert ask(python) == ("pending", "apply")
     # Uninstalled: what we added is a leftover, and no package.
     uninstall(how, python)

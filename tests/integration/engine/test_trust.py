@@ -6,24 +6,23 @@ import ctypes
 import importlib.util
 import json
 import os
+import py_compile
 import shutil
 import stat
 import subprocess
-import sys
-import tempfile
 import threading
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import engine, interpreters, packages, sandbox, snapshot
-from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _boot, _child, _discovery
+from lab import engine, environments, interpreters, sandbox, snapshot
+from lab.sandbox import GROUP, USER, give, needs_root
+from module_utils import _boot, _discovery
 from module_utils._errors import SitePatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 pytestmark = needs_root
 OTHER = 61003
@@ -31,18 +30,17 @@ WAYS_OUT = ("become_user", "chmod go-w", "trust_writers: true")
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """Yield the home of a user, below a directory that everybody may enter."""
-    with tempfile.TemporaryDirectory(prefix="primus-trust-") as top:
-        Path(top).chmod(0o755)
-        home = Path(top) / "home"
-        home.mkdir()
-        yield home
+def home(public: Path) -> Path:
+    """Return the home of a user, below a directory that everybody may enter."""
+    (public / "home").mkdir()
+    return public / "home"
 
 
-def give(top: Path, user: int = USER, group: int = GROUP) -> None:
-    for path in (top, *top.rglob("*")):
-        os.chown(path, user, group, follow_symlinks=False)
+@pytest.fixture
+def roots(public: Path) -> Path:
+    """Return a directory of root's that everybody may enter."""
+    (public / "root").mkdir(mode=0o755)
+    return public / "root"
 
 
 def site_of(home: Path, user: int = USER) -> Path:
@@ -53,24 +51,34 @@ def site_of(home: Path, user: int = USER) -> Path:
     return site
 
 
-def venv_of(home: Path) -> tuple[Path, Path]:
-    """Make a virtual environment with ``thing``, of a Python that every user may start; interpreter, site-packages.
-
-    Its own code notes in ``home/users`` as whom it runs.
-    """
-    subprocess.run(
-        [interpreters.system(), "-m", "venv", "--without-pip", home / "venv"], check=True, capture_output=True
-    )
-    (site,) = (home / "venv" / "lib").glob("python3*/site-packages")
+def venv_below(top: Path) -> tuple[Path, Path]:
+    """Make a virtual environment with ``thing``, of a Python that every user may start; interpreter, site-packages."""
+    environment = environments.bare(interpreters.system(), top / "venv")
+    site = environments.site_packages(environment)
     engine.thing(site)
-    note = f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-    (site / "early.pth").write_text(note)
+    return environments.python_of(environment), site
+
+
+def noting(home: Path) -> str:
+    """Return code that notes in ``home/users`` as whom it runs."""
+    return f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+
+
+def noted(home: Path) -> set[str]:
+    """Return as whom such code has run."""
+    return set((home / "users").read_text().split()) if (home / "users").exists() else set()
+
+
+def venv_of(home: Path) -> tuple[Path, Path]:
+    """Make a user's own virtual environment, whose code notes as whom it runs."""
+    python, site = venv_below(home)
+    (site / "early.pth").write_text(noting(home))
     give(home)
-    return home / "venv" / "bin" / "python", site
+    return python, site
 
 
-def patch(python: Path | None = None, **parameters: Any) -> dict[str, Any]:
-    return engine.ask("patch", python, **{"definitions": [engine.PATCH], **parameters})
+def patch(python: Path | None = None, operation: str = "patch", **parameters: Any) -> dict[str, Any]:
+    return engine.ask(operation, python, **{"definitions": [engine.PATCH], **parameters})
 
 
 def refusal(python: Path | None = None, **parameters: Any) -> str:
@@ -105,28 +113,21 @@ def test_root_works_on_a_directory_as_its_owner(home: Path) -> None:
 def test_nothing_of_an_environment_runs_as_root(home: Path) -> None:
     """Neither what starts with the interpreter, nor what is imported, nor what an import starts."""
     python, site = venv_of(home)
-    note = f"import os\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-    packages.install(site, "thing", "1.5", {**{f"thing/{n}": t for n, t in engine.FILES.items()}, "noted.py": note})
+    (site / "noted.py").write_text(noting(home))
     give(home)
     result = patch(python, imports=["thing.api:Thing", "noted"])
     assert result["changed"], result
     assert [done["ok"] for done in result["imports"]] == [True, True]
-    users = (home / "users").read_text().split()
-    assert len(users) >= 3
-    assert set(users) == {str(USER)}
+    assert noted(home) == {str(USER)}
+    assert len((home / "users").read_text().split()) >= 3
     assert (site / "thing" / "api.py").stat().st_uid == USER
 
 
-def test_what_the_interpreter_of_roots_finds_in_a_users_tree_is_done_as_that_user(home: Path) -> None:
+def test_what_the_interpreter_of_roots_finds_in_a_users_tree_is_done_as_that_user(home: Path, roots: Path) -> None:
     """As an editable install into the system's Python: by a .pth file of root's."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        subprocess.run(
-            [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"], check=True, capture_output=True
-        )
-        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
-        (site / "editable.pth").write_text(str(site_of(home)))
-        assert patch(Path(top) / "venv" / "bin" / "python")["changed"]
+    environment = environments.bare(interpreters.system(), roots / "venv")
+    (environments.site_packages(environment) / "editable.pth").write_text(str(site_of(home)))
+    assert patch(environments.python_of(environment))["changed"]
     assert (home / "site-packages" / "thing" / "api.py").stat().st_uid == USER
 
 
@@ -263,116 +264,97 @@ def test_an_interpreter_of_another_user_than_the_link_to_it_is_not_started(home:
     (other / "python").symlink_to(python)
     give(other, OTHER)
     assert "expected that only root and" in refusal(other / "python")
-    assert not (home / "users").exists()
+    assert not noted(home)
 
 
 # --- what a user could lead root to
 
 
 def cached(file: Path, mode: str = "TIMESTAMP") -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "compileall",
-        "-q",
-        "--invalidation-mode",
-        mode.lower().replace("_", "-"),
-        str(file),
-    ]
-    subprocess.run(command, check=True)
-    return Path(importlib.util.cache_from_source(str(file)))
+    return Path(py_compile.compile(str(file), invalidation_mode=py_compile.PycInvalidationMode[mode]))
 
 
-def test_a_directory_of_bytecode_that_is_a_link_is_left_alone(home: Path) -> None:
+def test_a_directory_of_bytecode_that_is_a_link_is_left_alone(home: Path, roots: Path) -> None:
     """It leads into an environment of root's: its bytecode would become the user's, who gets code run as root."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        target = cached(engine.thing(Path(top)) / "api.py")
-        site = site_of(home)
-        (site / "thing" / "__pycache__").symlink_to(target.parent)
-        before = snapshot.take(Path(top))
-        results = [patch(path=site, check_mode=check) for check in (True, False)]
-        assert snapshot.take(Path(top)) == before
+    target = cached(engine.thing(roots) / "api.py")
+    site = site_of(home)
+    (site / "thing" / "__pycache__").symlink_to(target.parent)
+    before = snapshot.take(roots)
+    results = [patch(path=site, check_mode=check) for check in (True, False)]
+    assert snapshot.take(roots) == before
     for result in results:
         assert result["patches"][0]["message"].endswith("__pycache__ is a symbolic link: not touched")
     assert [result["changed"] for result in results] == [True, True]
 
 
-def test_nothing_is_written_where_such_bytecode_would_go_on_being_used(home: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        target = cached(engine.thing(Path(top)) / "api.py", "UNCHECKED_HASH")
-        site = site_of(home)
-        (site / "thing" / "__pycache__").symlink_to(target.parent)
-        before = snapshot.take(home)
-        message = refusal(path=site)
-        assert "is a symbolic link; Python would go on using api." in message
-        assert message.endswith("Remove it; nothing was written")
-        assert snapshot.take(home) == before
-
-
-def test_a_link_to_a_secret_of_roots_is_not_read(home: Path) -> None:
+def test_nothing_is_written_where_such_bytecode_would_go_on_being_used(home: Path, roots: Path) -> None:
+    target = cached(engine.thing(roots) / "api.py", "UNCHECKED_HASH")
     site = site_of(home)
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        secret = Path(top) / "secret.py"
-        secret.write_text("import os\nPASSWORD = 'hush-hush'\n")
-        secret.chmod(0o600)
-        (site / "thing" / "api.py").unlink()
-        (site / "thing" / "api.py").symlink_to(secret)
-        os.lchown(site / "thing" / "api.py", USER, GROUP)
-        for check in (True, False):
-            assert "hush-hush" not in json.dumps(patch(path=site, check_mode=check, diff=True))
-        assert (site / "thing" / "api.py").is_symlink()
+    (site / "thing" / "__pycache__").symlink_to(target.parent)
+    before = snapshot.take(home)
+    message = refusal(path=site)
+    assert "is a symbolic link; Python would go on using api." in message
+    assert message.endswith("Remove it; nothing was written")
+    assert snapshot.take(home) == before
 
 
-def test_a_link_in_roots_own_tree_through_a_users_directory_is_not_followed(home: Path) -> None:
+def test_a_link_to_a_secret_of_roots_is_not_read(home: Path, roots: Path) -> None:
+    site = site_of(home)
+    secret = roots / "secret.py"
+    secret.write_text("import os\nPASSWORD = 'hush-hush'\n")
+    secret.chmod(0o600)
+    (site / "thing" / "api.py").unlink()
+    (site / "thing" / "api.py").symlink_to(secret)
+    os.lchown(site / "thing" / "api.py", USER, GROUP)
+    for check in (True, False):
+        assert "hush-hush" not in json.dumps(patch(path=site, check_mode=check, diff=True))
+    assert (site / "thing" / "api.py").is_symlink()
+
+
+def test_a_link_in_roots_own_tree_through_a_users_directory_is_not_followed(home: Path, roots: Path) -> None:
     """The user leads it on to a secret of root's: what it finally is belongs to root, as the first link does."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        (Path(top) / "secret.py").write_text("import os\nPASSWORD = 'hush-hush'\n")
-        (Path(top) / "secret.py").chmod(0o600)
-        api = engine.thing(Path(top) / "site") / "api.py"
-        api.unlink()
-        api.symlink_to(home / "api.py")
-        (home / "api.py").symlink_to(Path(top) / "secret.py")
-        give(home)
-        try:
-            result = patch(path=Path(top) / "site", check_mode=True, diff=True)
-        except SitePatchError as error:
-            result = {"failed": True, "msg": str(error)}
-        assert result["failed"]
-        assert "hush-hush" not in json.dumps(result)
+    (roots / "secret.py").write_text("import os\nPASSWORD = 'hush-hush'\n")
+    (roots / "secret.py").chmod(0o600)
+    api = engine.thing(roots / "site") / "api.py"
+    api.unlink()
+    api.symlink_to(home / "api.py")
+    (home / "api.py").symlink_to(roots / "secret.py")
+    give(home)
+    try:
+        result = patch(path=roots / "site", check_mode=True, diff=True)
+    except SitePatchError as error:
+        result = {"failed": True, "msg": str(error)}
+    assert result["failed"]
+    assert "hush-hush" not in json.dumps(result)
 
 
-def test_a_directory_that_is_swapped_for_a_link_leads_root_nowhere(home: Path) -> None:
+def test_a_directory_that_is_swapped_for_a_link_leads_root_nowhere(home: Path, roots: Path) -> None:
     """RENAME_EXCHANGE in a loop: the file that was planned for is replaced, or nothing."""
     site = site_of(home)
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        other = engine.thing(Path(top) / "site")
-        (home / "link").symlink_to(other)
-        os.lchown(home / "link", USER, GROUP)
-        before = snapshot.take(Path(top))
-        stop = threading.Event()
-        swaps = [0]
+    other = engine.thing(roots / "site")
+    (home / "link").symlink_to(other)
+    os.lchown(home / "link", USER, GROUP)
+    before = snapshot.take(roots)
+    stop = threading.Event()
+    swaps = [0]
 
-        def swap() -> None:
-            libc = ctypes.CDLL(None)
-            names = (os.fsencode(home / "link"), os.fsencode(site / "thing"))
-            while not stop.is_set():
-                libc.renameat2(-100, names[0], -100, names[1], 2)
-                swaps[0] += 1
+    def swap() -> None:
+        libc = ctypes.CDLL(None)
+        names = (os.fsencode(home / "link"), os.fsencode(site / "thing"))
+        while not stop.is_set():
+            libc.renameat2(-100, names[0], -100, names[1], 2)
+            swaps[0] += 1
 
-        thread = threading.Thread(target=swap)
-        thread.start()
-        try:
-            for number in range(40):
-                patch(path=site, state="absent" if number % 2 else "present")
-        finally:
-            stop.set()
-            thread.join()
-        assert swaps[0] > 100
-        assert snapshot.take(Path(top)) == before
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for number in range(40):
+            patch(path=site, state="absent" if number % 2 else "present")
+    finally:
+        stop.set()
+        thread.join()
+    assert swaps[0] > 100
+    assert snapshot.take(roots) == before
 
 
 # --- what a user's tree could make root run
@@ -382,7 +364,7 @@ def answering(home: Path, answer: bytes) -> Path:
     """Make a user's program that is called python and gives an answer of its own; it notes as whom it runs."""
     program = home / "python"
     program.write_text(
-        f"#!{interpreters.system()}\nimport os, sys\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
+        f"#!{interpreters.system()}\n{noting(home)}import sys\n"
         f"os.write(int(sys.argv[-1].partition(':')[0]), {answer!r})\n"
     )
     program.chmod(0o755)
@@ -404,7 +386,7 @@ def test_an_interpreter_of_a_users_has_no_say_in_who_is_next(home: Path, answer:
     python = answering(home, answer)
     with contextlib.suppress(SitePatchError):
         patch(python, check_mode=True)
-    assert set((home / "users").read_text().split()) == {str(USER)}
+    assert noted(home) == {str(USER)}
 
 
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"patches": 5}', b'{"patches": [5]}', b"old \xff", b"7"])
@@ -412,108 +394,117 @@ def test_an_answer_that_is_none_is_the_failure_of_its_interpreter(home: Path, an
     assert "expected a Python interpreter of version 3.8 or newer, found" in refusal(answering(home, answer))
 
 
-def roots_venv(top: Path, *options: str) -> tuple[Path, Path]:
-    top.chmod(0o755)
-    command = [interpreters.system(), "-m", "venv", "--without-pip", *options, top / "venv"]
-    subprocess.run(command, check=True, capture_output=True)
-    (site,) = (top / "venv" / "lib").glob("python3*/site-packages")
-    engine.thing(site)
-    return top / "venv" / "bin" / "python", site
-
-
-def noting(home: Path) -> str:
-    return f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """Yield a directory of root's that everybody may enter."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        yield Path(top)
-
-
-def as_root(home: Path) -> bool:
-    """Whether anything of the user's ran as root."""
-    return (home / "users").exists() and "0" in (home / "users").read_text().split()
-
-
-def test_libraries_of_a_users_are_not_run_by_root_when_its_interpreter_starts(home: Path, top: Path) -> None:
+def test_libraries_of_a_users_are_not_run_by_root_when_its_interpreter_starts(home: Path, roots: Path) -> None:
     home.chmod(0o777)
-    python, site = roots_venv(top)
+    python, site = venv_below(roots)
     (site / "early.pth").write_text(noting(home))
     give(site)
     engine.ask("info", python, definitions=[engine.PATCH])
-    assert not as_root(home)
+    assert "0" not in noted(home)
 
 
-def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, top: Path) -> None:
+def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, roots: Path) -> None:
     """Python looks for sitecustomize there, too."""
-    python, site = roots_venv(top)
+    python, site = venv_below(roots)
     (site / "further.pth").write_text(str(home))
     (home / "sitecustomize.py").write_text(noting(home))
     (home / "usercustomize.py").write_text(noting(home))
     give(home)
     with contextlib.suppress(SitePatchError):
         patch(python)
-    assert not as_root(home)
+    assert "0" not in noted(home)
 
 
-@pytest.mark.parametrize("where", ["path", "src", "package", "zip", "finder", "PYTHONPATH"])
-def test_root_imports_nothing_of_a_users_however_it_is_found(home: Path, top: Path, where: str) -> None:
-    python, site = roots_venv(top)
+def open_to_all(home: Path, _site: Path) -> dict[str, Any]:
+    os.chown(home, 0, 0)
+    home.chmod(0o777)
+    return {"path": home}
+
+
+def in_src(home: Path, _site: Path) -> dict[str, Any]:
+    (home / "src").mkdir()
+    (home / "evil.py").rename(home / "src" / "evil.py")
+    os.chown(home, 0, 0)
+    give(home / "src")
+    return {"path": home}
+
+
+def in_site_packages(home: Path, site: Path) -> dict[str, Any]:
+    (site / "evil").mkdir()
+    (home / "evil.py").rename(site / "evil" / "__init__.py")
+    give(site / "evil")
+    return {}
+
+
+def in_a_zip(home: Path, site: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(home / "evil.zip", "w") as archive:
+        archive.write(home / "evil.py", "evil.py")
+    (home / "evil.py").unlink()
+    (site / "zipped.pth").write_text(str(home / "evil.zip"))
+    return {}
+
+
+def by_a_finder(home: Path, site: Path) -> dict[str, Any]:
+    finder = (
+        "import sys, importlib.util\nclass F:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'evil':\n"
+        f"            return importlib.util.spec_from_file_location(name, {str(home / 'evil.py')!r})\n"
+        "sys.meta_path.append(F())\n"
+    )
+    (site / "editable_finder.py").write_text(finder)
+    (site / "editable.pth").write_text("import editable_finder\n")
+    return {}
+
+
+def by_pythonpath(home: Path, _site: Path) -> dict[str, Any]:
+    return {"import_environment": {"PYTHONPATH": str(home)}}
+
+
+ONLY_ROOT = "expected that only root may write there"
+NOT_RUN = "ImportError: root does not run "
+
+
+@pytest.mark.parametrize(
+    ("lead", "message"),
+    [
+        (open_to_all, ONLY_ROOT),
+        (in_src, ONLY_ROOT),
+        (in_site_packages, NOT_RUN),
+        (in_a_zip, ONLY_ROOT),
+        (by_a_finder, NOT_RUN),
+        (by_pythonpath, ONLY_ROOT),
+    ],
+)
+def test_root_imports_nothing_of_a_users_however_it_is_found(
+    home: Path, roots: Path, lead: Callable[[Path, Path], dict[str, Any]], message: str
+) -> None:
+    """The environment is root's own, and something in it leads to the user's code."""
+    python, site = venv_below(roots)
+    (home / "evil.py").write_text(noting(home))
     give(home)
-    more: dict[str, Any] = {}
-    if where == "path":
-        (home / "evil.py").write_text(noting(home))
-        os.chown(home, 0, 0)
-        home.chmod(0o777)
-        more["path"] = home
-    elif where == "src":
-        (home / "src").mkdir()
-        (home / "src" / "evil.py").write_text(noting(home))
-        os.chown(home, 0, 0)
-        give(home / "src")
-        more["path"] = home
-    elif where == "package":
-        (site / "evil").mkdir()
-        (site / "evil" / "__init__.py").write_text(noting(home))
-        give(site / "evil")
-    elif where == "zip":
-        with zipfile.ZipFile(home / "evil.zip", "w") as archive:
-            archive.writestr("evil.py", noting(home))
-        (site / "zipped.pth").write_text(str(home / "evil.zip"))
-    elif where == "finder":
-        (home / "evil.py").write_text(noting(home))
-        finder = (
-            "import sys, importlib.util\nclass F:\n    def find_spec(self, name, path=None, target=None):\n"
-            "        if name == 'evil':\n"
-            f"            return importlib.util.spec_from_file_location(name, {str(home / 'evil.py')!r})\n"
-            "sys.meta_path.append(F())\n"
-        )
-        (site / "editable_finder.py").write_text(finder)
-        (site / "editable.pth").write_text("import editable_finder\n")
-    else:
-        (home / "evil.py").write_text(noting(home))
-        more["import_environment"] = {"PYTHONPATH": str(home)}
-    os.chmod(home, 0o755 if where != "path" else 0o777)
-    try:
-        result = engine.ask("check", python, imports=["evil"], **more)
-    except SitePatchError as error:
-        result = {"failed": True, "msg": str(error)}
-    assert not as_root(home)
-    if result.get("failed"):
-        assert any(text in result["msg"] for text in ("root does not run", "may write there", "one owner")), result[
-            "msg"
-        ]
+    assert message in refusal(python, operation="check", definitions=[], imports=["evil"], **lead(home, site))
+    assert not noted(home)
 
 
-def test_one_user_does_not_run_the_code_of_another_for_root(home: Path, top: Path) -> None:
+def test_root_changes_nothing_of_its_own_where_its_imports_would_run_as_a_user(home: Path, roots: Path) -> None:
+    """The environment is root's, its sys.path leads into a home."""
+    python, site = venv_below(roots)
+    (site / "further.pth").write_text(str(home))
+    (home / "evil.py").write_text(noting(home))
+    give(home)
+    message = refusal(python, imports=["evil"])
+    assert "expected one owner, found" in message
+    assert f"the work is done as {USER}, whom the interpreter, or what it imports from, belongs to" in message
+    assert not noted(home)
+    assert patch(path=site)["changed"], "without the interpreter nothing is run"
+
+
+def test_one_user_does_not_run_the_code_of_another_for_root(home: Path, roots: Path) -> None:
     python, _site = venv_of(home)
-    (top / "evil.py").write_text(noting(home))
-    give(top, OTHER)
+    (roots / "evil.py").write_text(noting(home))
+    give(roots, OTHER)
     (home / "users").unlink(missing_ok=True)
-    assert "expected one owner" in refusal(python, path=top, imports=["evil"])
+    assert "expected one owner" in refusal(python, path=roots, imports=["evil"])
 
 
 def test_a_user_alone_in_a_namespace_is_no_root(home: Path) -> None:
@@ -524,7 +515,7 @@ def test_a_user_alone_in_a_namespace_is_no_root(home: Path) -> None:
         "print(json.dumps(engine.ask('patch', path=sys.argv[3], definitions=[engine.PATCH])))"
     )
     copy = home / "copy"
-    shutil.copytree(Path(_child.__file__).parents[1] / "module_utils", copy / "plugins" / "module_utils")
+    shutil.copytree(engine.PLUGINS / "module_utils", copy / "plugins" / "module_utils")
     shutil.copytree(Path(engine.__file__).parent, copy / "tests" / "lab")
     give(copy)
     python = shutil.which("unshare") or "unshare"
@@ -554,21 +545,17 @@ def test_root_that_may_not_become_others_says_so(home: Path) -> None:
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(
-    home: Path, state: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, roots: Path, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = _boot.texts(_boot.__spec__)  # (another user may not be able to read the checkout)
     monkeypatch.setattr(_boot, "texts", lambda _spec: texts)
     site = site_of(home)
     (site / "thing").chmod(0o700)
-    for python in (None, venv_of(home / "other")[0] if (home / "other").mkdir() is None else None):
-        parameters: dict[str, Any] = {"path": site} if python is None else {}
-        if python is not None:
-            (lib,) = (home / "other" / "venv" / "lib").glob("python3*/site-packages")
-            shutil.rmtree(lib / "thing")
-            shutil.rmtree(next(lib.glob("thing-*")))
-            (lib / "further.pth").write_text(str(site))
-            give(home / "other", OTHER)
-        result = sandbox.child(lambda python=python, more=parameters: patch(python, state=state, **more), user=OTHER)
+    python = environments.python_of(environments.bare(interpreters.system(), roots / "venv"))
+    (environments.site_packages(roots / "venv") / "further.pth").write_text(str(site))
+    give(roots, OTHER)
+    for asked in ({"path": site}, {"python": python}):
+        result = sandbox.child(lambda asked=asked: patch(state=state, **asked), user=OTHER)
         assert result.get("failed"), result
         assert result["msg"].startswith("cannot be told: ")
         assert str(site / "thing") in result["msg"]
@@ -650,23 +637,4 @@ def test_what_root_could_not_see_of_the_way_is_looked_at_by_the_owner(home: Path
     home.chmod(0o700)
     message = without_override(lambda: refusal(python))
     assert f"cannot become user {USER}, or others may write on the way to it" in message
-    assert not (home / "users").exists()
-
-
-def test_root_imports_nothing_from_where_somebody_else_may_write(home: Path) -> None:
-    """The environment is root's, its sys.path leads into a home."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        command = [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"]
-        subprocess.run(command, check=True, capture_output=True)
-        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
-        engine.thing(site)
-        (site / "further.pth").write_text(str(home))
-        (home / "noted.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
-        give(home)
-        python = Path(top) / "venv" / "bin" / "python"
-        message = refusal(python, imports=["noted"])
-        assert "expected one owner, found" in message
-        assert f"the work is done as {USER}, whom the interpreter, or what it imports from, belongs to" in message
-        assert not (home / "ran").exists()
-        assert patch(path=site)["changed"], "without the interpreter nothing is run"
+    assert not noted(home)
