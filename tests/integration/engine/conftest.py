@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import engine, environments, interpreters
+from lab import commits, engine, environments, interpreters, packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,26 @@ def public() -> Iterator[Path]:
 def target(public: Path) -> Path:
     """Return a directory as pip's ``--target`` makes it, with ``thing`` 1.5: no environment, open to every user."""
     return engine.thing(public / "target").parent
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Return a directory that comes first on sys.path."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def package(public: Path) -> Path:
+    """Return a package with one module, ``api.py``, below a ``site`` that every user may enter."""
+    packages.write(public / "site" / "thing", {"__init__.py": "", "api.py": commits.BEFORE})
+    return public / "site" / "thing"
+
+
+@pytest.fixture
+def api(package: Path) -> Path:
+    return package / "api.py"
 
 
 @pytest.fixture
