@@ -323,23 +323,6 @@ def test_path_that_is_no_directory(tmp_path: Path, kind: str) -> None:
 # --- version (of what there is to tell it: tests/unit/plugins/module_utils/test_records.py)
 
 
-def test_two_dist_infos_after_an_interrupted_upgrade(interpreter: Path, site: Path) -> None:
-    engine.thing(site, "1.4")
-    engine.thing(site, "1.5")
-    patch = engine.look(interpreter)
-    assert (patch["state"], patch["version"]) == ("conflict", None)
-    assert "claimed by several installed distributions (thing 1.4, thing 1.5)" in patch["message"]
-    packages.write(site, {"thing/__init__.py": "__version__ = '1.5'\n"})
-    assert engine.look(interpreter)["version"] == "1.5"
-
-
-def test_no_version_at_all_is_refused_in_words(interpreter: Path, site: Path) -> None:
-    engine.source(site / "thing")
-    patch = engine.look(interpreter)
-    assert (patch["state"], patch["version"]) == ("unsupported", None)
-    assert "expected version >=1,<2, found no version: no RECORD, no __version__" in patch["message"]
-
-
 METADATA = "Metadata-Version: 2.1\nName: thing\nVersion: 1.5\n"
 CODE = "import importlib.metadata\n__version__ = importlib.metadata.version('thing')\n"
 
