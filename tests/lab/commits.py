@@ -7,6 +7,7 @@ import py_compile
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from module_utils import _commit
@@ -15,8 +16,6 @@ from module_utils._environment import Place
 from module_utils._plan import Change
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 BEFORE = b"WHICH = 'before'\n\n\ndef which():\n    '''Says it.'''\n    assert WHICH == 'before'\n    return WHICH\n"
@@ -51,12 +50,15 @@ def cached(path: Path, level: int = 0) -> Path:
     return path.parent / "__pycache__" / f"{path.stem}.{TAG}{LEVELS[level]}.pyc"
 
 
+def compiled(path: Path, mode: str = "timestamp", level: int = 0) -> Path:
+    """Compile a module as compileall does and return its bytecode."""
+    how = py_compile.PycInvalidationMode[mode.replace("-", "_").upper()]
+    return Path(py_compile.compile(str(path), doraise=True, optimize=level, invalidation_mode=how))
+
+
 def compile_as(path: Path, mode: str = "timestamp", levels: tuple[int, ...] = (0, 1, 2)) -> None:
-    """Compile a module as compileall does."""
-    for level in levels:
-        how = py_compile.PycInvalidationMode[mode.replace("-", "_").upper()]
-        made = py_compile.compile(str(path), doraise=True, optimize=level, invalidation_mode=how)
-        assert made == str(cached(path, level))
+    """Compile a module at several levels."""
+    assert [compiled(path, mode, level) for level in levels] == [cached(path, level) for level in levels]
 
 
 def imported(site: Path, level: int = 0) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 # Requests to the engine as the modules make them, and a small package `thing` with a patch for it.
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,16 @@ def here(path: Path, *, check_mode: bool = False, **parameters: Any) -> dict[str
 def actions(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return state and action of each patch."""
     return [(patch["state"], patch["action"]) for patch in result["patches"]]
+
+
+def within(python: Path | str, expression: str, *arguments: Any, **options: Any) -> Any:
+    """Return the value of an expression under another interpreter; it sees ``_survey`` and ``arguments``."""
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from module_utils import _environment, _survey; "
+        "arguments = json.loads(sys.argv[3]); print(json.dumps(eval(sys.argv[2])))"
+    )
+    command = [str(python), "-B", "-c", code, str(PLUGINS), expression, json.dumps(arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **options).stdout)
 
 
 def look(python: Path | str | None = None, **parameters: Any) -> dict[str, Any]:

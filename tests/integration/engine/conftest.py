@@ -63,6 +63,20 @@ def api(package: Path) -> Path:
 
 
 @pytest.fixture
+def home(public: Path) -> Path:
+    """Return the home of a user, below a directory that everybody may enter."""
+    (public / "home").mkdir()
+    return public / "home"
+
+
+@pytest.fixture
+def roots(public: Path) -> Path:
+    """Return a directory of root's that everybody may enter."""
+    (public / "root").mkdir(mode=0o755)
+    return public / "root"
+
+
+@pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     """Return an installation of its own, as conda and system Pythons are: no virtual environment.
 
