@@ -33,6 +33,10 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
 # -- check mode ------------------------------------------------------------------------------------------------------
 
 
+def as_installed(_target: Path) -> None:
+    pass
+
+
 def native(target: Path) -> None:
     engine.thing(target, api="from .core import Thing\n")
 
@@ -79,7 +83,7 @@ def without_the_file(target: Path) -> None:
 
 # what is there -> (state, action of present or None where it is refused, action of absent or None)
 TABLE: list[tuple[Callable[[Path], None], str, str | None, str | None]] = [
-    (lambda _target: None, "pending", "apply", "none"),
+    (as_installed, "pending", "apply", "none"),
     (native, "native", "none", "none"),
     (applied, "applied", "none", "revert"),
     (outdated, "outdated", "migrate", "revert"),
@@ -245,15 +249,15 @@ def unreadable_bytecode(target: Path) -> None:
 # What is done beforehand (by root, or in a place of its own where something is mounted), and what a user is told then.
 FOR_A_USER: dict[str, tuple[Callable[[Path], None], str]] = {
     "directory": (
-        lambda _target: None,
+        as_installed,
         "/thing: expected a writable directory, found mode drwxr-xr-x, owner 0, and this",
     ),
     "owner": (open_to_all, f"/thing/api.py: expected a file of user {USER} (api.py), found owner 0:0"),
     "closed bytecode": (
         closed_bytecode,
         (
-            "/thing/__pycache__: expected a directory of bytecode of the owner of api.py, found one that is of user 0 and "
-            "cannot be read (Permission denied). Remove it; nothing was written"
+            "/thing/__pycache__: expected a directory of bytecode of the owner of api.py, found one that is of user 0 "
+            "and cannot be read (Permission denied). Remove it; nothing was written"
         ),
     ),
     "unreadable bytecode": (

@@ -41,7 +41,7 @@ def site(public: Path) -> Path:
     return install(public / "site")
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077])
+@pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
 def test_a_file_comes_with_its_directories_and_goes_with_them(site: Path, umask: int) -> None:
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     (site / "acme").chmod(0o2775)
@@ -106,7 +106,7 @@ def test_nobodys_file_is_replaced_by_one_that_comes(site: Path, monkeypatch: pyt
     assert leftovers(site) == []
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK], ids=errno.errorcode.get)
 def test_where_there_are_no_hard_links_a_file_comes_by_rename(
     site: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_file_that_is_edited_when_it_is_to_go_stays(site: Path, monkeypatch: p
     assert leftovers(site) == []
 
 
-@pytest.mark.parametrize(("was", "is_now"), [(0o644, 0o755), (0o640, 0o750), (0o600, 0o700), (0o444, 0o555)])
+@pytest.mark.parametrize(("was", "is_now"), [(0o644, 0o755), (0o640, 0o750), (0o600, 0o700), (0o444, 0o555)], ids=oct)
 def test_the_executable_bit_comes_for_whoever_may_read_and_goes_for_all(site: Path, was: int, is_now: int) -> None:
     path = site / "acme" / "run.sh"
     path.chmod(was)
@@ -179,7 +179,7 @@ def test_a_mode_that_was_changed_since_is_another_file(site: Path) -> None:
     assert _commit.commit([planned], backup=False) is None
 
 
-@pytest.mark.parametrize("user", [0, USER] if os.geteuid() == 0 else [None])
+@pytest.mark.parametrize("user", [0, USER] if os.geteuid() == 0 else [None], ids=lambda user: f"user {user}")
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_a_file_that_is_gone_since_it_was_planned_for_is_planned_for_again(
     site: Path, what: str, user: int | None

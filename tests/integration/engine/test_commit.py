@@ -63,7 +63,7 @@ def test_a_link_becomes_a_private_file_and_the_cache_behind_it_is_not_touched(
 
 
 @needs_root
-@pytest.mark.parametrize("user", [0, USER])
+@pytest.mark.parametrize("user", [0, USER], ids=["root", "user"])
 def test_a_link_to_a_file_of_somebody_elses_is_followed_by_that_user_and_never_by_root(api: Path, user: int) -> None:
     cache = api.parent.parent / "cache"
     cache.mkdir()
@@ -105,7 +105,7 @@ def test_readers_never_see_a_torn_file(api: Path) -> None:
 # -- what belongs to a file ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o444, 0o600, 0o664, 0o755, 0o2755, 0o4755])
+@pytest.mark.parametrize("mode", [0o644, 0o444, 0o600, 0o664, 0o755, 0o2755, 0o4755], ids=oct)
 def test_mode_is_kept_whatever_the_umask_but_for_setuid_and_setgid(api: Path, mode: int) -> None:
     api.chmod(mode)
     umask = os.umask(0o077)
@@ -155,7 +155,11 @@ def acl(path: Path) -> bytes | None:
 OWN, HANDED_ON = ("-m", f"u:{USER}:r,m::rw"), ("-d", "-m", f"g:{GROUP}:rwx,m::rwx")
 
 
-@pytest.mark.parametrize(("of_file", "of_directory"), [(OWN, None), (None, HANDED_ON), (OWN, HANDED_ON)])
+@pytest.mark.parametrize(
+    ("of_file", "of_directory"),
+    [(OWN, None), (None, HANDED_ON), (OWN, HANDED_ON)],
+    ids=["its own", "the directory's", "both"],
+)
 def test_the_files_own_acl_is_kept_and_the_one_that_its_directory_hands_on_is_not_added(
     api: Path, of_file: tuple[str, str] | None, of_directory: tuple[str, str, str] | None
 ) -> None:

@@ -72,20 +72,20 @@ def test_taking_a_patch_out_is_proven_as_well(target: Path) -> None:
 # -- the bytes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT.encode(),
-        TEXT.replace("\n", "\r\n").encode(),
-        TEXT.replace("\n", "\r").encode(),
-        b"\xef\xbb\xbf" + TEXT.encode(),
-        b"# -*- coding: latin-1 -*-\nimport os\nNAME = '\xe9'\n",
-        TEXT.rstrip("\n").encode(),
-        b"import os",
-        b"import os\n\x0c\nNAME = 1\n",
-        "import os\nNAME = '\u2028\x85\x1c'\n".encode(),
-    ],
-)
+ENCODED = {
+    "usual": TEXT.encode(),
+    "CR LF": TEXT.replace("\n", "\r\n").encode(),
+    "CR": TEXT.replace("\n", "\r").encode(),
+    "BOM": b"\xef\xbb\xbf" + TEXT.encode(),
+    "latin-1": b"# -*- coding: latin-1 -*-\nimport os\nNAME = '\xe9'\n",
+    "no newline at the end": TEXT.rstrip("\n").encode(),
+    "one line": b"import os",
+    "form feed": b"import os\n\x0c\nNAME = 1\n",
+    "other ends of lines": "import os\nNAME = '\u2028\x85\x1c'\n".encode(),
+}
+
+
+@pytest.mark.parametrize("text", ENCODED.values(), ids=ENCODED)
 def test_absent_gives_back_exactly_what_present_found(target: Path, text: bytes) -> None:
     engine.thing(target, api=text)
     assert engine.here(target, imports=["thing.api:Thing"])["changed"]
@@ -100,23 +100,22 @@ def test_absent_gives_back_exactly_what_present_found(target: Path, text: bytes)
 # -- diffs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT,
-        TEXT.rstrip("\n"),
-        "import os",
-        TEXT.replace("\n", "\r\n"),
-        "import os\n\x0c\nNAME = '\u2028\x85'\n",
-        "import os\n" + "".join(f"# line {number}\n" for number in range(6000)),
-    ],
-)
-@pytest.mark.parametrize(
-    "tool", [["git", "apply", "-p1", "--unsafe-paths", "-"], ["patch", "-p0", "--posix", "--binary"]]
-)
-def test_a_diff_is_one_that_git_and_patch_read(target: Path, text: str, tool: list[str]) -> None:
-    if not shutil.which(tool[0]):
-        pytest.skip(f"no {tool[0]} here")
+TEXTS = {
+    "usual": TEXT,
+    "no newline at the end": TEXT.rstrip("\n"),
+    "one line": "import os",
+    "CR LF": TEXT.replace("\n", "\r\n"),
+    "other ends of lines": "import os\n\x0c\nNAME = '\u2028\x85'\n",
+    "long": "import os\n" + "".join(f"# line {number}\n" for number in range(6000)),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("tool", ["git apply -p1 --unsafe-paths -", "patch -p0 --posix --binary"])
+def test_a_diff_is_one_that_git_and_patch_read(target: Path, text: str, tool: str) -> None:
+    program = tool.split(maxsplit=1)[0]
+    if not shutil.which(program):
+        pytest.skip(f"no {program} here")
     engine.thing(target, api=text)
     api = target / "thing" / "api.py"
     predicted = engine.here(target, check_mode=True, diff=True)["diff"]["prepared"]
@@ -126,8 +125,8 @@ def test_a_diff_is_one_that_git_and_patch_read(target: Path, text: str, tool: li
     copy.mkdir()
     shutil.copy(api, copy / "api.py")
     subprocess.run(
-        tool,
-        input=predicted.replace(f"{api}\t", "api.py\t" if tool[0] == "patch" else "/api.py\t").encode(),
+        tool.split(),
+        input=predicted.replace(f"{api}\t", "api.py\t" if program == "patch" else "/api.py\t").encode(),
         cwd=copy,
         check=True,
     )

@@ -219,7 +219,7 @@ def test_real_megatron_core_is_found_in_its_namespace(megatron_env: Path) -> Non
     assert (patch["files"], patch["version"]) == ([{"path": str(file), "integrity": "pristine"}], "0.15.3")
 
 
-@pytest.mark.parametrize("left", [{}, {"thing/__pycache__/api.cpython-311.pyc": b"left"}])
+@pytest.mark.parametrize("left", [{}, {"thing/__pycache__/api.cpython-311.pyc": b"left"}], ids=["nothing", "bytecode"])
 @pytest.mark.parametrize("by_path", [False, True])
 def test_what_an_uninstall_leaves_is_missing(
     interpreter: Path, site: Path, left: dict[str, bytes], *, by_path: bool

@@ -199,18 +199,10 @@ def test_links_are_followed_to_the_file_that_git_knows(api: Path, tmp_path: Path
     assert _git.indexed(str(link)) is None, "the object is the link's own text"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["update-index", "--assume-unchanged"],
-        ["update-index", "--skip-worktree"],
-        ["update-index", "--split-index"],
-        ["update-index", "--chmod=+x"],
-    ],
-)
-def test_entries_with_flags_are_read(api: Path, command: list[str]) -> None:
-    split = command[-1] == "--split-index"
-    git(api.parents[1], *command, *([] if split else [str(api)]))
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree", "--split-index", "--chmod=+x"])
+def test_entries_with_flags_are_read(api: Path, flag: str) -> None:
+    split = flag == "--split-index"
+    git(api.parents[1], "update-index", flag, *([] if split else [str(api)]))
     api.with_name("last.py").write_bytes(ORIGINAL)
     git(api.parents[1], "add", str(api.with_name("last.py")))
     assert known(api) == (not split), "what a split index shares is not looked for"

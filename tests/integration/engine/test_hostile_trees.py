@@ -160,7 +160,9 @@ def test_an_interpreter_of_a_users_has_no_say_in_who_is_next(home: Path, answer:
     assert noted(home) == {str(USER)}
 
 
-@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"patches": 5}', b'{"patches": [5]}', b"old \xff", b"7"])
+@pytest.mark.parametrize(
+    "answer", [pytest.param(b"[" * 100_000, id="deep"), b'{"patches": 5}', b'{"patches": [5]}', b"old \xff", b"7"]
+)
 def test_an_answer_that_is_none_is_the_failure_of_its_interpreter(home: Path, answer: bytes) -> None:
     assert "expected a Python interpreter of version 3.8 or newer, found" in refusal(answering(home, answer))
 

@@ -134,7 +134,7 @@ def test_short_values_leave_numbers_readable(here: Path) -> None:
     assert result["error"] == "RuntimeError: 10 of 11"
 
 
-@pytest.mark.parametrize("environment", [{"A=B": "x"}, {"": "x"}, {"A\0": "x"}, {"A": f"{TOKEN}\0"}])
+@pytest.mark.parametrize("environment", [{"A=B": "x"}, {"": "x"}, {"A\0": "x"}, {"A": f"{TOKEN}\0"}], ids=ascii)
 def test_what_cannot_be_a_variable_is_refused_without_its_value(environment: dict[str, str]) -> None:
     result = engine.ask("check", imports=["json"], import_environment=environment)
     assert result["failed"]

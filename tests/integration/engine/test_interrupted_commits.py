@@ -321,7 +321,7 @@ RUNS = (Process(adds="p1"), Process(adds="p2"), Process(removes="p0"))
 AT_FIRST = World(frozenset({"p0"}), frozenset({frozenset({"p0"})}), frozenset())
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(RUNS, 2)))
+@pytest.mark.parametrize("pair", list(itertools.combinations(RUNS, 2)), ids=["p1 p2", "p1 p0", "p2 p0"])
 def test_in_every_interleaving_of_two_runs_the_file_has_its_fact(pair: tuple[Process, ...]) -> None:
     worlds = list(interleavings(AT_FIRST, pair, fact_first=True, recheck=True))
     assert len(worlds) > 20

@@ -92,7 +92,7 @@ def test_locks_that_others_hold_on_to_are_not_waited_for_for_ever(
         holder.close()
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL], ids=errno.errorcode.get)
 def test_a_file_system_without_locks_is_written_all_the_same(
     api: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:

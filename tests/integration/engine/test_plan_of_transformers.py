@@ -195,7 +195,9 @@ WHOLE = re.compile(re.escape(BEGIN) + b".*" + re.escape(END), re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "changes", [[(b"    Conv1D,\n", b"    Conv1D,  # mine\n")], [(END, b"")], [(b"import os\n", b""), (END, b"")]]
+    "changes",
+    [[(b"    Conv1D,\n", b"    Conv1D,  # mine\n")], [(END, b"")], [(b"import os\n", b""), (END, b"")]],
+    ids=["a line", "its end", "its end and another line"],
 )
 @pytest.mark.parametrize("present", [True, False])
 def test_a_block_edited_by_hand_is_a_conflict_that_tells_the_line_and_what_to_do(

@@ -63,7 +63,7 @@ def test_a_read_only_file_system(package: Path, api: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("flags", [sandbox.IMMUTABLE, sandbox.APPEND_ONLY])
+@pytest.mark.parametrize("flags", [sandbox.IMMUTABLE, sandbox.APPEND_ONLY], ids=["immutable", "append-only"])
 @pytest.mark.parametrize("what", ["directory", "file", "bytecode", "directory of its bytecode"])
 def test_the_immutable_flag(package: Path, api: Path, what: str, flags: int) -> None:
     compile_as(api, "unchecked-hash")

@@ -352,6 +352,7 @@ def found(root: Path, tree: _importer.Tree | None) -> dict[str, Any]:
         {"space/__init__.py": b"new = 1\n"},
         {"pkg/__init__.py": b"new = 1\n", "pkg/other.py": b""},
     ],
+    ids=" and ".join,
 )
 def test_what_was_imported_when_the_interpreter_started_is_previewed_all_the_same(
     environment: Path, site: Path, changes: dict[str, bytes | None]

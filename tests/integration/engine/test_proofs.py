@@ -52,37 +52,28 @@ CRASH = (
     'Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n  File "%s", line 3 in f\n'
 )
 CRASH += '  File "/m/top.py", line 1 in <module>'
-LATE = failure("not tried", None, cause="not_tried", seconds=0.0)
 
 
-@pytest.mark.parametrize(
-    ("result", "again", "blame", "same"),
-    [
-        (failure("ValueError: 1"), PASSED, "patch", False),
-        (failure("ValueError: 1"), failure("ValueError: 1"), "environment", True),
-        (failure("ValueError: 1"), failure("ValueError: 2"), "environment", False),
-        (failure("E: <f at 0x7f00aBc>"), failure("E: <f at 0x7e11>"), "environment", True),
-        (failure("E: after 1.5 s"), failure("E: after 12 s"), "environment", True),
-        (failure("E: 10 seconds, 3 items"), failure("E: 11 seconds, 3 items"), "environment", True),
-        (failure("E: 1 of 3"), failure("E: 1 of 4"), "environment", False),
-        (failure("E: x"), failure("E: x", "/v/lib/python3.11/site-packages/m/y.py"), "environment", False),
-        (failure("E: x"), failure("E: x", cause="dependency"), "environment", False),
-        (
-            failure("died", None, traceback=CRASH % "/a.py"),
-            failure("died", None, traceback=CRASH % "/a.py"),
-            "environment",
-            True,
-        ),
-        (
-            failure("died", None, traceback=CRASH % "/a.py"),
-            failure("died", None, traceback=CRASH % "/b.py"),
-            "environment",
-            False,
-        ),
-        (failure("E: x"), failure("did not end", cause="timeout"), None, False),
-        (failure("E: x"), LATE, None, False),
-    ],
-)
+DIED = failure("died", None, traceback=CRASH % "/a.py")
+# The failure with a change, what comes of the import without it, whose failure it is then, and whether it is the same.
+AGAIN: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, bool]] = {
+    "it passes": (failure("ValueError: 1"), PASSED, "patch", False),
+    "same text": (failure("ValueError: 1"), failure("ValueError: 1"), "environment", True),
+    "other text": (failure("ValueError: 1"), failure("ValueError: 2"), "environment", False),
+    "other address": (failure("E: <f at 0x7f00aBc>"), failure("E: <f at 0x7e11>"), "environment", True),
+    "other time": (failure("E: after 1.5 s"), failure("E: after 12 s"), "environment", True),
+    "other seconds": (failure("E: 10 seconds, 3 items"), failure("E: 11 seconds, 3 items"), "environment", True),
+    "other number": (failure("E: 1 of 3"), failure("E: 1 of 4"), "environment", False),
+    "other file": (failure("E: x"), failure("E: x", "/v/lib/python3.11/site-packages/m/y.py"), "environment", False),
+    "other cause": (failure("E: x"), failure("E: x", cause="dependency"), "environment", False),
+    "same crash": (DIED, DIED, "environment", True),
+    "other crash": (DIED, failure("died", None, traceback=CRASH % "/b.py"), "environment", False),
+    "it hangs": (failure("E: x"), failure("did not end", cause="timeout"), None, False),
+    "no time": (failure("E: x"), failure("not tried", None, cause="not_tried", seconds=0.0), None, False),
+}
+
+
+@pytest.mark.parametrize(("result", "again", "blame", "same"), AGAIN.values(), ids=AGAIN)
 def test_whose_failure_it_is_and_whether_it_is_the_same(
     result: dict[str, Any],
     again: dict[str, Any],

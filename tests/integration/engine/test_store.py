@@ -381,8 +381,8 @@ def test_a_damaged_original_is_written_anew(site: Path) -> None:
 # --- who may read it
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-@pytest.mark.parametrize(("root", "target"), [(0o755, 0o644), (0o700, 0o600), (0o755, 0o640), (0o775, 0o755)])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+@pytest.mark.parametrize(("root", "target"), [(0o755, 0o644), (0o700, 0o600), (0o755, 0o640), (0o775, 0o755)], ids=oct)
 def test_modes_are_those_of_root_and_target_whatever_the_umask(site: Path, root: int, target: int, umask: int) -> None:
     site.chmod(root)
     (site / "acme" / "api.py").chmod(target)

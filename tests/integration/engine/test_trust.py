@@ -76,7 +76,7 @@ def test_a_user_on_an_own_tree_sees_no_difference(home: Path) -> None:
 # --- refused
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o757])
+@pytest.mark.parametrize("mode", [0o775, 0o757], ids=oct)
 @pytest.mark.parametrize("where", ["home", "home/site-packages", "home/site-packages/thing"])
 def test_root_refuses_a_directory_on_the_way_that_others_may_write(home: Path, where: str, mode: int) -> None:
     site = site_of(home)
