@@ -120,11 +120,8 @@ def only_bytecode(path: Path) -> importlib.machinery.SourceFileLoader:
 @needs_root
 def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> None:
     compile_as(api)
-    umask = os.umask(0o077)
-    try:
+    with sandbox.umask(0o077):
         commit(api)
-    finally:
-        os.umask(umask)
 
     def load() -> str:
         names: dict[str, Any] = {}

@@ -46,11 +46,8 @@ def test_a_file_comes_with_its_directories_and_goes_with_them(site: Path, umask:
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
     (site / "acme").chmod(0o2775)
     coming = new(site, "sub", "deep", "new.py")
-    old = os.umask(umask)
-    try:
+    with sandbox.umask(umask):
         assert commit(coming) == {}
-    finally:
-        os.umask(old)
     path = site / "acme" / "sub" / "deep" / "new.py"
     assert (path.read_bytes(), mode(path)) == (NEW, 0o664)
     assert [mode(each) & 0o777 for each in list(path.parents)[:2]] == [0o775, 0o775]

@@ -108,11 +108,8 @@ def test_readers_never_see_a_torn_file(api: Path) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o444, 0o600, 0o664, 0o755, 0o2755, 0o4755], ids=oct)
 def test_mode_is_kept_whatever_the_umask_but_for_setuid_and_setgid(api: Path, mode: int) -> None:
     api.chmod(mode)
-    umask = os.umask(0o077)
-    try:
+    with sandbox.umask(0o077):
         commit(api)
-    finally:
-        os.umask(umask)
     assert stat.S_IMODE(api.stat().st_mode) == mode & 0o777
 
 

@@ -17,24 +17,16 @@ if TYPE_CHECKING:
 
 OLD, NEW = "3.10", "3.11"
 EXTRA = "# One module more.\n"
-PATCH = {
-    "name": "idna_error",
-    "package": "idna",
-    "versions": "*",
-    "file": "core.py",
-    "reason": "A test.",
-    "upstream": "none",
-    "retire": "Never.",
-    "edits": [
-        {
-            "replace": {
-                "before": "class IDNAError(UnicodeError):\n",
-                "after": "class IDNAError(UnicodeError):  # ours\n",
-            }
-        },
+PATCH = engine.definition(
+    name="idna_error",
+    package="idna",
+    versions="*",
+    file="core.py",
+    edits=[
+        {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}},
         {"write": {"content": EXTRA, "replaces": "absent"}, "file": "extra/more.py"},
     ],
-}
+)
 
 
 def uninstall(how: str, python: Path) -> None:

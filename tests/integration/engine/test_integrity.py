@@ -23,18 +23,9 @@ from module_utils import _differ, _integrity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PATCH = {
-    "name": "idna_error",
-    "package": "idna",
-    "versions": "*",
-    "file": "core.py",
-    "reason": "A test.",
-    "upstream": "none",
-    "retire": "Never.",
-    "edits": [
-        {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}}
-    ],
-}
+EDIT = {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}}
+MORE = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
+PATCH = engine.definition(name="idna_error", package="idna", versions="*", file="core.py", edits=[EDIT])
 
 
 def verify(site: Path, *names: str, **options: Any) -> list[dict[str, Any]]:
@@ -114,8 +105,7 @@ def test_what_a_patch_explains_is_declared_and_an_edit_on_top_of_it_is_not(venv:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
     wheels.install("pip", python, "idna", "3.11")
-    more = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
-    patch = {**PATCH, "edits": [*PATCH["edits"], more, {"delete": {}, "file": "compat.py"}]}  # type: ignore[misc]
+    patch = {**PATCH, "edits": [EDIT, MORE, {"delete": {}, "file": "compat.py"}]}
     assert engine.ask("patch", python, definitions=[patch])["changed"]
     (result,) = engine.ask("info", python, definitions=[patch], integrity=["patches"])["integrity"]
     assert kinds(result) == dict.fromkeys(("idna/core.py", "idna/compat.py", "idna/extra/more.py"), "declared")
@@ -137,8 +127,7 @@ def test_an_edit_that_a_patch_of_the_same_call_makes_is_declared_though_nobody_w
     wheels.install("pip", python, "idna", "3.11")
     run("sed", "-i", "s/class IDNAError(UnicodeError):/&  # ours/", where / "idna" / "core.py")
     packages.write(where, {"idna/extra/more.py": "# ours\n"})
-    more = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
-    patch = {**PATCH, "edits": [*PATCH["edits"], more]}  # type: ignore[misc]
+    patch = {**PATCH, "edits": [EDIT, MORE]}
     result = engine.ask("info", python, definitions=[patch], integrity=["patches"])
     assert [each["state"] for each in result["patches"]] == ["applied"], result["patches"]
     (held,) = result["integrity"]
@@ -371,7 +360,7 @@ ROWS = st.tuples(
 ).map(",".join)
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=8) | st.lists(st.text(max_size=30), max_size=4))
 def test_whatever_record_says_the_look_ends_and_tells_of_files_inside_alone(site: Path, rows: list[str]) -> None:
     record = site / "thing-1.5.dist-info" / "RECORD"

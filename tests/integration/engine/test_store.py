@@ -387,11 +387,8 @@ def test_modes_are_those_of_root_and_target_whatever_the_umask(site: Path, root:
     site.chmod(root)
     (site / "acme" / "api.py").chmod(target)
     executable = bool(target & 0o100)
-    before = os.umask(umask)
-    try:
+    with sandbox.umask(umask):
         commit(change(site / "acme" / "api.py", Text(BEFORE, executable), Text(AFTER, executable)))
-    finally:
-        os.umask(before)
     assert {mode(path) for path in (store(site), store(site) / "facts", store(site) / "originals")} == {root}
     assert {mode(path) for path in (*facts(site), *originals(site))} == {target & 0o666}
     assert {mode(store(site) / name) for name in ("README", ".gitignore")} == {root & 0o666}
@@ -400,11 +397,8 @@ def test_modes_are_those_of_root_and_target_whatever_the_umask(site: Path, root:
 @needs_root
 def test_root_keeps_for_a_user_what_owner_and_others_can_read(site: Path) -> None:
     give(site)
-    before = os.umask(0o077)
-    try:
+    with sandbox.umask(0o077):
         commit(api(site))
-    finally:
-        os.umask(before)
     assert {path.stat().st_uid for path in store(site).rglob("*")} == {USER}
     assert {path.stat().st_gid for path in (*facts(site), *originals(site))} == {GROUP}
 
