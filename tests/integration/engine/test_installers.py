@@ -1,7 +1,6 @@
 # pip, uv and git over a patched tree: what they did is seen, and nothing counts as applied that is not.
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -166,16 +165,20 @@ def test_another_branch_and_a_worktree_have_their_own_state(checkout: Path, tmp_
     assert at(checkout, check_mode=True)[0] != "applied"
 
 
-def test_no_git_process_is_started(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git_process_is_started_and_the_repository_is_left_alone(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "bin" / "git"
     packages.write(tmp_path, {"bin/git": f"#!/bin/sh\ntouch {tmp_path}/started\n"})
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     subprocess.run(["git"], check=True)
     (tmp_path / "started").unlink()
+    before = snapshot.take(checkout / ".git")
     assert at(checkout) == ("pending", "apply")
     assert at(checkout, "absent") == ("applied", "revert")
     assert not (tmp_path / "started").exists()
+    assert snapshot.take(checkout / ".git") == before
 
 
 # --- stores that were copied, lost or damaged
@@ -251,35 +254,6 @@ def test_a_file_that_is_deleted_reinstalled_and_deleted_again(tmp_path: Path) ->
     assert file.read_text() == "LIMIT = 10\nx = 1\n"
 
 
-def test_two_emptied_init_files_are_two_files(tmp_path: Path) -> None:
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "x = 1\n", "acme/sub/__init__.py": "x = 1\n"})
-    edits = [{"write": {"content": ""}, "file": file} for file in ("__init__.py", "sub/__init__.py")]
-    patch = {**LIMIT, "edits": edits}
-    for state, action in (("present", "apply"), ("present", "none"), ("absent", "revert")):
-        (found,) = engine.ask("patch", path=tmp_path, definitions=[patch], state=state)["patches"]
-        assert found["action"] == action, found
-    assert (tmp_path / "acme" / "sub" / "__init__.py").read_text() == "x = 1\n"
-
-
-def test_names_as_long_as_a_file_system_has_them(tmp_path: Path) -> None:
-    name = "n" * 240 + ".py"
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", f"acme/{name}": "LIMIT = 10\n"})
-    patch = {**LIMIT, "file": name}
-    for state, expected in (("present", ("pending", "apply")), ("absent", ("applied", "revert"))):
-        (found,) = engine.ask("patch", path=tmp_path, definitions=[patch], state=state)["patches"]
-        assert (found["state"], found["action"]) == expected, found
-    assert (tmp_path / "acme" / name).read_text() == "LIMIT = 10\n"
-
-
 def _made(directory: Path) -> Path:
     directory.mkdir()
     return directory
-
-
-def test_facts_are_readable_json_that_names_the_patch(tmp_path: Path) -> None:
-    acme(tmp_path)
-    of(tmp_path)
-    (fact,) = (tmp_path / "primus-patches" / "facts").iterdir()
-    told = json.loads(fact.read_text())
-    assert (told["schema"], told["path"], told["proven"], told["proof"]) == (1, "acme/api.py", "pristine", "none")
-    assert [patch["name"] for patch in told["patches"]] == ["acme_limit"]

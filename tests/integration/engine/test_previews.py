@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import engine, environments, interpreters, packages, snapshot
 from lab.run import run
@@ -296,6 +296,7 @@ PLACES = ["a.py", "a/__init__.py", "a/b.py", "a/b/__init__.py", "a/b/c.py", "b.p
 SUFFIXES = st.dictionaries(st.sampled_from(["a.pyc", "a/b.abi3.so", "b/note.txt"]), st.just(b"other"))
 
 
+@settings(deadline=None)
 @given(
     before=st.sets(st.sampled_from(PLACES)), after=st.sets(st.sampled_from(PLACES)), others=SUFFIXES, tidy=st.booleans()
 )
