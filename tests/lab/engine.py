@@ -48,6 +48,13 @@ def ask(operation: str, python: Path | str | None = None, **parameters: Any) -> 
     return _child.call(str(python) if python else None, request)
 
 
+def preview(python: Path | str, **parameters: Any) -> dict[str, Any]:
+    """Return the result of imports, of what ``thing``'s patch adds unless others are named, with it; none fails."""
+    result = ask("check", python, **{"definitions": [PATCH], "imports": ["thing.api:Thing"], **parameters})
+    assert not result.get("failed"), (result["msg"], result.get("imports"))
+    return result
+
+
 def here(path: Path, *, check_mode: bool = False, **parameters: Any) -> dict[str, Any]:
     """Return the engine's result for a change (of ``thing``'s patch, unless others are named), in this very process.
 

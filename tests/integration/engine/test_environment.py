@@ -171,10 +171,7 @@ def test_editable_install(environment: Path, tmp_path: Path, installer: str, sty
     assert patch["integrity"] == "unknown"
     code = "import thing.api; print(thing.api.__file__)"
     assert run(interpreter, "-B", "-c", code).strip() == patch["files"][0]["path"]
-    result = engine.ask(
-        "check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing", "thing.api:answer"]
-    )
-    assert not result.get("failed"), result["msg"]
+    engine.preview(interpreter, imports=["thing.api:Thing", "thing.api:answer"])
     assert engine.BLOCK not in (directory / "api.py").read_bytes()
 
 
@@ -265,14 +262,9 @@ def test_path_that_is_a_package_in_a_namespace(tmp_path: Path, interpreter: Path
     directory = tmp_path / "target" / "outer" / "thing"
     definitions = [engine.definition(package="outer.thing")]
     assert found(interpreter, definitions=definitions, path=directory) == pending(directory, "1.7")
-    result = engine.ask(
-        "check",
-        interpreter,
-        definitions=definitions,
-        path=directory,
-        imports=["outer.thing.api:Thing", "outer.thing.core"],
+    engine.preview(
+        interpreter, definitions=definitions, path=directory, imports=["outer.thing.api:Thing", "outer.thing.core"]
     )
-    assert not result.get("failed"), result["msg"]
 
 
 def test_relative_path_means_the_same_in_a_child(
@@ -282,8 +274,7 @@ def test_relative_path_means_the_same_in_a_child(
     monkeypatch.chdir(tmp_path)
     for path in ("target", "target/thing", "./target/"):
         assert found(interpreter, path=path) == pending(directory)
-        result = engine.ask("check", interpreter, definitions=[engine.PATCH], path=path, imports=["thing.api:Thing"])
-        assert not result.get("failed"), result["msg"]
+        engine.preview(interpreter, path=path)
 
 
 def test_imports_take_the_package_that_was_found(tmp_path: Path, interpreter: Path) -> None:
@@ -291,17 +282,13 @@ def test_imports_take_the_package_that_was_found(tmp_path: Path, interpreter: Pa
     directory = engine.thing(tmp_path)
     engine.source(tmp_path / "src" / "thing", api="raise RuntimeError('the wrong one')\n")
     assert found(interpreter, path=tmp_path) == pending(directory)
-    result = engine.ask("check", interpreter, definitions=[engine.PATCH], path=tmp_path, imports=["thing.api:Thing"])
-    assert not result.get("failed"), result["msg"]
+    engine.preview(interpreter, path=tmp_path)
 
 
 @pytest.mark.parametrize("directory", ["", "src", "src/thing"])
 def test_imports_find_the_checkout_that_path_names(tmp_path: Path, interpreter: Path, directory: str) -> None:
     engine.source(tmp_path / "src" / "thing", __init__="__version__ = '1.5'\n")
-    result = engine.ask(
-        "check", interpreter, definitions=[engine.PATCH], path=tmp_path / directory, imports=["thing.api:Thing"]
-    )
-    assert not result.get("failed"), result["msg"]
+    result = engine.preview(interpreter, path=tmp_path / directory)
     assert result["imports"][0]["version"] == "1.5"
 
 

@@ -118,9 +118,9 @@ def checkout(tmp_path: Path) -> Path:
     return where
 
 
-def at(path: Path, state: str = "present", **more: Any) -> tuple[str, str]:
-    (patch,) = engine.ask("patch", path=path, definitions=[PATCH], state=state, **more)["patches"]
-    return patch["state"], patch["action"]
+def at(path: Path, state: str = "present", patch: Any = PATCH, **more: Any) -> tuple[str, str]:
+    (found,) = engine.actions(engine.ask("patch", path=path, definitions=[patch], state=state, **more))
+    return found
 
 
 def test_a_store_is_no_part_of_a_checkout(checkout: Path) -> None:
@@ -202,8 +202,7 @@ LIMIT = {
 
 
 def of(site: Path, state: str = "present") -> tuple[str, str]:
-    (patch,) = engine.ask("patch", path=site, definitions=[LIMIT], state=state)["patches"]
-    return patch["state"], patch["action"]
+    return at(site, state, LIMIT)
 
 
 @pytest.mark.parametrize("record", [True, False])
@@ -239,18 +238,13 @@ def test_the_store_of_another_environment_says_nothing_about_this_one(tmp_path: 
 def test_a_file_that_is_deleted_reinstalled_and_deleted_again(tmp_path: Path) -> None:
     gone = {**LIMIT, "edits": [{"delete": {}}]}
     file = acme(tmp_path)
-
-    def step(state: str) -> tuple[str, str]:
-        (patch,) = engine.ask("patch", path=tmp_path, definitions=[gone], state=state)["patches"]
-        return patch["state"], patch["action"]
-
-    assert step("present") == ("pending", "apply")
+    assert at(tmp_path, "present", gone) == ("pending", "apply")
     assert not file.exists()
     acme(tmp_path)
-    assert step("present") == ("pending", "apply")
+    assert at(tmp_path, "present", gone) == ("pending", "apply")
     assert not file.exists()
-    assert step("present") == ("applied", "none")
-    assert step("absent") == ("applied", "revert")
+    assert at(tmp_path, "present", gone) == ("applied", "none")
+    assert at(tmp_path, "absent", gone) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\nx = 1\n"
 
 
