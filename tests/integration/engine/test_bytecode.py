@@ -6,22 +6,15 @@ import fcntl
 import importlib.machinery
 import importlib.util
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from lab import sandbox, snapshot
+from lab import sandbox
 from lab.commits import AFTER, BEFORE, LEVELS, MODES, TAG, cached, change, commit, compile_as, fails_at, imported
 from lab.sandbox import USER, give, needs_root
-from module_utils import _bytecode, _commit, _engine, _files
-from module_utils._catalogue import CATALOGUE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from module_utils import _bytecode, _commit, _files
 
 FLAGS = {"timestamp": 0, "checked-hash": 3, "unchecked-hash": 1}
 
@@ -107,14 +100,11 @@ def test_bytecode_that_an_import_of_the_old_file_writes_late_is_not_used(package
         assert imported(package.parent)[0] == which.decode()
 
 
-def only_bytecode(path: Path) -> importlib.machinery.SourceFileLoader:
-    """Return the loader that imports use, but for one thing: it does not compile."""
+class OnlyBytecode(importlib.machinery.SourceFileLoader):
+    """The loader that imports use, but for one thing: it does not compile."""
 
-    class OnlyBytecode(importlib.machinery.SourceFileLoader):
-        def source_to_code(self, *_arguments: Any, **_options: Any) -> Any:
-            raise AssertionError("it was compiled")
-
-    return OnlyBytecode(path.stem, str(path))
+    def source_to_code(self, *_arguments: Any, **_options: Any) -> Any:
+        raise AssertionError("it was compiled")
 
 
 @needs_root
@@ -125,7 +115,7 @@ def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> No
 
     def load() -> str:
         names: dict[str, Any] = {}
-        code = only_bytecode(api).get_code("api")
+        code = OnlyBytecode("api", str(api)).get_code("api")
         assert code is not None
         exec(code, names)  # noqa: S102 (the module of this test)
         return str(names["which"]())
@@ -134,39 +124,6 @@ def test_who_cannot_write_there_still_imports_without_compiling(api: Path) -> No
     cached(api).unlink()
     with pytest.raises(AssertionError, match="it was compiled"):
         sandbox.child(load, user=USER)
-
-
-@needs_root
-def test_who_cannot_write_to_site_packages_imports_the_patched_transformers_from_bytecode(
-    tree: Callable[[str], Path],
-) -> None:
-    """Patched by root in a site-packages of root's, whose bytecode an installer compiled for all."""
-    with tempfile.TemporaryDirectory(prefix="primus-commit-") as top:
-        site = Path(shutil.move(tree("4.57.6"), Path(top) / "site"))
-        Path(top).chmod(0o755)
-        give(site, 0, 0)
-        file = site / "transformers" / "modeling_utils.py"
-        compile_as(file)
-        request = {
-            "operation": "patch",
-            "name": ["transformers_modeling_utils"],
-            "path": str(site),
-            "catalogue": list(CATALOGUE),
-        }
-        assert _engine.run(request)["changed"]
-
-        def load() -> tuple[str, ...]:
-            assert not os.access(site / "transformers" / "__pycache__", os.W_OK)
-            code = only_bytecode(file).get_code(file.stem)
-            assert code is not None
-            return code.co_names
-
-        before = snapshot.take(site)
-        assert {"prune_layer", "Conv1D"} <= set(sandbox.child(load, user=USER))
-        assert snapshot.take(site) == before
-        cached(file).unlink()
-        with pytest.raises(AssertionError, match="it was compiled"):
-            sandbox.child(load, user=USER)
 
 
 @pytest.mark.parametrize("step", ["rename", "sync", "remake"])

@@ -5,31 +5,17 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import engine, sandbox
-from lab.commits import AFTER, BEFORE, cached, change, commit, compile_as, imported, leftovers, no_locks, place
+from lab import sandbox
+from lab.commits import AFTER, BEFORE, change, commit, compile_as, imported, leftovers, no_locks
 from module_utils import _commit, _locks, _staging, _temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def kill_at(step: Callable[[Callable[[], None]], None], api: Path, after: bytes = AFTER) -> None:
-    """Let a child commit, and be killed where ``step`` has put the call that it is given."""
-    changes = [change(api, after)]
-
-    def run() -> None:
-        step(lambda: os.kill(os.getpid(), signal.SIGKILL))
-        _commit.commit(changes, backup=False)
-
-    with pytest.raises(AssertionError, match="the child died"):
-        sandbox.child(run)
 
 
 def in_stage(kill: Callable[[], None]) -> None:
@@ -50,46 +36,19 @@ def in_bytecode(kill: Callable[[], None]) -> None:
 @pytest.mark.parametrize("step", [in_stage, before_rename, in_bytecode])
 def test_the_next_commit_removes_what_a_killed_one_left(package: Path, api: Path, step: Callable[..., None]) -> None:
     compile_as(api, levels=(0,))
-    kill_at(step, api)
+    changes = [change(api)]
+
+    def run() -> None:
+        step(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        _commit.commit(changes, backup=False)
+
+    with pytest.raises(AssertionError, match="the child died"):
+        sandbox.child(run)
     (left,) = leftovers(package)
     assert left.parent == (package / "__pycache__" if step is in_bytecode else package)
     commit(api, after=AFTER + b"# again\n")
     assert leftovers(package) == []
     assert imported(package.parent)[0] == "after, and longer"
-
-
-def test_wherever_runs_are_killed_the_next_one_converges_and_nothing_is_left(package: Path, api: Path) -> None:
-    """Killed at 40 moments, half a millisecond apart, of a child that does one commit after the other."""
-    compile_as(api, levels=(0,))
-    seen = set()
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _commit; from module_utils._plan import "
-        "Change, Place, Text\nplace, one, two = Place(*sys.argv[2:5]), *(text.encode() for text in sys.argv[5:])\n"
-        "now = open(place.path, 'rb').read()\nprint(flush=True)\n"
-        "while True:\n then = two if now == one else one\n"
-        " assert _commit.commit([Change(place, Text(now), Text(then), None, None)], False) == {}\n now = then\n"
-    )
-    arguments = [str(engine.PLUGINS), *place(api), BEFORE.decode(), AFTER.decode()]
-    command = [sys.executable, "-B", "-c", code, *arguments]
-    for moment in range(40):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd="/") as process:
-            assert process.stdout
-            assert process.stdout.readline(), "it has begun"
-            time.sleep(moment / 2000)
-            process.kill()
-        found = api.read_bytes()
-        assert found in (BEFORE, AFTER)
-        seen.update(path.parent.name for path in leftovers(package))
-        compile_as(api, levels=(0,))
-        start = time.monotonic()
-        commit(api, after=BEFORE if found == AFTER else AFTER)
-        assert time.monotonic() - start < 5, "no lock is left"
-        assert leftovers(package) == []
-    assert imported(package.parent) == (
-        "before" if api.read_bytes() == BEFORE else "after, and longer",
-        str(cached(api)),
-    )
-    assert seen, "some were killed between the new file and its rename"
 
 
 def old(path: Path, seconds: float) -> Path:
