@@ -17,7 +17,6 @@ from module_utils import _commit, _locks, _preflight
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
 RESULT = ("changed", "msg", "patches", "imports", "diff", "failed", "backup_file")
 OTHER_EDITS = [{"replace": {"before": "return 42", "after": "return 43"}}]
 
@@ -28,9 +27,6 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
     # (Of what was not refused, the message says in check mode that it would be done, and else that it was.)
     refused = result["msg"] if result.get("failed") else None
     return {**{key: result.get(key) for key in RESULT}, "msg": refused, "imports": imports}
-
-
-# -- check mode ------------------------------------------------------------------------------------------------------
 
 
 def as_installed(_target: Path) -> None:

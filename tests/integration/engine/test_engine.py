@@ -1,8 +1,6 @@
 # One call from request to result: imports before the write, the bytes that come back, diffs, several patches.
 from __future__ import annotations
 
-import errno
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from lab import engine, snapshot
-from module_utils import _commit, _temporary
+from lab.commits import fails_at
+from module_utils import _temporary
 
 STORE = "primus-patches"
 TEXT = engine.FILES["api.py"]
@@ -189,15 +188,7 @@ def test_a_failed_write_is_told_with_the_states_and_changes_nothing(
         *(engine.definition(name=f"{each}_names", file=f"{each}.py") for each in ("second", "third")),
     ]
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    rename, calls = os.rename, []
-
-    def fail(source: str, name: str, **where: int) -> None:
-        calls.append(name)
-        if len(calls) == number:
-            raise OSError(errno.EIO, os.strerror(errno.EIO), source, None, name)
-        rename(source, name, **where)
-
-    monkeypatch.setattr(_commit.os, "rename", fail)
+    calls = fails_at(monkeypatch, "rename", number)
     result = engine.here(target, definitions=wanted, imports=["thing.api:Thing"])
     assert (result["failed"], result["changed"]) == (True, False)
     assert engine.actions(result) == [("pending", "apply")] * 3

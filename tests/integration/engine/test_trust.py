@@ -1,4 +1,4 @@
-# Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users, links and races.
+# Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users.
 from __future__ import annotations
 
 import ctypes
