@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 USER = 61001  # no account of a real system has this number
@@ -83,6 +84,22 @@ def _unshare() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True, capture_output=True)
+
+
+def give(top: Path, user: int = USER, group: int = GROUP) -> None:
+    """Give a directory and everything in it to a user."""
+    for path in (top, *top.rglob("*")):
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Let this process have another umask for a while."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def mount(where: Path, *arguments: str) -> None:

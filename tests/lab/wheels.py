@@ -1,4 +1,4 @@
-# Real wheels from the package index, and the directories they unpack to.
+# Real wheels from the package index, the directories they unpack to, and their installation.
 from __future__ import annotations
 
 import hashlib
@@ -9,6 +9,10 @@ from pathlib import Path
 
 from lab import cache
 from lab.run import run
+
+UV = str(Path(sys.executable).parent / "uv")
+# pip, and uv in each of its link modes.
+INSTALLERS = ("pip", "hardlink", "symlink", "copy")
 
 
 def wheel(project: str, version: str) -> Path:
@@ -34,6 +38,17 @@ def unpacked(project: str, version: str) -> Path:
             archive.extractall(directory)
 
     return cache.once("unpacked", key, unpack)
+
+
+def install(how: str, python: Path, project: str, version: str, *, again: bool = False) -> None:
+    """Install a wheel for the interpreter ``python`` (``how``: one of :data:`INSTALLERS`); ``again``: over itself."""
+    if how == "pip":
+        command = [sys.executable, "-m", "pip", "--python", python, "install"]
+        command += ["--force-reinstall"] if again else []
+    else:
+        command = [UV, "pip", "install", "--python", python, "--link-mode", how]
+        command += ["--reinstall"] if again else []
+    run(*command, "--no-index", "--no-deps", "--quiet", wheel(project, version))
 
 
 def modeling_tree(version: str, destination: Path) -> Path:

@@ -1,15 +1,16 @@
-# An environment of its own for tests of the engine: a virtual environment of the usual Python without Ansible.
+# Environments of their own for tests of the engine, none with Ansible, and a directory for tests with several users.
 from __future__ import annotations
 
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import environments, interpreters
+from lab import commits, engine, environments, interpreters, packages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -25,6 +26,54 @@ def interpreter(environment: Path) -> Path:
 @pytest.fixture
 def site(environment: Path) -> Path:
     return environments.site_packages(environment)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Yield a directory that every user may enter (``tmp_path`` is closed to others)."""
+    with tempfile.TemporaryDirectory(prefix="primus-engine-") as top:
+        Path(top).chmod(0o755)
+        yield Path(top)
+
+
+@pytest.fixture
+def target(public: Path) -> Path:
+    """Return a directory as pip's ``--target`` makes it, with ``thing`` 1.5: no environment, open to every user."""
+    return engine.thing(public / "target").parent
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Return a directory that comes first on sys.path."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def package(public: Path) -> Path:
+    """Return a package with one module, ``api.py``, below a ``site`` that every user may enter."""
+    packages.write(public / "site" / "thing", {"__init__.py": "", "api.py": commits.BEFORE})
+    return public / "site" / "thing"
+
+
+@pytest.fixture
+def api(package: Path) -> Path:
+    return package / "api.py"
+
+
+@pytest.fixture
+def home(public: Path) -> Path:
+    """Return the home of a user, below a directory that everybody may enter."""
+    (public / "home").mkdir()
+    return public / "home"
+
+
+@pytest.fixture
+def roots(public: Path) -> Path:
+    """Return a directory of root's that everybody may enter."""
+    (public / "root").mkdir(mode=0o755)
+    return public / "root"
 
 
 @pytest.fixture

@@ -6,25 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from lab import engine, environments, interpreters, packages, snapshot
-from module_utils import _child, _engine, _processes
+from module_utils import _processes
 from module_utils._errors import NoEnvironment
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Venv = Callable[..., Path]
-
+Venv = Callable[..., Path]
 NONE = "expected a Python interpreter of version 3.8 or newer, found"
 
 
-def script(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+def script(path: Path, *lines: str, by: str = "/bin/sh") -> Path:
+    path.write_text("\n".join([f"#!{by}", *lines, ""]))
     path.chmod(0o755)
     return path
 
@@ -91,27 +87,22 @@ def test_a_venv_whose_python_links_to_this_one_is_another_environment(
         "import sys; sys.path.insert(0, sys.argv[1]); from module_utils import _interpreter; "
         "print(_interpreter.is_this(sys.argv[2]), _interpreter.is_this(sys.argv[3]))"
     )
-    plugins = Path(_child.__file__).parents[1]
-    command = ["-B", "-c", code, str(plugins), str(python), str(system_python)]
+    command = ["-B", "-c", code, str(engine.PLUGINS), str(python), str(system_python)]
     assert subprocess.check_output([system_python, *command], text=True).split() == ["False", "True"]
     assert subprocess.check_output([python, *command], text=True).split() == ["True", "False"]
     assert children == []
 
 
-def test_name_is_looked_up_on_path(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spelling", ["python-of-this-test", "~/{name}/bin/python", "bin/python"])
+def test_an_interpreter_may_be_named_as_a_shell_does(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    """By a name that is looked up in PATH, from the home directory, or from the working directory."""
     (environment / "bin" / "python-of-this-test").symlink_to("python")
     monkeypatch.setenv("PATH", str(environment / "bin"), prepend=os.pathsep)
-    assert prefix("python-of-this-test") == str(environment)
-
-
-def test_tilde_is_the_home_directory(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(environment.parent))
-    assert prefix(f"~/{environment.name}/bin/python") == str(environment)
-
-
-def test_relative_path_of_an_interpreter(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(environment)
-    assert prefix("bin/python") == str(environment)
+    assert prefix(spelling.format(name=environment.name)) == str(environment)
 
 
 def test_a_wrapper_script_around_an_interpreter(environment: Path, interpreter: Path, tmp_path: Path) -> None:
@@ -153,8 +144,7 @@ def test_modules_of_the_environment_named_like_ours_do_not_shadow_them(interpret
             **{f"{name}.py": raises for name in ("json", "ast", "_plan", "_imports", "engine", "platform")},
         },
     )
-    result = engine.ask("check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing"])
-    assert not result.get("failed"), result["msg"]
+    engine.preview(interpreter)
 
 
 def test_modules_in_the_working_directory_are_not_imported(
@@ -164,8 +154,7 @@ def test_modules_in_the_working_directory_are_not_imported(
     shadows = ("json", "ast", "csv", "importlib", "site", "thing")
     packages.write(tmp_path / "here", {f"{name}.py": "raise RuntimeError('imported')\n" for name in shadows})
     monkeypatch.chdir(tmp_path / "here")
-    result = engine.ask("check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing"])
-    assert not result.get("failed"), result["msg"]
+    engine.preview(interpreter)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +181,7 @@ def test_odd_environment_variables(
     engine.thing(site)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    result = engine.ask("check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing"])
-    assert not result.get("failed"), result["msg"]
+    engine.preview(interpreter)
 
 
 def test_names_that_are_not_ascii(venv: Venv, tmp_path: Path) -> None:
@@ -214,12 +202,11 @@ def test_nothing_is_written_and_no_bytecode_left(
 ) -> None:
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     engine.thing(site)
-    plugins = Path(_engine.__file__).parents[1]
-    before = snapshot.take(environment), sorted(plugins.rglob("*.pyc"))
+    before = snapshot.take(environment), sorted(engine.PLUGINS.rglob("*.pyc"))
     engine.ask("info", interpreter, definitions=[engine.PATCH])
     engine.ask("check", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing"])
     engine.ask("patch", interpreter, definitions=[engine.PATCH], imports=["thing.api:Thing"], check_mode=True)
-    assert before == (snapshot.take(environment), sorted(plugins.rglob("*.pyc")))
+    assert before == (snapshot.take(environment), sorted(engine.PLUGINS.rglob("*.pyc")))
 
 
 def test_big_requests(interpreter: Path, site: Path) -> None:
@@ -272,53 +259,47 @@ def test_a_call_that_finds_nothing_to_do_loads_only_what_planning_needs(
 # --- what is no interpreter
 
 
-def test_interpreter_that_does_not_exist(tmp_path: Path) -> None:
-    assert refused(tmp_path / "none") == f"python {tmp_path / 'none'}: {NONE} nothing"
-    assert refused("python-of-nobody") == f"python python-of-nobody: {NONE} nothing"
-
-
-def test_interpreter_that_is_a_directory(tmp_path: Path) -> None:
-    assert refused(tmp_path) == f"python {tmp_path}: {NONE} a directory"
-
-
-def test_interpreter_that_is_not_executable(tmp_path: Path) -> None:
-    (tmp_path / "python").write_text("#!/bin/sh\n")
-    assert refused(tmp_path / "python") == f"python {tmp_path / 'python'}: {NONE} no executable file"
-    (tmp_path / "dangling").symlink_to("gone")
-    assert refused(tmp_path / "dangling") == f"python {tmp_path / 'dangling'}: {NONE} no executable file"
-
-
-def test_executable_of_no_known_format(tmp_path: Path) -> None:
-    (tmp_path / "python").write_bytes(b"\x00\x01\x02")
-    (tmp_path / "python").chmod(0o755)
-    assert refused(tmp_path / "python") == (
-        f"python {tmp_path / 'python'}: {NONE} it cannot be started: Exec format error"
-    )
-
-
-@pytest.mark.parametrize(
-    ("lines", "found"),
-    [
-        (["true"], "no answer (exit status 0): no Python, or one that is broken"),
-        (["cat"], "no answer (exit status 0: "),
-        (["exit 9"], "no answer (exit status 9): no Python"),
-        (["""echo '{"changed": true, "patches": []}'"""], "no answer (exit status 0: {"),
-        (["kill -SEGV $$"], "no answer (signal 11 (Segmentation fault)): no Python"),
-        (
-            ["echo libpython3.99.so: not found >&2", "exit 127"],
-            "no answer (exit status 127: libpython3.99.so: not found)",
+NO_INTERPRETERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "absent": (lambda _path: None, "nothing"),
+    "a directory": (Path.mkdir, "a directory"),
+    "not executable": (lambda path: path.write_text("#!/bin/sh\n"), "no executable file"),
+    "a link to nothing": (lambda path: path.symlink_to("gone"), "no executable file"),
+    "no known format": (lambda path: path.write_bytes(b"\0\1\2"), "it cannot be started: Exec format error"),
+    "silent": (lambda path: script(path, "true"), "no answer (exit status 0): no Python, or one that is broken"),
+    "an echo": (lambda path: script(path, "cat"), "no answer (exit status 0: "),
+    "a failure": (lambda path: script(path, "exit 9"), "no answer (exit status 9): no Python"),
+    "an answer as output": (
+        lambda path: script(path, """echo '{"changed": true, "patches": []}'"""),
+        "no answer (exit status 0: {",
+    ),
+    "a crash": (
+        lambda path: script(path, "kill -SEGV $$"),
+        "no answer (signal 11 (Segmentation fault)): no Python",
+    ),
+    "a library that is gone": (
+        lambda path: script(path, "echo libpython3.99.so: not found >&2", "exit 127"),
+        "no answer (exit status 127: libpython3.99.so: not found)",
+    ),
+    "another's answer": (
+        lambda path: script(
+            path, "import os, sys", "os.write(int(sys.argv[-1].split(':')[0]), b'[7]')", by=sys.executable
         ),
-    ],
-)
-def test_programs_that_are_no_python(tmp_path: Path, lines: list[str], found: str) -> None:
-    program = script(tmp_path / "python", *lines)
-    assert refused(program).startswith(f"python {program}: {NONE} {found}")
+        "an answer that is not ours",
+    ),
+}
 
 
-def test_an_answer_that_is_not_ours(tmp_path: Path) -> None:
-    program = script(tmp_path / "python")
-    program.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[-1].split(':')[0]), b'[7]')\n")
-    assert refused(program) == f"python {program}: {NONE} an answer that is not ours"
+@pytest.mark.parametrize("what", NO_INTERPRETERS)
+def test_what_is_no_interpreter_is_one_error_that_says_what_was_found(tmp_path: Path, what: str) -> None:
+    make, found = NO_INTERPRETERS[what]
+    make(tmp_path / "python")
+    if what == "no known format":
+        (tmp_path / "python").chmod(0o755)
+    assert refused(tmp_path / "python").startswith(f"python {tmp_path / 'python'}: {NONE} {found}")
+
+
+def test_a_name_that_is_nowhere_on_path_is_told_as_it_was_given() -> None:
+    assert refused("python-of-nobody") == f"python python-of-nobody: {NONE} nothing"
 
 
 @pytest.mark.parametrize("program", ["true", "cat", "sh", "false"])
@@ -365,30 +346,15 @@ def test_an_import_string_that_is_no_import(interpreter: Path, site: Path, name:
     assert engine.BLOCK not in (site / "thing" / "api.py").read_bytes()
 
 
-def test_path_without_the_package(interpreter: Path, tmp_path: Path) -> None:
-    result = engine.ask("patch", interpreter, name=["transformers_modeling_utils"], path=tmp_path)
-    assert result["failed"]
-    assert f"missing: package transformers: expected it in {tmp_path}, found none" in result["msg"]
-
-
-def test_ten_patches_on_ten_files_are_one_start_of_the_interpreter(tmp_path: Path, venv: Callable[[str], Path]) -> None:
-    environment = venv()
-    starts = tmp_path / "starts"
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho start >> {starts}\nexec {environment}/bin/python "$@"\n')
-    python.chmod(0o755)
-    (site,) = environment.glob("lib/python3*/site-packages")
-    files = {f"pkg/m{number}.py": "LIMIT = 10\n" for number in range(10)}
-    packages.install(site, "pkg", "1.0", {"pkg/__init__.py": "", **files})
-    definitions = [
-        {
-            **dict(name=f"p{number}", package="pkg", versions=">=1", file=f"m{number}.py"),
-            **dict(reason="A test.", upstream="none", retire="Never."),
-            "edits": [{"replace": {"before": "LIMIT = 10", "after": "LIMIT = 20"}}],
-        }
-        for number in range(10)
-    ]
-    request = {"operation": "patch", "definitions": definitions, "path": None, "timeout": 60}
-    done = _child.call(str(python), request)
+def test_ten_patches_on_ten_files_are_one_start_of_the_interpreter(
+    tmp_path: Path, interpreter: Path, site: Path
+) -> None:
+    python = script(tmp_path / "python", f"echo start >> {tmp_path}/starts", f'exec {interpreter} "$@"')
+    packages.install(
+        site, "thing", "1.5", {"thing/__init__.py": "", **{f"thing/m{n}.py": "N = 10\n" for n in range(10)}}
+    )
+    edits = [{"replace": {"before": "N = 10", "after": "N = 20"}}]
+    definitions = [engine.definition(name=f"p{n}", file=f"m{n}.py", edits=edits) for n in range(10)]
+    done = engine.ask("patch", python, definitions=definitions)
     assert [patch["action"] for patch in done["patches"]] == ["apply"] * 10
-    assert starts.read_text() == "start\n"
+    assert (tmp_path / "starts").read_text() == "start\n"

@@ -26,7 +26,6 @@ AUDIT = (
     "usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
     "print(json.dumps([result, max(usage) // 1024]))\n"
 )
-PLUGINS = Path(_discovery.__file__).parents[1]
 
 
 @pytest.fixture
@@ -48,7 +47,8 @@ def audit(home: Path, by: Path | str = sys.executable, **parameters: Any) -> tup
         "check_mode": False,
         **parameters,
     }
-    done = subprocess.run([by, "-B", "-c", AUDIT, PLUGINS, json.dumps(request)], capture_output=True, check=False)
+    command = [by, "-B", "-c", AUDIT, engine.PLUGINS, json.dumps(request)]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     result, memory = json.loads(done.stdout)
     return result["environments"], memory
@@ -263,7 +263,7 @@ def test_a_single_look_that_kills_the_interpreter_is_an_error(home: Path, python
         "except _errors.SitePatchError as error: print(error)\n"
     )
     request = {"operation": "patch", "definitions": [engine.PATCH], "path": f"{home}/bad", "timeout": 60.0}
-    command = [python("3.8"), "-B", "-c", code, PLUGINS, json.dumps(request)]
+    command = [python("3.8"), "-B", "-c", code, engine.PLUGINS, json.dumps(request)]
     said = subprocess.check_output(command, text=True)
     assert said.startswith(f"{home}/bad: expected what can be looked at within limits, found that the process ended")
 

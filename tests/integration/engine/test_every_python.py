@@ -13,6 +13,7 @@ from ansible_collections.primus.patches.tests.unit.plugins.module_utils.test_ree
     STATEMENTS,
     do,
 )
+from lab import engine
 from lab.interpreters import PROMISED
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ json.dump(found, sys.stdout)
 
 
 @pytest.mark.parametrize("version", PROMISED)
-def test_every_python_finds_the_same(
-    version: str, python: Callable[[str], Path], request: pytest.FixtureRequest
-) -> None:
-    plugins = request.config.rootpath / "plugins"
+def test_every_python_finds_the_same(version: str, python: Callable[[str], Path]) -> None:
     texts = [
         template.replace("@", "").replace("\n", newline)
         for template in PLACES.values()
@@ -56,7 +54,7 @@ def test_every_python_finds_the_same(
         bad.decode("latin-1") for bad in (b"import a\n\0", b"import a\nx = " + b"-" * 100000 + b"1\n", b"(", NESTED)
     ]
     texts = [text.encode().decode("latin-1") for text in texts]
-    command = [python(version), "-I", "-S", "-B", "-c", CHILD, plugins]
+    command = [python(version), "-I", "-S", "-B", "-c", CHILD, engine.PLUGINS]
     answer = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
     expected: list[str | None] = []
     for text in texts:

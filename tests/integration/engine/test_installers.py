@@ -1,11 +1,9 @@
 # pip, uv and git over a patched tree: what they did is seen, and nothing counts as applied that is not.
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,46 +12,27 @@ from lab.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-UV = str(Path(sys.executable).parent / "uv")
 OLD, NEW = "3.10", "3.11"
 EXTRA = "# One module more.\n"
-PATCH = {
-    "name": "idna_error",
-    "package": "idna",
-    "versions": "*",
-    "file": "core.py",
-    "reason": "A test.",
-    "upstream": "none",
-    "retire": "Never.",
-    "edits": [
-        {
-            "replace": {
-                "before": "class IDNAError(UnicodeError):\n",
-                "after": "class IDNAError(UnicodeError):  # ours\n",
-            }
-        },
+PATCH = engine.definition(
+    name="idna_error",
+    package="idna",
+    versions="*",
+    file="core.py",
+    edits=[
+        {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}},
         {"write": {"content": EXTRA, "replaces": "absent"}, "file": "extra/more.py"},
     ],
-}
-
-
-def install(how: str, python: Path, version: str, *more: str) -> None:
-    """Install a real wheel with pip, or with uv in one of its link modes."""
-    if how == "pip":
-        (installer, options) = (["pip", "--python", str(python)], ["--no-index", "--no-deps", "--quiet"])
-        command = [sys.executable, "-m", *installer, "install", *options, *more]
-    else:
-        command = [UV, "pip", "install", "--python", str(python), "--no-index", "--no-deps", "--quiet"]
-        command += ["--link-mode", how, *("--reinstall" if each == "--force-reinstall" else each for each in more)]
-    run(*command, str(wheels.wheel("idna", version)))
+)
 
 
 def uninstall(how: str, python: Path) -> None:
     if how == "pip":
         run(sys.executable, "-m", "pip", "--python", str(python), "uninstall", "--quiet", "--yes", "idna")
     else:
-        run(UV, "pip", "uninstall", "--python", str(python), "--quiet", "idna")
+        run(wheels.UV, "pip", "uninstall", "--python", str(python), "--quiet", "idna")
 
 
 def ask(python: Path, state: str = "present", **more: Any) -> tuple[str, str]:
@@ -72,28 +51,25 @@ def files(site: Path) -> dict[str, bytes]:
     }
 
 
-HOWS = ["pip", "hardlink", "symlink", "copy"]
-
-
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", wheels.INSTALLERS)
 def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the_patch(
     venv: Callable[..., Path], how: str
 ) -> None:
     environment = venv()
     python, site = environments.python_of(environment), environments.site_packages(environment)
-    install(how, python, OLD)
+    wheels.install(how, python, "idna", OLD)
     stock = files(site)
     cached = wheels.unpacked("idna", OLD)
     before = snapshot.take(cached)
     assert ask(python) == ("pending", "apply")
     assert ask(python) == ("applied", "none")
     # The same version once more: the edited file is the wheel's again, the added one stays, as pip knows nothing of it.
-    install(how, python, OLD, "--force-reinstall")
+    wheels.install(how, python, "idna", OLD, again=True)
     assert files(site) == {**stock, "idna/extra/more.py": EXTRA.encode()}
     assert ask(python) == ("outdated", "migrate")
     assert ask(python) == ("applied", "none")
     # Another version: its files are its own.
-    install(how, python, NEW, "--force-reinstall")
+    wheels.install(how, python, "idna", NEW, again=True)
     newer = {name: text for name, text in files(site).items() if name != "idna/extra/more.py"}
     assert b"# ours" not in newer["idna/core.py"]
     # What we added is still there, and no installer knows of it: so the patch is in one of its files.
@@ -101,7 +77,7 @@ def test_an_installer_over_a_patched_environment_is_seen_and_never_taken_for_the
     assert ask(python) == ("applied", "none")
     assert ask(python, "absent") == ("applied", "revert")
     assert files(site) == newer
-    install(how, python, OLD, "--force-reinstall")
+    wheels.install(how, python, "idna", OLD, again=True)
     assert ask(python) == ("pending", "apply")
     # Uninstalled: what we added is a leftover, and no package.
     uninstall(how, python)
@@ -142,9 +118,9 @@ def checkout(tmp_path: Path) -> Path:
     return where
 
 
-def at(path: Path, state: str = "present", **more: Any) -> tuple[str, str]:
-    (patch,) = engine.ask("patch", path=path, definitions=[PATCH], state=state, **more)["patches"]
-    return patch["state"], patch["action"]
+def at(path: Path, state: str = "present", patch: Any = PATCH, **more: Any) -> tuple[str, str]:
+    (found,) = engine.actions(engine.ask("patch", path=path, definitions=[patch], state=state, **more))
+    return found
 
 
 def test_a_store_is_no_part_of_a_checkout(checkout: Path) -> None:
@@ -152,11 +128,11 @@ def test_a_store_is_no_part_of_a_checkout(checkout: Path) -> None:
     assert git(checkout, "status", "--porcelain").splitlines() == [" M idna/core.py", "?? idna/extra/"]
 
 
-@pytest.mark.parametrize("command", [["clean", "-xdfq"], ["stash", "--all", "--quiet"], ["checkout", "--quiet", "."]])
-def test_what_git_takes_away_is_never_taken_for_applied(checkout: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("command", ["clean -xdfq", "stash --all --quiet", "checkout --quiet ."])
+def test_what_git_takes_away_is_never_taken_for_applied(checkout: Path, command: str) -> None:
     stock = files(checkout)
     at(checkout)
-    git(checkout, *command)
+    git(checkout, *command.split())
     state, action = at(checkout, check_mode=True)
     there = files(checkout)
     whole = b"# ours" in there["idna/core.py"] and "idna/extra/more.py" in there
@@ -189,16 +165,20 @@ def test_another_branch_and_a_worktree_have_their_own_state(checkout: Path, tmp_
     assert at(checkout, check_mode=True)[0] != "applied"
 
 
-def test_no_git_process_is_started(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git_process_is_started_and_the_repository_is_left_alone(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "bin" / "git"
     packages.write(tmp_path, {"bin/git": f"#!/bin/sh\ntouch {tmp_path}/started\n"})
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     subprocess.run(["git"], check=True)
     (tmp_path / "started").unlink()
+    before = snapshot.take(checkout / ".git")
     assert at(checkout) == ("pending", "apply")
     assert at(checkout, "absent") == ("applied", "revert")
     assert not (tmp_path / "started").exists()
+    assert snapshot.take(checkout / ".git") == before
 
 
 # --- stores that were copied, lost or damaged
@@ -222,8 +202,7 @@ LIMIT = {
 
 
 def of(site: Path, state: str = "present") -> tuple[str, str]:
-    (patch,) = engine.ask("patch", path=site, definitions=[LIMIT], state=state)["patches"]
-    return patch["state"], patch["action"]
+    return at(site, state, LIMIT)
 
 
 @pytest.mark.parametrize("record", [True, False])
@@ -259,50 +238,16 @@ def test_the_store_of_another_environment_says_nothing_about_this_one(tmp_path: 
 def test_a_file_that_is_deleted_reinstalled_and_deleted_again(tmp_path: Path) -> None:
     gone = {**LIMIT, "edits": [{"delete": {}}]}
     file = acme(tmp_path)
-
-    def step(state: str) -> tuple[str, str]:
-        (patch,) = engine.ask("patch", path=tmp_path, definitions=[gone], state=state)["patches"]
-        return patch["state"], patch["action"]
-
-    assert step("present") == ("pending", "apply")
+    assert at(tmp_path, "present", gone) == ("pending", "apply")
     assert not file.exists()
     acme(tmp_path)
-    assert step("present") == ("pending", "apply")
+    assert at(tmp_path, "present", gone) == ("pending", "apply")
     assert not file.exists()
-    assert step("present") == ("applied", "none")
-    assert step("absent") == ("applied", "revert")
+    assert at(tmp_path, "present", gone) == ("applied", "none")
+    assert at(tmp_path, "absent", gone) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\nx = 1\n"
-
-
-def test_two_emptied_init_files_are_two_files(tmp_path: Path) -> None:
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "x = 1\n", "acme/sub/__init__.py": "x = 1\n"})
-    edits = [{"write": {"content": ""}, "file": file} for file in ("__init__.py", "sub/__init__.py")]
-    patch = {**LIMIT, "edits": edits}
-    for state, action in (("present", "apply"), ("present", "none"), ("absent", "revert")):
-        (found,) = engine.ask("patch", path=tmp_path, definitions=[patch], state=state)["patches"]
-        assert found["action"] == action, found
-    assert (tmp_path / "acme" / "sub" / "__init__.py").read_text() == "x = 1\n"
-
-
-def test_names_as_long_as_a_file_system_has_them(tmp_path: Path) -> None:
-    name = "n" * 240 + ".py"
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", f"acme/{name}": "LIMIT = 10\n"})
-    patch = {**LIMIT, "file": name}
-    for state, expected in (("present", ("pending", "apply")), ("absent", ("applied", "revert"))):
-        (found,) = engine.ask("patch", path=tmp_path, definitions=[patch], state=state)["patches"]
-        assert (found["state"], found["action"]) == expected, found
-    assert (tmp_path / "acme" / name).read_text() == "LIMIT = 10\n"
 
 
 def _made(directory: Path) -> Path:
     directory.mkdir()
     return directory
-
-
-def test_facts_are_readable_json_that_names_the_patch(tmp_path: Path) -> None:
-    acme(tmp_path)
-    of(tmp_path)
-    (fact,) = (tmp_path / "primus-patches" / "facts").iterdir()
-    told = json.loads(fact.read_text())
-    assert (told["schema"], told["path"], told["proven"], told["proof"]) == (1, "acme/api.py", "pristine", "none")
-    assert [patch["name"] for patch in told["patches"]] == ["acme_limit"]

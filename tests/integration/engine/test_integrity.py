@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -24,20 +23,9 @@ from module_utils import _differ, _integrity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-UV = str(Path(sys.executable).parent / "uv")
-HOWS = ["pip", "hardlink", "symlink", "copy"]
-PATCH = {
-    "name": "idna_error",
-    "package": "idna",
-    "versions": "*",
-    "file": "core.py",
-    "reason": "A test.",
-    "upstream": "none",
-    "retire": "Never.",
-    "edits": [
-        {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}}
-    ],
-}
+EDIT = {"replace": {"before": "class IDNAError(UnicodeError):", "after": "class IDNAError(UnicodeError):  # ours"}}
+MORE = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
+PATCH = engine.definition(name="idna_error", package="idna", versions="*", file="core.py", edits=[EDIT])
 
 
 def verify(site: Path, *names: str, **options: Any) -> list[dict[str, Any]]:
@@ -61,13 +49,6 @@ def entry(result: Mapping[str, Any], path: str) -> dict[str, Any]:
     return found
 
 
-def install(how: str, python: Path, wheel: Path) -> None:
-    if how == "pip":
-        run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", "--quiet", wheel)
-    else:
-        run(UV, "pip", "install", "--python", python, "--no-index", "--no-deps", "--quiet", "--link-mode", how, wheel)
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     engine.thing(tmp_path / "site")
@@ -77,11 +58,11 @@ def site(tmp_path: Path) -> Path:
 # --- real installers
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", wheels.INSTALLERS)
 def test_edits_of_an_installed_wheel_are_found_and_nothing_is_before_them(venv: Callable[..., Path], how: str) -> None:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
-    install(how, python, wheels.wheel("idna", "3.11"))
+    wheels.install(how, python, "idna", "3.11")
     run(python, "-m", "compileall", "-q", where)
     before = snapshot.take(environment)
     (clean,) = engine.ask("info", python, definitions=[PATCH], integrity=["idna"])["integrity"]
@@ -123,9 +104,8 @@ def test_edits_of_an_installed_wheel_are_found_and_nothing_is_before_them(venv: 
 def test_what_a_patch_explains_is_declared_and_an_edit_on_top_of_it_is_not(venv: Callable[..., Path]) -> None:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
-    install("pip", python, wheels.wheel("idna", "3.11"))
-    more = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
-    patch = {**PATCH, "edits": [*PATCH["edits"], more, {"delete": {}, "file": "compat.py"}]}  # type: ignore[misc]
+    wheels.install("pip", python, "idna", "3.11")
+    patch = {**PATCH, "edits": [EDIT, MORE, {"delete": {}, "file": "compat.py"}]}
     assert engine.ask("patch", python, definitions=[patch])["changed"]
     (result,) = engine.ask("info", python, definitions=[patch], integrity=["patches"])["integrity"]
     assert kinds(result) == dict.fromkeys(("idna/core.py", "idna/compat.py", "idna/extra/more.py"), "declared")
@@ -144,11 +124,10 @@ def test_an_edit_that_a_patch_of_the_same_call_makes_is_declared_though_nobody_w
 ) -> None:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
-    install("pip", python, wheels.wheel("idna", "3.11"))
+    wheels.install("pip", python, "idna", "3.11")
     run("sed", "-i", "s/class IDNAError(UnicodeError):/&  # ours/", where / "idna" / "core.py")
     packages.write(where, {"idna/extra/more.py": "# ours\n"})
-    more = {"write": {"content": "# ours\n", "replaces": "absent"}, "file": "extra/more.py"}
-    patch = {**PATCH, "edits": [*PATCH["edits"], more]}  # type: ignore[misc]
+    patch = {**PATCH, "edits": [EDIT, MORE]}
     result = engine.ask("info", python, definitions=[patch], integrity=["patches"])
     assert [each["state"] for each in result["patches"]] == ["applied"], result["patches"]
     (held,) = result["integrity"]
@@ -160,7 +139,7 @@ def test_an_edit_that_a_patch_of_the_same_call_makes_is_declared_though_nobody_w
 def test_a_patch_over_somebodys_edit_does_not_hide_that(venv: Callable[..., Path]) -> None:
     environment = venv()
     python, where = environments.python_of(environment), environments.site_packages(environment)
-    install("copy", python, wheels.wheel("idna", "3.11"))
+    wheels.install("copy", python, "idna", "3.11")
     core = where / "idna" / "core.py"
     core.write_bytes(core.read_bytes() + b"MINE = 1\n")
     assert engine.ask("patch", python, definitions=[PATCH])["changed"]
@@ -174,7 +153,7 @@ def test_a_changed_library_is_told_by_its_size_and_by_its_bytes_where_that_is_as
 ) -> None:
     environment = venv()
     where = environments.site_packages(environment)
-    install("copy", environments.python_of(environment), wheels.wheel("MarkupSafe", "3.0.2"))
+    wheels.install("copy", environments.python_of(environment), "MarkupSafe", "3.0.2")
     (library,) = (where / "markupsafe").glob("*.so")
     path = f"markupsafe/{library.name}"
     data = library.read_bytes()
@@ -190,7 +169,7 @@ def test_a_changed_library_is_told_by_its_size_and_by_its_bytes_where_that_is_as
 def test_scripts_whose_first_line_an_installer_rewrites_cannot_be_told(venv: Callable[..., Path]) -> None:
     environment = venv()
     where = environments.site_packages(environment)
-    install("copy", environments.python_of(environment), wheels.wheel("charset-normalizer", "3.4.4"))
+    wheels.install("copy", environments.python_of(environment), "charset-normalizer", "3.4.4")
     script = environment / "bin" / "normalizer"
     assert kinds(one(where, "charset-normalizer")) == {}
     script.write_text("#!/elsewhere/python\n" + script.read_text().partition("\n")[2])
@@ -203,7 +182,7 @@ def test_condas_packages_are_held_against_record_though_their_installer_is_not_i
     """Made without conda: what it leaves of a package that pip built, hard links to its cache, and its own name."""
     python = prefix / "bin" / "python"
     (site,) = prefix.glob("lib/*/site-packages")
-    install("pip", python, wheels.wheel("idna", "3.11"))
+    wheels.install("pip", python, "idna", "3.11")
     (site / "idna-3.11.dist-info" / "INSTALLER").write_text("conda")
     files = sorted(path for path in site.rglob("*") if path.is_file())
     for path in files:
@@ -381,7 +360,7 @@ ROWS = st.tuples(
 ).map(",".join)
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=8) | st.lists(st.text(max_size=30), max_size=4))
 def test_whatever_record_says_the_look_ends_and_tells_of_files_inside_alone(site: Path, rows: list[str]) -> None:
     record = site / "thing-1.5.dist-info" / "RECORD"
@@ -447,33 +426,24 @@ def test_a_tree_that_is_too_deep_is_told(site: Path) -> None:
 
 
 @needs_root
-def test_a_file_that_may_not_be_read_cannot_be_told() -> None:
-    with tempfile.TemporaryDirectory(prefix="primus-integrity-") as top:
-        Path(top).chmod(0o755)
-        engine.thing(Path(top))
-        (Path(top) / "thing" / "core.py").chmod(0)
-        found = sandbox.child(lambda: one(Path(top)), user=sandbox.USER)
+def test_a_file_that_may_not_be_read_cannot_be_told(public: Path) -> None:
+    (engine.thing(public) / "core.py").chmod(0)
+    found = sandbox.child(lambda: one(public), user=sandbox.USER)
     assert kinds(found) == {"thing/core.py": "untold"}
     assert found["found"][0]["note"] == "Permission denied"
 
 
 @needs_root
-def test_root_looks_as_the_owner_and_not_where_others_may_write() -> None:
-    with tempfile.TemporaryDirectory(prefix="primus-integrity-") as top:
-        Path(top).chmod(0o755)
-        place = Path(top) / "site"
-        engine.thing(place)
-        for path in [place, *place.rglob("*")]:
-            os.chown(path, sandbox.USER, sandbox.GROUP)
-        (place / "thing" / "api.py").write_text("EDITED = 1\n")
-        (found,) = engine.ask("info", path=place, definitions=[engine.PATCH], integrity=["thing"])["integrity"]
-        assert kinds(found) == {"thing/api.py": "changed"}
-        place.chmod(0o777)
-        (found,) = engine.ask(
-            "info", path=place, definitions=[{**engine.PATCH, "package": "other"}], integrity=["thing"]
-        )["integrity"]
-        assert (found["files"], found["complete"]) == (0, False)
-        assert "expected that only" in found["reason"]
+def test_root_looks_as_the_owner_and_not_where_others_may_write(public: Path) -> None:
+    engine.thing(public).joinpath("api.py").write_text("EDITED = 1\n")
+    sandbox.give(public)
+    (found,) = engine.ask("info", path=public, definitions=[engine.PATCH], integrity=["thing"])["integrity"]
+    assert kinds(found) == {"thing/api.py": "changed"}
+    public.chmod(0o777)
+    other = {**engine.PATCH, "package": "other"}
+    (found,) = engine.ask("info", path=public, definitions=[other], integrity=["thing"])["integrity"]
+    assert (found["files"], found["complete"]) == (0, False)
+    assert "expected that only" in found["reason"]
 
 
 def test_lines_are_counted_in_the_time_that_reading_takes() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from lab import packages, syscalls
+from lab import commits, packages, syscalls
 from module_utils import _commit, _files, _locks, _patch, _plan, _store
 from module_utils._store import Fact, Store
 
@@ -160,10 +159,6 @@ def test_killed_at_any_call_the_next_run_converges_and_absent_gives_the_original
 # --- two at a time
 
 
-def no_lock(*_arguments: Any) -> None:
-    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-
 STEPS = ("stage", "keep", "switch", "keep_again", "finish", "collect")
 
 
@@ -181,7 +176,7 @@ class Paused:
         with contextlib.suppress(BaseException):
             os.close(self.reached)
             os.close(self.go)
-            _locks.fcntl.flock = no_lock  # type: ignore[attr-defined]
+            _locks.fcntl.flock = commits.no_locks  # type: ignore[attr-defined]
             if step is not None:
                 self._pause(step, stopped, go_on)
             run(site, wish)
@@ -321,7 +316,7 @@ RUNS = (Process(adds="p1"), Process(adds="p2"), Process(removes="p0"))
 AT_FIRST = World(frozenset({"p0"}), frozenset({frozenset({"p0"})}), frozenset())
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(RUNS, 2)))
+@pytest.mark.parametrize("pair", list(itertools.combinations(RUNS, 2)), ids=["p1 p2", "p1 p0", "p2 p0"])
 def test_in_every_interleaving_of_two_runs_the_file_has_its_fact(pair: tuple[Process, ...]) -> None:
     worlds = list(interleavings(AT_FIRST, pair, fact_first=True, recheck=True))
     assert len(worlds) > 20

@@ -74,6 +74,7 @@ def test_an_interpreter_that_is_none_keeps_no_other_from_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("given", "action", "failed"),
     [({}, "none", True), ({"missing": "skip"}, "skip", False), ({"state": "absent"}, "none", False)],
+    ids=["refused", "skipped", "absent"],
 )
 @pytest.mark.parametrize("option", ["python", "path"])
 def test_a_pattern_that_nothing_matches_is_one_in_which_every_patch_is_missing(

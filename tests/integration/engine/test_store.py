@@ -1,125 +1,47 @@
-# The store: its form, what is read of it, and that whatever happens to a commit the bytes that are there lead to the
-# true original. On real files, with real planning; where a step is to be interrupted, the test replaces that one step.
+# The store: its form, what is read of it, what a commit keeps there and in what order, and who may read that.
 from __future__ import annotations
 
-import errno
-import itertools
 import json
 import os
 import re
 import shutil
-import stat
-import tempfile
 import time
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab import packages, sandbox, snapshot
-from lab.sandbox import GROUP, USER, needs_mounts, needs_root
-from module_utils import _commit, _files, _keeping, _locks, _store, _temporary
-from module_utils._edits import ABSENT, Text
-from module_utils._environment import Place
+from lab import sandbox, snapshot
+from lab.sandbox import GROUP, USER, give, needs_mounts, needs_root
+from lab.stores import (
+    AFTER,
+    BEFORE,
+    FACT,
+    LISTED,
+    api,
+    change,
+    commit,
+    facts,
+    install,
+    leftovers,
+    mode,
+    originals,
+    plant,
+    store,
+)
+from module_utils import _commit, _files, _keeping, _locks, _store
+from module_utils._edits import Text
 from module_utils._errors import CommitError, Conflict, SitePatchError
-from module_utils._plan import Change
 from module_utils._store import Damaged, Fact, Listed, Store
 from module_utils._trust import Trust
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-BEFORE = b"LIMIT = 10\nSIZE = 1\nNAME = 'x'\n"
-AFTER = BEFORE.replace(b"10", b"20")
-LISTED = Listed("limit", 1, "0" * 64, (), [{"replace": {"before": "10", "after": "20"}}], ("acme/api.py",))
-FACT = Fact(
-    path="acme/api.py",
-    original=_store.sha(BEFORE),
-    written=_store.sha(AFTER),
-    original_executable=False,
-    written_executable=False,
-    dist=("acme", "1.0", "acme-1.0.dist-info", "1" * 64),
-    proven="pristine",
-    patches=(LISTED,),
-    directories=(),
-    proof="none",
-    who="root@node",
-    when="2026-01-01T00:00:00Z",
-    tool=_store.TOOL,
-)
-
 
 @pytest.fixture
-def site() -> Iterator[Path]:
-    """Yield a site-packages, that every user may enter, with one package without RECORD: only facts tell of it."""
-    with tempfile.TemporaryDirectory(prefix="primus-store-") as top:
-        Path(top).chmod(0o755)
-        yield install(Path(top) / "site")
-
-
-def install(site: Path) -> Path:
-    files = {"acme/__init__.py": "", "acme/api.py": BEFORE, "acme/old.py": b"OLD = 1\n", "acme/run.sh": b"#!/bin/sh\n"}
-    info = packages.install(site, "acme", "1.0", files)
-    (info / "RECORD").unlink()
-    return site
-
-
-def change(path: Path, before: Text, after: Text, directories: tuple[str, ...] = ()) -> Change:
-    """Return a change with a fact and an original, as a plan would have it."""
-    site = next(each for each in path.parents if each.name == "site")
-    relative = str(path.relative_to(site))
-    fact = FACT._replace(
-        path=relative,
-        original=_store.sha(before.data),
-        written=_store.sha(after.data),
-        original_executable=before.executable,
-        written_executable=after.executable,
-        directories=directories,
-    )
-    return Change(Place(str(path), str(site), relative), before, after, before.data, fact)
-
-
-def api(site: Path) -> Change:
-    return change(site / "acme" / "api.py", Text(BEFORE), Text(AFTER))
-
-
-def back(change: Change) -> Change:
-    made = change.fact.directories if change.fact else ()
-    return change._replace(before=change.after, after=change.before, original=None, fact=None, directories=made)
-
-
-def commit(*changes: Change, backup: bool = False, trust: Trust = _commit.KERNEL) -> dict[str, str] | None:
-    _commit.preflight(changes, backup, trust)
-    return _commit.commit(changes, backup, trust)
-
-
-def store(site: Path) -> Path:
-    return site / _store.DIRECTORY
-
-
-def facts(site: Path) -> list[Path]:
-    return sorted((store(site) / "facts").glob("*.json"))
-
-
-def originals(site: Path) -> list[Path]:
-    return sorted((store(site) / "originals").glob("*.gz"))
-
-
-def age(site: Path, seconds: float = 7200) -> None:
-    """Let everything in the store be older than that."""
-    for path in (*facts(site), *originals(site)):
-        os.utime(path, (time.time() - seconds,) * 2)
-
-
-def leftovers(site: Path) -> list[str]:
-    return [str(path) for path in site.rglob(f"*{_files.SUFFIX}")]
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
+def site(public: Path) -> Path:
+    return install(public / "site")
 
 
 # --- form
@@ -214,14 +136,6 @@ def test_directories_that_are_not_above_the_file_are_refused() -> None:
 
 
 # --- reading what anybody may have put there
-
-
-def plant(site: Path, text: bytes, name: str | None = None) -> Path:
-    """Write what has the name of the fact about ``AFTER``."""
-    path = store(site) / "facts" / (name or _store.fact_name(FACT.path, FACT.written))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text)
-    return path
 
 
 def change_key(key: str, value: Any) -> bytes:
@@ -374,15 +288,20 @@ def test_original_and_fact_are_on_the_disk_before_the_file_is_in_its_place(
 ) -> None:
     """Whether a disk really has it can't be seen from here: the calls and their order are what is tested."""
     events: list[str] = []
+    sizes: dict[int, int] = {}
     fsync, rename = os.fsync, os.rename
 
     def note_fsync(descriptor: int) -> None:
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         events.append("sync " + (os.path.basename(path) if os.path.isdir(path) else os.path.basename(path)[1:4]))
+        found = os.fstat(descriptor)
+        sizes[found.st_ino] = found.st_size
         fsync(descriptor)
 
     def note_rename(source: str, target: str, **where: int) -> None:
         events.append("rename " + target[:3])
+        found = os.stat(source, dir_fd=where["src_dir_fd"])
+        assert sizes[found.st_ino] == found.st_size, "whole when it was synced"
         rename(source, target, **where)
 
     commit(change(site / "acme" / "old.py", Text(b"OLD = 1\n"), Text(b"OLD = 2\n")))
@@ -462,17 +381,14 @@ def test_a_damaged_original_is_written_anew(site: Path) -> None:
 # --- who may read it
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-@pytest.mark.parametrize(("root", "target"), [(0o755, 0o644), (0o700, 0o600), (0o755, 0o640), (0o775, 0o755)])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+@pytest.mark.parametrize(("root", "target"), [(0o755, 0o644), (0o700, 0o600), (0o755, 0o640), (0o775, 0o755)], ids=oct)
 def test_modes_are_those_of_root_and_target_whatever_the_umask(site: Path, root: int, target: int, umask: int) -> None:
     site.chmod(root)
     (site / "acme" / "api.py").chmod(target)
     executable = bool(target & 0o100)
-    before = os.umask(umask)
-    try:
+    with sandbox.umask(umask):
         commit(change(site / "acme" / "api.py", Text(BEFORE, executable), Text(AFTER, executable)))
-    finally:
-        os.umask(before)
     assert {mode(path) for path in (store(site), store(site) / "facts", store(site) / "originals")} == {root}
     assert {mode(path) for path in (*facts(site), *originals(site))} == {target & 0o666}
     assert {mode(store(site) / name) for name in ("README", ".gitignore")} == {root & 0o666}
@@ -480,13 +396,9 @@ def test_modes_are_those_of_root_and_target_whatever_the_umask(site: Path, root:
 
 @needs_root
 def test_root_keeps_for_a_user_what_owner_and_others_can_read(site: Path) -> None:
-    for path in (site, *site.rglob("*")):
-        os.chown(path, USER, GROUP)
-    before = os.umask(0o077)
-    try:
+    give(site)
+    with sandbox.umask(0o077):
         commit(api(site))
-    finally:
-        os.umask(before)
     assert {path.stat().st_uid for path in store(site).rglob("*")} == {USER}
     assert {path.stat().st_gid for path in (*facts(site), *originals(site))} == {GROUP}
 
@@ -500,8 +412,7 @@ def test_root_keeps_for_a_user_what_owner_and_others_can_read(site: Path) -> Non
 def test_where_the_group_cannot_be_kept_the_store_is_not_wider(site: Path) -> None:
     """Of a group that the user who owns the root is not in; it may have the file, as the file is not replaced."""
     target = site / "acme" / "api.py"
-    for path in (site, *site.rglob("*")):
-        os.chown(path, USER, GROUP)
+    give(site)
     os.chown(target, USER, GROUP + 1)
     target.chmod(0o640)
     like = _like(target)
@@ -527,8 +438,7 @@ def test_where_the_store_cannot_be_written_nothing_is(site: Path, closed: str) -
     if closed != "site":
         (store(site) / "facts").mkdir(parents=True)
         (store(site) / "originals").mkdir()
-    for path in (site, *site.rglob("*")):
-        os.chown(path, USER, GROUP)
+    give(site)
     where = {"site": site, "store": store(site)}.get(closed, store(site) / closed)
     where.chmod(0o555)
     before = snapshot.take(site)
@@ -572,318 +482,3 @@ def test_a_fact_that_could_not_be_read_again_is_not_written(site: Path) -> None:
     wide = api(site)._replace(fact=FACT._replace(patches=(huge,)))
     with pytest.raises(CommitError, match=f"expected edits of at most {_files.MAX_BYTES} bytes, found"):
         _commit.preflight([wide], backup=False)
-
-
-# --- files that come, go, and are executable
-
-
-NEW = b"NEW = 1\n"
-
-
-def new(site: Path, *names: str) -> Change:
-    path = site.joinpath("acme", *names)
-    made = ["/".join(("acme", *names[:count])) for count in range(len(names) - 1, 0, -1)]
-    return change(path, ABSENT, Text(NEW), tuple(made))
-
-
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_a_file_comes_with_its_directories_and_goes_with_them(site: Path, umask: int) -> None:
-    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
-    (site / "acme").chmod(0o2775)
-    coming = new(site, "sub", "deep", "new.py")
-    old = os.umask(umask)
-    try:
-        assert commit(coming) == {}
-    finally:
-        os.umask(old)
-    path = site / "acme" / "sub" / "deep" / "new.py"
-    assert (path.read_bytes(), mode(path)) == (NEW, 0o664)
-    assert [mode(each) & 0o777 for each in list(path.parents)[:2]] == [0o775, 0o775]
-    (path.parent / "__pycache__").mkdir()
-    (path.parent / "__pycache__" / "new.cpython-38.pyc").write_bytes(b"old")
-    assert commit(back(coming)) == {}
-    assert not (site / "acme" / "sub").exists()
-    assert {
-        path: path.read_bytes() for path in site.rglob("*") if path.is_file() and store(site) not in path.parents
-    } == before
-    (fact,) = Store(str(site)).facts(coming.place.relative)
-    assert isinstance(fact, Fact)
-    assert (fact.original, fact.directories) == ("absent", ("acme/sub/deep", "acme/sub"))
-
-
-def test_a_directory_with_something_else_in_it_stays(site: Path) -> None:
-    coming = new(site, "sub", "new.py")
-    commit(coming)
-    (site / "acme" / "sub" / "theirs.py").touch()
-    commit(back(coming))
-    assert os.listdir(site / "acme" / "sub") == ["theirs.py"]
-
-
-def test_directories_that_were_not_made_stay_though_they_are_empty(site: Path) -> None:
-    (site / "acme" / "data").mkdir()
-    coming = new(site, "data", "new.py")._replace(fact=new(site, "new.py").fact)
-    coming = coming._replace(fact=coming.fact and coming.fact._replace(path=coming.place.relative))
-    commit(coming)
-    commit(back(coming))
-    assert (site / "acme" / "data").is_dir()
-
-
-@needs_root
-def test_what_root_adds_belongs_to_the_owner_of_the_directory(site: Path) -> None:
-    os.chown(site / "acme", USER, GROUP)
-    commit(new(site, "sub", "new.py"))
-    for path in (site / "acme" / "sub", site / "acme" / "sub" / "new.py"):
-        assert (path.stat().st_uid, path.stat().st_gid) == (USER, GROUP)
-
-
-def test_nobodys_file_is_replaced_by_one_that_comes(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody puts a file there just before ours is linked, behind the last look."""
-    switch = _commit._Work.switch
-
-    def late(work: Any, step: Any) -> bool:
-        (site / "acme" / "new.py").write_bytes(b"theirs")
-        return switch(work, step)
-
-    monkeypatch.setattr(_commit._Work, "switch", late)
-    assert _commit.commit([api(site), new(site, "new.py")], backup=False) is None
-    assert (site / "acme" / "new.py").read_bytes() == b"theirs"
-    assert (site / "acme" / "api.py").read_bytes() == BEFORE, "the other file of the commit was put back"
-    assert leftovers(site) == []
-
-
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_where_there_are_no_hard_links_a_file_comes_by_rename(
-    site: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def link(*_names: str, **_where: Any) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, "link", link)
-    assert commit(new(site, "new.py")) == {}
-    assert (site / "acme" / "new.py").read_bytes() == NEW
-    assert leftovers(site) == []
-    assert commit(new(site, "new.py")) is None
-    assert (site / "acme" / "new.py").read_bytes() == NEW
-
-
-def test_where_the_answer_to_a_link_is_lost_it_is_found_done(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.link
-
-    def link(*names: str, **where: Any) -> None:
-        real(*names, **where)
-        raise FileExistsError(errno.EEXIST, "as a file server says to a call that it gets twice")
-
-    monkeypatch.setattr(os, "link", link)
-    assert commit(new(site, "new.py")) == {}
-    assert (site / "acme" / "new.py").stat().st_nlink == 1
-
-
-def test_a_file_that_goes_takes_its_bytecode_with_it_and_comes_back_as_it_was(site: Path) -> None:
-    path = site / "acme" / "old.py"
-    cached = path.parent / "__pycache__" / "old.cpython-38.pyc"
-    cached.parent.mkdir()
-    cached.write_bytes(b"x")
-    path.chmod(0o640)
-    going = change(path, Text(b"OLD = 1\n"), ABSENT)
-    kept = commit(going, backup=True)
-    assert kept is not None
-    assert Path(kept[str(path)]).read_bytes() == b"OLD = 1\n"
-    assert (path.exists(), cached.exists(), leftovers(site)) == (False, False, [])
-    assert [mode(each) for each in (*facts(site), *originals(site))] == [0o640, 0o640]
-    assert commit(back(going)) == {}
-    assert path.read_bytes() == b"OLD = 1\n"
-
-
-def test_a_file_that_is_edited_when_it_is_to_go_stays(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, switch = site / "acme" / "old.py", _commit._Work.switch
-
-    def late(work: Any, step: Any) -> bool:
-        path.write_bytes(b"edited")
-        return switch(work, step)
-
-    monkeypatch.setattr(_commit._Work, "switch", late)
-    assert _commit.commit([change(path, Text(b"OLD = 1\n"), ABSENT)], backup=False) is None
-    assert path.read_bytes() == b"edited"
-    assert leftovers(site) == []
-
-
-@pytest.mark.parametrize(("was", "is_now"), [(0o644, 0o755), (0o640, 0o750), (0o600, 0o700), (0o444, 0o555)])
-def test_the_executable_bit_comes_for_whoever_may_read_and_goes_for_all(site: Path, was: int, is_now: int) -> None:
-    path = site / "acme" / "run.sh"
-    path.chmod(was)
-    text = path.read_bytes()
-    commit(change(path, Text(text), Text(text, executable=True)))
-    assert mode(path) == is_now
-    commit(change(path, Text(text, executable=True), Text(text)))
-    assert mode(path) == was
-
-
-def test_a_mode_that_was_changed_since_is_another_file(site: Path) -> None:
-    planned = api(site)
-    (site / "acme" / "api.py").chmod(0o755)
-    assert _commit.commit([planned], backup=False) is None
-
-
-@pytest.mark.parametrize("user", [0, USER] if os.geteuid() == 0 else [None])
-@pytest.mark.parametrize("what", ["file", "directory"])
-def test_a_file_that_is_gone_since_it_was_planned_for_is_planned_for_again(
-    site: Path, what: str, user: int | None
-) -> None:
-    """As by another run that takes the same patch out."""
-    coming = new(site, "sub", "new.py")
-    commit(coming)
-    for path in (site, *site.rglob("*")):
-        os.chown(path, -1 if user is None else user, -1)
-    (site / "acme" / "sub" / "new.py").unlink()
-    if what == "directory":
-        (site / "acme" / "sub").rmdir()
-    edit = change(site / "acme" / "sub" / "new.py", Text(NEW), Text(NEW + b"# 2\n"))
-    for each in (back(coming), edit):
-        assert sandbox.child(lambda: commit(each), user=user or None) is None  # noqa: B023 (it is run at once)
-        assert leftovers(site) == []
-
-
-@pytest.mark.parametrize("step", ["stage", "switch"])
-def test_a_directory_that_another_run_removes_just_now_is_planned_for_again(
-    site: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    (site / "acme" / "sub").mkdir()
-    real = getattr(_commit._Work, step)
-
-    def late(*arguments: Any) -> Any:
-        shutil.rmtree(site / "acme" / "sub", ignore_errors=True)
-        return real(*arguments)
-
-    monkeypatch.setattr(_commit._Work, step, late)
-    assert _commit.commit([api(site), new(site, "sub", "new.py")], backup=False) is None
-    assert (site / "acme" / "api.py").read_bytes() == BEFORE
-    assert leftovers(site) == []
-
-
-# --- all or none
-
-
-def three(site: Path) -> list[Change]:
-    path = site / "acme" / "old.py"
-    return [api(site), new(site, "sub", "new.py"), change(path, Text(path.read_bytes()), ABSENT)]
-
-
-@pytest.mark.parametrize("call", ["fsync", "rename", "link", "unlink", "mkdir", "fchmod"])
-def test_wherever_a_call_fails_all_files_are_as_they_were(
-    site: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    """Each n-th call of one kind fails once, until one commit comes to its end without having met it."""
-    before = _tree(site)
-    real = getattr(os, call)
-    for number in itertools.count(1):
-        count = 0
-
-        def fail(*arguments: Any, **keywords: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == number:  # noqa: B023 (it is used in this round alone)
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return real(*arguments, **keywords)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, call, fail)
-            try:
-                done = _commit.commit(three(site), backup=False)
-            except CommitError as error:
-                assert "nothing was changed" in str(error)  # noqa: PT017
-                done = None
-        if done is None:
-            assert _tree(site) == before, f"call {number}"
-            assert leftovers(site) == []
-        else:
-            assert not (site / "acme" / "old.py").exists()
-            _commit.commit([back(each) for each in three_done(site)], backup=False)
-            assert _tree(site) == before
-        if count < number:
-            break
-        shutil.rmtree(store(site), ignore_errors=True)
-    assert number > 1
-
-
-def three_done(site: Path) -> list[Change]:
-    path = site / "acme" / "old.py"
-    return [api(site), new(site, "sub", "new.py"), change(path, Text(b"OLD = 1\n"), ABSENT)]
-
-
-def _tree(site: Path) -> dict[str, tuple[bytes | None, int]]:
-    """Everything but the store: content and mode."""
-    paths = [path for path in site.rglob("*") if store(site) not in (path, *path.parents)]
-    return {str(path.relative_to(site)): (path.read_bytes() if path.is_file() else None, mode(path)) for path in paths}
-
-
-# --- collecting
-
-
-def test_what_no_file_leads_to_goes_an_hour_later_and_then_the_store_as_well(site: Path) -> None:
-    commit(api(site))
-    commit(back(api(site)))
-    assert len(facts(site)) == 1, "another host may be just before it puts its file there"
-    age(site)
-    commit(change(site / "acme" / "old.py", Text(b"OLD = 1\n"), Text(b"OLD = 2\n")))
-    assert len(facts(site)) == 2, "only the paths that are written are looked at"
-    age(site)
-    commit(api(site))
-    age(site)
-    commit(back(api(site)))
-    assert [fact.path for fact in Store(str(site)).all()] == ["acme/old.py"]
-    assert len(originals(site)) == 1
-    commit(back(change(site / "acme" / "old.py", Text(b"OLD = 1\n"), Text(b"OLD = 2\n"))))
-    assert not store(site).exists()
-
-
-def test_a_chain_of_facts_and_what_cannot_be_understood_are_not_collected(site: Path) -> None:
-    commit(api(site))
-    path = site / "acme" / "api.py"
-    commit(change(path, Text(AFTER), Text(AFTER + b"# 2\n")))
-    plant(site, b"newer", _store.fact_name("acme/api.py", _store.sha(b"other")))
-    age(site)
-    commit(change(path, Text(AFTER + b"# 2\n"), Text(AFTER + b"# 3\n")))
-    assert len(facts(site)) == 4
-    assert Store(str(site)).original(FACT.original) == BEFORE
-
-
-def test_what_another_fact_tells_of_stays_for_as_long_as_a_proof_is_owed(site: Path) -> None:
-    path = site / "acme" / "api.py"
-    commit(api(site))
-    age(site)
-    owed = change(path, Text(AFTER), Text(AFTER + b"# 2\n"))
-    owed = owed._replace(original=BEFORE, fact=owed.fact and owed.fact._replace(original=FACT.original, proof="owed"))
-    commit(owed)
-    commit(back(owed))
-    assert path.read_bytes() == AFTER
-    assert FACT.written in {fact.written for fact in Store(str(site)).all()}
-
-
-@pytest.mark.parametrize("which", ["store", "facts"])
-def test_what_another_run_collects_meanwhile_is_kept_again(
-    site: Path, monkeypatch: pytest.MonkeyPatch, which: str
-) -> None:
-    switch = _commit._Work.switch
-
-    def late(work: Any, step: Any) -> bool:
-        gone() if which == "facts" else shutil.rmtree(store(site))
-        return switch(work, step)
-
-    def gone() -> None:
-        for path in facts(site):
-            path.unlink()
-
-    monkeypatch.setattr(_commit._Work, "switch", late)
-    start = time.monotonic()
-    assert _commit.commit([api(site)], backup=False) == {}
-    assert time.monotonic() - start < _locks.SECONDS / 2, "its own locks are not waited for"
-    assert Store(str(site)).original(FACT.original) == BEFORE
-    assert len(facts(site)) == 1
-
-
-def test_the_next_run_removes_what_a_killed_one_left_in_the_store(site: Path) -> None:
-    commit(api(site))
-    for directory in (store(site), store(site) / "facts", store(site) / "originals"):
-        (directory / _temporary.hidden("x")).touch()
-    _commit.sweep(api(site).place)
-    assert leftovers(site) == []

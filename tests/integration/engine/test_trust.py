@@ -1,91 +1,24 @@
-# Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users, links and races.
+# Trust: as whom root works on a tree of somebody else's, and what it refuses. With real users.
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import importlib.util
 import json
 import os
 import shutil
 import stat
 import subprocess
-import sys
-import tempfile
-import threading
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from lab import engine, interpreters, packages, sandbox, snapshot
-from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _boot, _child, _discovery
-from module_utils._errors import SitePatchError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from lab import engine, environments, interpreters, sandbox, snapshot
+from lab.owners import noted, noting, patch, refusal, site_of, venv_of
+from lab.sandbox import GROUP, USER, give, needs_root
+from module_utils import _boot, _discovery
 
 pytestmark = needs_root
 OTHER = 61003
 WAYS_OUT = ("become_user", "chmod go-w", "trust_writers: true")
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Yield the home of a user, below a directory that everybody may enter."""
-    with tempfile.TemporaryDirectory(prefix="primus-trust-") as top:
-        Path(top).chmod(0o755)
-        home = Path(top) / "home"
-        home.mkdir()
-        yield home
-
-
-def give(top: Path, user: int = USER, group: int = GROUP) -> None:
-    for path in (top, *top.rglob("*")):
-        os.chown(path, user, group, follow_symlinks=False)
-
-
-def site_of(home: Path, user: int = USER) -> Path:
-    """Make a site-packages with ``thing`` in a home and give all of it to a user."""
-    site = home / "site-packages"
-    engine.thing(site)
-    give(home, user)
-    return site
-
-
-def venv_of(home: Path) -> tuple[Path, Path]:
-    """Make a virtual environment with ``thing``, of a Python that every user may start; interpreter, site-packages.
-
-    Its own code notes in ``home/users`` as whom it runs.
-    """
-    subprocess.run(
-        [interpreters.system(), "-m", "venv", "--without-pip", home / "venv"], check=True, capture_output=True
-    )
-    (site,) = (home / "venv" / "lib").glob("python3*/site-packages")
-    engine.thing(site)
-    note = f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-    (site / "early.pth").write_text(note)
-    give(home)
-    return home / "venv" / "bin" / "python", site
-
-
-def patch(python: Path | None = None, **parameters: Any) -> dict[str, Any]:
-    return engine.ask("patch", python, **{"definitions": [engine.PATCH], **parameters})
-
-
-def refusal(python: Path | None = None, **parameters: Any) -> str:
-    """Return the message with which check mode and the run refuse alike, having changed nothing."""
-    told = []
-    for check in (True, False):
-        try:
-            result = patch(python, check_mode=check, **parameters)
-        except SitePatchError as error:
-            result = {"failed": True, "changed": False, "msg": str(error)}
-        assert result.get("failed"), result
-        assert not result["changed"]
-        told.append(result["msg"])
-    assert told[0] == told[1]
-    return str(told[0])
 
 
 # --- as the owner
@@ -105,28 +38,21 @@ def test_root_works_on_a_directory_as_its_owner(home: Path) -> None:
 def test_nothing_of_an_environment_runs_as_root(home: Path) -> None:
     """Neither what starts with the interpreter, nor what is imported, nor what an import starts."""
     python, site = venv_of(home)
-    note = f"import os\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-    packages.install(site, "thing", "1.5", {**{f"thing/{n}": t for n, t in engine.FILES.items()}, "noted.py": note})
+    (site / "noted.py").write_text(noting(home))
     give(home)
     result = patch(python, imports=["thing.api:Thing", "noted"])
     assert result["changed"], result
     assert [done["ok"] for done in result["imports"]] == [True, True]
-    users = (home / "users").read_text().split()
-    assert len(users) >= 3
-    assert set(users) == {str(USER)}
+    assert noted(home) == {str(USER)}
+    assert len((home / "users").read_text().split()) >= 3
     assert (site / "thing" / "api.py").stat().st_uid == USER
 
 
-def test_what_the_interpreter_of_roots_finds_in_a_users_tree_is_done_as_that_user(home: Path) -> None:
+def test_what_the_interpreter_of_roots_finds_in_a_users_tree_is_done_as_that_user(home: Path, roots: Path) -> None:
     """As an editable install into the system's Python: by a .pth file of root's."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        subprocess.run(
-            [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"], check=True, capture_output=True
-        )
-        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
-        (site / "editable.pth").write_text(str(site_of(home)))
-        assert patch(Path(top) / "venv" / "bin" / "python")["changed"]
+    environment = environments.bare(interpreters.system(), roots / "venv")
+    (environments.site_packages(environment) / "editable.pth").write_text(str(site_of(home)))
+    assert patch(environments.python_of(environment))["changed"]
     assert (home / "site-packages" / "thing" / "api.py").stat().st_uid == USER
 
 
@@ -150,7 +76,7 @@ def test_a_user_on_an_own_tree_sees_no_difference(home: Path) -> None:
 # --- refused
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o757])
+@pytest.mark.parametrize("mode", [0o775, 0o757], ids=oct)
 @pytest.mark.parametrize("where", ["home", "home/site-packages", "home/site-packages/thing"])
 def test_root_refuses_a_directory_on_the_way_that_others_may_write(home: Path, where: str, mode: int) -> None:
     site = site_of(home)
@@ -263,257 +189,32 @@ def test_an_interpreter_of_another_user_than_the_link_to_it_is_not_started(home:
     (other / "python").symlink_to(python)
     give(other, OTHER)
     assert "expected that only root and" in refusal(other / "python")
-    assert not (home / "users").exists()
+    assert not noted(home)
 
 
-# --- what a user could lead root to
+# --- what cannot be told
 
 
-def cached(file: Path, mode: str = "TIMESTAMP") -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "compileall",
-        "-q",
-        "--invalidation-mode",
-        mode.lower().replace("_", "-"),
-        str(file),
-    ]
-    subprocess.run(command, check=True)
-    return Path(importlib.util.cache_from_source(str(file)))
-
-
-def test_a_directory_of_bytecode_that_is_a_link_is_left_alone(home: Path) -> None:
-    """It leads into an environment of root's: its bytecode would become the user's, who gets code run as root."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        target = cached(engine.thing(Path(top)) / "api.py")
-        site = site_of(home)
-        (site / "thing" / "__pycache__").symlink_to(target.parent)
-        before = snapshot.take(Path(top))
-        results = [patch(path=site, check_mode=check) for check in (True, False)]
-        assert snapshot.take(Path(top)) == before
-    for result in results:
-        assert result["patches"][0]["message"].endswith("__pycache__ is a symbolic link: not touched")
-    assert [result["changed"] for result in results] == [True, True]
-
-
-def test_nothing_is_written_where_such_bytecode_would_go_on_being_used(home: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        target = cached(engine.thing(Path(top)) / "api.py", "UNCHECKED_HASH")
-        site = site_of(home)
-        (site / "thing" / "__pycache__").symlink_to(target.parent)
-        before = snapshot.take(home)
-        message = refusal(path=site)
-        assert "is a symbolic link; Python would go on using api." in message
-        assert message.endswith("Remove it; nothing was written")
-        assert snapshot.take(home) == before
-
-
-def test_a_link_to_a_secret_of_roots_is_not_read(home: Path) -> None:
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(
+    home: Path, roots: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = _boot.texts(_boot.__spec__)  # (another user may not be able to read the checkout)
+    monkeypatch.setattr(_boot, "texts", lambda _spec: texts)
     site = site_of(home)
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        secret = Path(top) / "secret.py"
-        secret.write_text("import os\nPASSWORD = 'hush-hush'\n")
-        secret.chmod(0o600)
-        (site / "thing" / "api.py").unlink()
-        (site / "thing" / "api.py").symlink_to(secret)
-        os.lchown(site / "thing" / "api.py", USER, GROUP)
-        for check in (True, False):
-            assert "hush-hush" not in json.dumps(patch(path=site, check_mode=check, diff=True))
-        assert (site / "thing" / "api.py").is_symlink()
+    (site / "thing").chmod(0o700)
+    python = environments.python_of(environments.bare(interpreters.system(), roots / "venv"))
+    (environments.site_packages(roots / "venv") / "further.pth").write_text(str(site))
+    give(roots, OTHER)
+    for asked in ({"path": site}, {"python": python}):
+        result = sandbox.child(lambda asked=asked: patch(state=state, **asked), user=OTHER)
+        assert result.get("failed"), result
+        assert result["msg"].startswith("cannot be told: ")
+        assert str(site / "thing") in result["msg"]
+        assert "Permission denied" in result["msg"]
 
 
-def test_a_link_in_roots_own_tree_through_a_users_directory_is_not_followed(home: Path) -> None:
-    """The user leads it on to a secret of root's: what it finally is belongs to root, as the first link does."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        (Path(top) / "secret.py").write_text("import os\nPASSWORD = 'hush-hush'\n")
-        (Path(top) / "secret.py").chmod(0o600)
-        api = engine.thing(Path(top) / "site") / "api.py"
-        api.unlink()
-        api.symlink_to(home / "api.py")
-        (home / "api.py").symlink_to(Path(top) / "secret.py")
-        give(home)
-        try:
-            result = patch(path=Path(top) / "site", check_mode=True, diff=True)
-        except SitePatchError as error:
-            result = {"failed": True, "msg": str(error)}
-        assert result["failed"]
-        assert "hush-hush" not in json.dumps(result)
-
-
-def test_a_directory_that_is_swapped_for_a_link_leads_root_nowhere(home: Path) -> None:
-    """RENAME_EXCHANGE in a loop: the file that was planned for is replaced, or nothing."""
-    site = site_of(home)
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        other = engine.thing(Path(top) / "site")
-        (home / "link").symlink_to(other)
-        os.lchown(home / "link", USER, GROUP)
-        before = snapshot.take(Path(top))
-        stop = threading.Event()
-        swaps = [0]
-
-        def swap() -> None:
-            libc = ctypes.CDLL(None)
-            names = (os.fsencode(home / "link"), os.fsencode(site / "thing"))
-            while not stop.is_set():
-                libc.renameat2(-100, names[0], -100, names[1], 2)
-                swaps[0] += 1
-
-        thread = threading.Thread(target=swap)
-        thread.start()
-        try:
-            for number in range(40):
-                patch(path=site, state="absent" if number % 2 else "present")
-        finally:
-            stop.set()
-            thread.join()
-        assert swaps[0] > 100
-        assert snapshot.take(Path(top)) == before
-
-
-# --- what a user's tree could make root run
-
-
-def answering(home: Path, answer: bytes) -> Path:
-    """Make a user's program that is called python and gives an answer of its own; it notes as whom it runs."""
-    program = home / "python"
-    program.write_text(
-        f"#!{interpreters.system()}\nimport os, sys\nopen({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-        f"os.write(int(sys.argv[-1].partition(':')[0]), {answer!r})\n"
-    )
-    program.chmod(0o755)
-    give(home)
-    return program
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b'{"belongs": [0, 0], "patches": []}',
-        b'{"belongs": "/root", "patches": []}',
-        b'{"belongs": 1}',
-        b"old \xff",
-        b"{}",
-    ],
-)
-def test_an_interpreter_of_a_users_has_no_say_in_who_is_next(home: Path, answer: bytes) -> None:
-    python = answering(home, answer)
-    with contextlib.suppress(SitePatchError):
-        patch(python, check_mode=True)
-    assert set((home / "users").read_text().split()) == {str(USER)}
-
-
-@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"patches": 5}', b'{"patches": [5]}', b"old \xff", b"7"])
-def test_an_answer_that_is_none_is_the_failure_of_its_interpreter(home: Path, answer: bytes) -> None:
-    assert "expected a Python interpreter of version 3.8 or newer, found" in refusal(answering(home, answer))
-
-
-def roots_venv(top: Path, *options: str) -> tuple[Path, Path]:
-    top.chmod(0o755)
-    command = [interpreters.system(), "-m", "venv", "--without-pip", *options, top / "venv"]
-    subprocess.run(command, check=True, capture_output=True)
-    (site,) = (top / "venv" / "lib").glob("python3*/site-packages")
-    engine.thing(site)
-    return top / "venv" / "bin" / "python", site
-
-
-def noting(home: Path) -> str:
-    return f"import os; open({str(home / 'users')!r}, 'a').write('%d ' % os.geteuid())\n"
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """Yield a directory of root's that everybody may enter."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        yield Path(top)
-
-
-def as_root(home: Path) -> bool:
-    """Whether anything of the user's ran as root."""
-    return (home / "users").exists() and "0" in (home / "users").read_text().split()
-
-
-def test_libraries_of_a_users_are_not_run_by_root_when_its_interpreter_starts(home: Path, top: Path) -> None:
-    home.chmod(0o777)
-    python, site = roots_venv(top)
-    (site / "early.pth").write_text(noting(home))
-    give(site)
-    engine.ask("info", python, definitions=[engine.PATCH])
-    assert not as_root(home)
-
-
-def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, top: Path) -> None:
-    """Python looks for sitecustomize there, too."""
-    python, site = roots_venv(top)
-    (site / "further.pth").write_text(str(home))
-    (home / "sitecustomize.py").write_text(noting(home))
-    (home / "usercustomize.py").write_text(noting(home))
-    give(home)
-    with contextlib.suppress(SitePatchError):
-        patch(python)
-    assert not as_root(home)
-
-
-@pytest.mark.parametrize("where", ["path", "src", "package", "zip", "finder", "PYTHONPATH"])
-def test_root_imports_nothing_of_a_users_however_it_is_found(home: Path, top: Path, where: str) -> None:
-    python, site = roots_venv(top)
-    give(home)
-    more: dict[str, Any] = {}
-    if where == "path":
-        (home / "evil.py").write_text(noting(home))
-        os.chown(home, 0, 0)
-        home.chmod(0o777)
-        more["path"] = home
-    elif where == "src":
-        (home / "src").mkdir()
-        (home / "src" / "evil.py").write_text(noting(home))
-        os.chown(home, 0, 0)
-        give(home / "src")
-        more["path"] = home
-    elif where == "package":
-        (site / "evil").mkdir()
-        (site / "evil" / "__init__.py").write_text(noting(home))
-        give(site / "evil")
-    elif where == "zip":
-        with zipfile.ZipFile(home / "evil.zip", "w") as archive:
-            archive.writestr("evil.py", noting(home))
-        (site / "zipped.pth").write_text(str(home / "evil.zip"))
-    elif where == "finder":
-        (home / "evil.py").write_text(noting(home))
-        finder = (
-            "import sys, importlib.util\nclass F:\n    def find_spec(self, name, path=None, target=None):\n"
-            "        if name == 'evil':\n"
-            f"            return importlib.util.spec_from_file_location(name, {str(home / 'evil.py')!r})\n"
-            "sys.meta_path.append(F())\n"
-        )
-        (site / "editable_finder.py").write_text(finder)
-        (site / "editable.pth").write_text("import editable_finder\n")
-    else:
-        (home / "evil.py").write_text(noting(home))
-        more["import_environment"] = {"PYTHONPATH": str(home)}
-    os.chmod(home, 0o755 if where != "path" else 0o777)
-    try:
-        result = engine.ask("check", python, imports=["evil"], **more)
-    except SitePatchError as error:
-        result = {"failed": True, "msg": str(error)}
-    assert not as_root(home)
-    if result.get("failed"):
-        assert any(text in result["msg"] for text in ("root does not run", "may write there", "one owner")), result[
-            "msg"
-        ]
-
-
-def test_one_user_does_not_run_the_code_of_another_for_root(home: Path, top: Path) -> None:
-    python, _site = venv_of(home)
-    (top / "evil.py").write_text(noting(home))
-    give(top, OTHER)
-    (home / "users").unlink(missing_ok=True)
-    assert "expected one owner" in refusal(python, path=top, imports=["evil"])
+# --- where root is nobody in particular
 
 
 def test_a_user_alone_in_a_namespace_is_no_root(home: Path) -> None:
@@ -524,7 +225,7 @@ def test_a_user_alone_in_a_namespace_is_no_root(home: Path) -> None:
         "print(json.dumps(engine.ask('patch', path=sys.argv[3], definitions=[engine.PATCH])))"
     )
     copy = home / "copy"
-    shutil.copytree(Path(_child.__file__).parents[1] / "module_utils", copy / "plugins" / "module_utils")
+    shutil.copytree(engine.PLUGINS / "module_utils", copy / "plugins" / "module_utils")
     shutil.copytree(Path(engine.__file__).parent, copy / "tests" / "lab")
     give(copy)
     python = shutil.which("unshare") or "unshare"
@@ -547,60 +248,6 @@ def test_root_that_may_not_become_others_says_so(home: Path) -> None:
     message = without(lambda: refusal(path=site), 6, 7)  # CAP_SETGID, CAP_SETUID
     assert message.startswith(f"this process cannot become user {USER}: ")
     assert "become_user" in message
-
-
-# --- what cannot be told
-
-
-@pytest.mark.parametrize("state", ["present", "absent"])
-def test_a_package_that_cannot_be_entered_is_not_taken_for_missing(
-    home: Path, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = _boot.texts(_boot.__spec__)  # (another user may not be able to read the checkout)
-    monkeypatch.setattr(_boot, "texts", lambda _spec: texts)
-    site = site_of(home)
-    (site / "thing").chmod(0o700)
-    for python in (None, venv_of(home / "other")[0] if (home / "other").mkdir() is None else None):
-        parameters: dict[str, Any] = {"path": site} if python is None else {}
-        if python is not None:
-            (lib,) = (home / "other" / "venv" / "lib").glob("python3*/site-packages")
-            shutil.rmtree(lib / "thing")
-            shutil.rmtree(next(lib.glob("thing-*")))
-            (lib / "further.pth").write_text(str(site))
-            give(home / "other", OTHER)
-        result = sandbox.child(lambda python=python, more=parameters: patch(python, state=state, **more), user=OTHER)
-        assert result.get("failed"), result
-        assert result["msg"].startswith("cannot be told: ")
-        assert str(site / "thing") in result["msg"]
-        assert "Permission denied" in result["msg"]
-
-
-@pytest.mark.parametrize("odd", ["fifo", "zero", "sparse"])
-def test_odd_bytecode_neither_blocks_nor_fills(home: Path, odd: str) -> None:
-    site = site_of(home)
-    file = Path(importlib.util.cache_from_source(str(site / "thing" / "api.py")))
-    file.parent.mkdir()
-    if odd == "fifo":
-        os.mkfifo(file)
-    elif odd == "zero":
-        file.symlink_to("/dev/zero")
-    else:
-        with file.open("wb") as stream:
-            stream.truncate(2 << 30)
-    give(home)
-    for check in (True, False):
-        assert patch(path=site, check_mode=check)["changed"]
-    assert not os.path.lexists(file)
-
-
-def test_setuid_and_setgid_are_not_set_again(home: Path) -> None:
-    site = site_of(home)
-    (site / "thing" / "api.py").chmod(0o6755)
-    assert patch(path=site)["changed"]
-    assert stat.S_IMODE((site / "thing" / "api.py").stat().st_mode) == 0o755
-
-
-# --- where root is nobody in particular
 
 
 def without_override(run: Any) -> Any:
@@ -650,23 +297,4 @@ def test_what_root_could_not_see_of_the_way_is_looked_at_by_the_owner(home: Path
     home.chmod(0o700)
     message = without_override(lambda: refusal(python))
     assert f"cannot become user {USER}, or others may write on the way to it" in message
-    assert not (home / "users").exists()
-
-
-def test_root_imports_nothing_from_where_somebody_else_may_write(home: Path) -> None:
-    """The environment is root's, its sys.path leads into a home."""
-    with tempfile.TemporaryDirectory(prefix="primus-root-") as top:
-        Path(top).chmod(0o755)
-        command = [interpreters.system(), "-m", "venv", "--without-pip", Path(top) / "venv"]
-        subprocess.run(command, check=True, capture_output=True)
-        (site,) = (Path(top) / "venv" / "lib").glob("python3*/site-packages")
-        engine.thing(site)
-        (site / "further.pth").write_text(str(home))
-        (home / "noted.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
-        give(home)
-        python = Path(top) / "venv" / "bin" / "python"
-        message = refusal(python, imports=["noted"])
-        assert "expected one owner, found" in message
-        assert f"the work is done as {USER}, whom the interpreter, or what it imports from, belongs to" in message
-        assert not (home / "ran").exists()
-        assert patch(path=site)["changed"], "without the interpreter nothing is run"
+    assert not noted(home)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab import wheels
-from module_utils import _edits, _engine, _patch
-from module_utils._edits import ABSENT, Target, Text
+from module_utils import _engine
+from module_utils._edits import Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,45 +26,42 @@ PAIRS = [
 ]
 
 
+@pytest.mark.parametrize("forward", [True, False], ids=["newer", "older"])
 @pytest.mark.parametrize(("package", "project", "older", "newer", "said"), PAIRS)
-def test_a_diff_between_two_releases_makes_one_of_the_other(
-    package: str, project: str, older: str, newer: str, said: str, tmp_path: Path
+def test_a_patch_of_all_files_makes_the_other_release_and_gives_the_first_one_back(
+    tmp_path: Path, package: str, project: str, older: str, newer: str, said: str, *, forward: bool
 ) -> None:
-    before, after = (tree(wheels.unpacked(project, version) / package) for version in (older, newer))
-    diff = git_diff(package, before, after, tmp_path / "there")
-    assert f"\n{said} " in diff
-    assert patched(diff, package, before) == after
-    assert patched(git_diff(package, after, before, tmp_path / "back"), package, after) == before
-
-
-@pytest.mark.parametrize(("package", "project", "older", "newer", "said"), PAIRS)
-def test_a_patch_of_all_files_applies_and_gives_the_older_release_back(
-    package: str, project: str, older: str, newer: str, said: str, tmp_path: Path
-) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(wheels.unpacked(project, older), site)
-    before, after = tree(site / package), tree(wheels.unpacked(project, newer) / package)
-    everything = contents(site)
-    diff = git_diff(package, before, after, tmp_path / "there")
-    assert f"\n{said} " in diff
-    assert call(site, package, diff)["changed"]
-    assert tree(site / package) == after
-    assert [found["state"] for found in call(site, package, diff)["patches"]] == ["applied"]
-    assert call(site, package, diff, state="absent")["changed"]
-    assert contents(site) == everything
+    there, wanted = (older, newer) if forward else (newer, older)
+    shutil.copytree(wheels.unpacked(project, there), tmp_path / "site")
+    after = tree(wheels.unpacked(project, wanted) / package)
+    diff = come_and_go(tmp_path, package, after)
+    assert not forward or f"\n{said} " in diff
 
 
 def test_a_diff_has_the_executable_bit_and_empty_files(tmp_path: Path) -> None:
     """Of real files; a wheel unpacked here has no modes that differ, so they are set."""
-    before, after = (tree(wheels.unpacked("tqdm", version) / "tqdm") for version in ("4.40.0", "4.60.0"))
-    before = {file: text._replace(executable=file.endswith("cli.py")) for file, text in before.items()}
+    shutil.copytree(wheels.unpacked("tqdm", "4.40.0"), tmp_path / "site")
+    for file in (tmp_path / "site" / "tqdm").rglob("*cli.py"):
+        file.chmod(0o755)
+    after = tree(wheels.unpacked("tqdm", "4.60.0") / "tqdm")
     after = {file: text._replace(executable=file.endswith(("std.py", "asyncio.py"))) for file, text in after.items()}
     after["empty"] = Text(b"")
-    diff = git_diff("tqdm", before, after, tmp_path / "there")
+    diff = come_and_go(tmp_path, "tqdm", after)
     assert "\nnew mode 100755" in diff
     assert "\nnew file mode 100755" in diff
-    assert patched(diff, "tqdm", before) == after
-    assert patched(git_diff("tqdm", after, before, tmp_path / "back"), "tqdm", after) == before
+
+
+def come_and_go(top: Path, package: str, after: Mapping[str, Text]) -> str:
+    """Apply git's diff to the package in ``top/site``, so that it is ``after``, and take it out; return the diff."""
+    site = top / "site"
+    everything, before = contents(site), tree(site / package)
+    diff = git_diff(package, before, after, top / "diff")
+    assert call(site, package, diff)["changed"]
+    assert tree(site / package) == after
+    assert [found["state"] for found in call(site, package, diff)["patches"]] == ["applied"]
+    assert call(site, package, diff, state="absent")["changed"]
+    assert (contents(site), tree(site / package)) == (everything, before)
+    return diff
 
 
 def tree(directory: Path) -> dict[str, Text]:
@@ -90,23 +87,6 @@ def git_diff(package: str, before: Mapping[str, Text], after: Mapping[str, Text]
     done = subprocess.run(command, cwd=top, check=False, capture_output=True)
     assert not done.stderr
     return done.stdout.decode("utf-8", "surrogateescape")
-
-
-def patched(diff: str, package: str, before: Mapping[str, Text]) -> dict[str, Text]:
-    """Return all files with the diff as the edits of one patch, in memory; each must parse as the file before did."""
-    patch = _patch.load(definition(package, diff))
-    found = dict(before)
-    for file in patch.files():
-        text = before.get(file, ABSENT)
-        edits = patch.on(file)
-        assert _patch.restored(file, _patch.stored(edits)) == edits
-        for number, edit in enumerate(edits):
-            owner = f"{patch.name}/{number}"
-            target = Target("", owner, 1, lambda _name: None, lambda other: before.get(other, ABSENT))
-            text = edit.do(text, target)
-        _edits.check(file, before.get(file, ABSENT), text)
-        found[file] = text
-    return {file: text for file, text in found.items() if text.data is not None}
 
 
 def definition(package: str, diff: str) -> dict[str, Any]:
