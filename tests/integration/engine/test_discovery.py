@@ -227,7 +227,7 @@ def test_an_audit_writes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, tm
     """Not even where the code that looks is wrong: its process may not write to files."""
     target = tmp_path / "target"
     request = {"operation": "info", "definitions": [engine.PATCH], "roots": [str(home)], "timeout": 60.0}
-    monkeypatch.setattr("module_utils._survey.copy_id", lambda _step: target.write_text("x"))
+    monkeypatch.setattr("module_utils._looking.copy_id", lambda _step: target.write_text("x"))
     (result,) = _discovery.call(None, request)["environments"]
     assert "File too large" in result["msg"]
     assert target.read_text() == ""

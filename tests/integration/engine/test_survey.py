@@ -13,7 +13,7 @@ import pytest
 from lab import engine, sandbox
 from lab.commits import LEVELS, MODES, TAG, compiled
 from lab.sandbox import GROUP, USER, needs_root
-from module_utils import _edits, _environment, _evidence, _patch, _step, _storage, _survey
+from module_utils import _edits, _environment, _evidence, _looking, _patch, _step, _storage, _survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,8 +262,8 @@ def test_a_patch_came_when_the_last_of_its_files_did(tmp_path: Path, monkeypatch
 
 def test_the_copy_is_that_of_the_first_file_and_each_file_has_its_details(api: Path, tmp_path: Path) -> None:
     (tmp_path / "api.py").touch()
-    assert _survey.copy_id(found()) is None
-    assert _survey.copy_id(found(api, tmp_path / "api.py")) == _storage.copy_id(str(api.parent))
+    assert _looking.copy_id(found()) is None
+    assert _looking.copy_id(found(api, tmp_path / "api.py")) == _storage.copy_id(str(api.parent))
     compiled(api)
     details = _survey.file_details(str(api))
     assert details == {"file": look(api), "bytecode": _survey.bytecode(str(api))}
