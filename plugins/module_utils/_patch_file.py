@@ -33,6 +33,15 @@ _BEGINS = {  # what a file is that is no patch, by how it begins
     b"\xff\xfe": "it is UTF-16, as > of PowerShell writes it: write it as UTF-8 (git diff --output=FILE)",
     b"\xfe\xff": "it is UTF-16: write it as UTF-8",
 }
+_OTHERS = (  # what a file is that has no unified diff, by one of its lines
+    (re.compile(r"\*{15}"), "a context diff: make it with diff -u"),
+    (re.compile(r"\d+(?:,\d+)?[acd](?:\d+(?:,\d+)?)?\r?\Z"), "a diff without context: make it with diff -u"),
+    (re.compile(r"\x1b\["), "the colours of a terminal: make it with --color=never"),
+    (
+        re.compile(r"[>\s]+(?:diff --git |--- |@@ -)"),
+        "one that is quoted or indented: take away what its lines begin with",
+    ),
+)
 _PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|\?xml)", re.IGNORECASE)
 _NAMES = ("diff ", "Index: ", "=" * 20, "Only in ")  # what may stand between a header and the first ---
 _SHOWN = 80  # characters of a line that an error quotes
@@ -185,8 +194,9 @@ def _before(lines: Sequence[str]) -> list[str]:
 
 def _instead(lines: Sequence[str]) -> str:
     """What a file is that has no unified diff."""
-    if any(each.startswith("*" * 15) for each in lines):
-        return "a context diff: make it with diff -u"
+    for shape, what in _OTHERS:
+        if any(map(shape.match, lines)):
+            return what
     return "none; it begins with %r" % next((each for each in lines if each.strip()), "")[:_SHOWN]
 
 
