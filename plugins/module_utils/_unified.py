@@ -26,7 +26,7 @@ _BINARY = re.compile(  # GNU diff and git; git; hg; svn
 )
 _INDEX = "Index: "  # of svn and quilt
 _BETWEEN = re.compile(
-    r"(?:--\Z|-- |-{12,}[\w.]*-*\Z|From |%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
+    r"(?:--\Z|-- |-{12,}[\w.]*-*\Z|From |commit [0-9a-f]{7}|%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
 )  # what may follow a hunk
 _MERGE = ("diff --cc ", "diff --combined ", "@@@ ")
 _DATE = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"

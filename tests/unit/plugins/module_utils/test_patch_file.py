@@ -89,6 +89,9 @@ def test_several_mails_in_one_file_are_done_one_after_the_other() -> None:
     series = f"{first}{CHANGE}-- \n2.39.5\n\n{first}@@ -1 +1,2 @@\n b\n+c\n--\n2.39.5\n\n"
     definition = load(series, package="acme", versions="*")
     assert patched(definition, files(x="a\n")) == files(x="b\nc\n")
+    log = f"commit 2b180ef1\nAuthor: a\n\n    one\n\n{_head('x')}{CHANGE}\ncommit 579ddaa2\nAuthor: a\n\n    two\n\n"
+    definition = load(f"{log}{_head('x')}@@ -1 +1,2 @@\n b\n+c\n", **GIVEN)
+    assert patched(definition, files(x="a\n")) == files(x="b\nc\n")
     moved = "diff --git a/acme/x b/acme/y\nrename from acme/x\nrename to acme/y\n"
     with pytest.raises(DefinitionError, match="y: renamed in one part, changed in another: make one diff of the serie"):
         load(f"Subject: x\n\n{moved}-- \n{_diff('acme/y')}", package="acme", versions="*")
