@@ -294,8 +294,16 @@ def test_bytecode_that_a_comparison_finds_is_left_out() -> None:
         (DIFF.encode() + b"@@ -5 +5 @@ x\n-a\n+b\nand more", "line 9: expected '@@ -N,N +N,N @@', found 'and more'"),
         (f"{CHANGE}".encode(), "line 1: expected the name of the file that the hunks are of, found none"),
         (
-            b"Subject: x\nContent-Transfer-Encoding: quoted-printable\n\n" + DIFF.encode(),
+            f"{HEADER}Subject: x\ncontent-transfer-encoding: Quoted-Printable\n\n{DIFF}=20\n".encode(),
             "expected a plain mail, found one in quoted-printable: save its text",
+        ),
+        (
+            b"Subject: x\nContent-Transfer-Encoding: base64\n\nLS0tIGEvYWNtZQ==\n",
+            "expected a plain mail, found one in base64: save its text",
+        ),
+        (
+            b"Content-Type: multipart/mixed\n\n--x\nContent-Transfer-Encoding: base64\n\nLS0tIGEvYWNtZQ==\n",
+            "expected a unified diff, found a mail with an attachment that is encoded: save the attachment",
         ),
         (b"diff --cc acme/x\n", "line 1: the diff of a merge cannot be used: make one against one parent"),
     ],
