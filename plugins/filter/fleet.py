@@ -10,7 +10,8 @@ import datetime as dt
 import re
 import typing as t
 
-from ansible_collections.primus.patches.plugins.plugin_utils import _metrics, _report
+from ansible.errors import AnsibleFilterError
+from ansible_collections.primus.patches.plugins.plugin_utils import _answer, _metrics, _report, _undeclared
 from ansible_collections.primus.patches.plugins.plugin_utils._answer import received
 from ansible_collections.primus.patches.plugins.plugin_utils._shown import LONGEST_REASON, printable, shorten
 from ansible_collections.primus.patches.plugins.plugin_utils._summary import (
@@ -74,6 +75,11 @@ def _plain(text: str) -> str:
 
 def audit_problems(result: Mapping[str, t.Any], fail_states: Sequence[str]) -> list[str]:
     """Return why what `site_patch_info` looked at is not as it should be, in as much as a line has room for."""
+    words = " ".join(fail_states) if isinstance(fail_states, (list, tuple)) else fail_states
+    unknown = sorted(set(re.findall(r"\w+", words)) - {*_answer.STATES, _undeclared.WORD})
+    if unknown:  # (a misspelt one would let every node pass)
+        known = ", ".join((*_answer.STATES, _undeclared.WORD))
+        raise AnsibleFilterError(f"states that count as wrong: expected some of {known}, found {', '.join(unknown)}")
     found = [shorten(problem, LONGEST_REASON) for problem in problems(result, fail_states)]
     if len(found) <= MOST_PROBLEMS:
         return found

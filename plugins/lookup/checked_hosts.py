@@ -12,7 +12,8 @@ short_description: The hosts of a play, unless the play cannot be right
 description:
   - For C(hosts) of this collection's own playbooks. Returns its terms as they are.
   - Ends the playbook, before a node is asked, where ansible-core is older than the collection needs, where a variable
-    C(megatron_bridge_*) is none of the role's, or where one C(primus_*) is nearly one of the playbooks'.
+    C(megatron_bridge_*) is none of the role's, where one C(primus_*) is nearly one of the playbooks', or where
+    C(primus_serial) has no sizes of batches.
   - It sees the variables of the command line and of the play. Those of nodes are checked by the tasks of the role.
 options:
   _terms:
@@ -46,7 +47,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: t.Any = None, **_kwargs: t.Any) -> list[str]:
         """Return the terms, or end the playbook."""
-        wrong = wrong_play(variables or ())
+        wrong = wrong_play(variables or {})
         if wrong:
             raise AnsibleLookupError(wrong)
         return terms

@@ -95,8 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _outcome.discard_output()
         return _outcome.REFUSED
     except SitePatchError as error:
-        _outcome.tell_error(str(error))
-        return _outcome.REFUSED
+        return _outcome.end(_outcome.refused(error), "", _outcome.REFUSED, getattr(options, "json", False))
     except OSError as error:
         _outcome.tell_error(str(error))
         return _outcome.REFUSED

@@ -121,7 +121,10 @@ def _path(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < 10**9:
         raise argparse.ArgumentTypeError("expected seconds, found %s" % text)
     return seconds

@@ -31,7 +31,17 @@ _HERE = (
 
 
 def prepare_output() -> None:
-    """Let what a terminal cannot show be no failure: its exit status would say that something would change."""
+    """Let what a terminal cannot show be no failure: its exit status would say that something would change.
+
+    Nor is a stream that the caller closed; and no file that is opened later may take its number.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # (which gets the lowest number that is free)
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -65,8 +75,11 @@ def end(result: Mapping[str, Any], text: str, status: int, as_json: bool = False
 
 
 def tell_error(message: str) -> None:
-    """Print an error."""
-    sys.stderr.write("\n".join(map(plain, here(message).split("\n"))) + "\n")
+    """Print an error. Where nobody can be told, the exit status still tells."""
+    try:
+        sys.stderr.write("\n".join(map(plain, here(message).split("\n"))) + "\n")
+    except OSError:
+        pass
 
 
 def plain(text: str) -> str:

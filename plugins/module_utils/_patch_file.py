@@ -33,6 +33,18 @@ _BEGINS = {  # what a file is that is no patch, by how it begins
     b"\xff\xfe": "it is UTF-16, as > of PowerShell writes it: write it as UTF-8 (git diff --output=FILE)",
     b"\xfe\xff": "it is UTF-16: write it as UTF-8",
 }
+_DIFF = re.compile(r"^(?:diff |--- |Index: )", re.MULTILINE)
+_ENCODED = re.compile(r"^content-transfer-encoding:\s*(quoted-printable|base64)", re.IGNORECASE | re.MULTILINE)
+_OTHERS = (  # what a file is that has no unified diff, by one of its lines
+    (re.compile(r"\*{15}"), "a context diff: make it with diff -u"),
+    (re.compile(r"\d+(?:,\d+)?[acd](?:\d+(?:,\d+)?)?\r?\Z"), "a diff without context: make it with diff -u"),
+    (re.compile(r"\x1b\["), "the colours of a terminal: make it with --color=never"),
+    (
+        re.compile(r"[>\s]+(?:diff --git |--- |@@ -)"),
+        "one that is quoted or indented: take away what its lines begin with",
+    ),
+    (_ENCODED, "a mail with an attachment that is encoded: save the attachment"),
+)
 _PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|\?xml)", re.IGNORECASE)
 _NAMES = ("diff ", "Index: ", "=" * 20, "Only in ")  # what may stand between a header and the first ---
 _SHOWN = 80  # characters of a line that an error quotes
@@ -141,17 +153,19 @@ def _text(data: bytes) -> str:
 
 def _definition(text: str, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
     lines = text.split("\n")
+    above = _DIFF.split(text, maxsplit=1)[0]
+    encoded = _ENCODED.search(above)
+    if encoded and "multipart/" not in above:  # (of such a mail, another part may be the diff)
+        raise ValueError(
+            "expected a plain mail, found one in %s: save its text (git mailinfo, or git format-patch)"
+            % encoded.group(1).lower()
+        )
     sections = _unified.sections(text)
     if not sections:
         raise ValueError("expected a unified diff, found %s" % _instead(lines))
     if sections[-1].last == len(lines) and not lines[-1].startswith("\\"):
         raise ValueError("line %d: expected the end of the line, found the end: is it truncated?" % len(lines))
     header = _patch_header.load(_before(lines[: sections[0].number - 1]))
-    encoding = (header.value("content-transfer-encoding") or "").lower()
-    if encoding in ("quoted-printable", "base64"):
-        raise ValueError(
-            "expected a plain mail, found one in %s: save its text (git mailinfo, or git format-patch)" % encoding
-        )
     made = {"name": _name_of(file), **_said(header), **given}
     for key, wanted in (
         ("package", "Package: (what is imported)"),
@@ -185,8 +199,9 @@ def _before(lines: Sequence[str]) -> list[str]:
 
 def _instead(lines: Sequence[str]) -> str:
     """What a file is that has no unified diff."""
-    if any(each.startswith("*" * 15) for each in lines):
-        return "a context diff: make it with diff -u"
+    for shape, what in _OTHERS:
+        if any(map(shape.match, lines)):
+            return what
     return "none; it begins with %r" % next((each for each in lines if each.strip()), "")[:_SHOWN]
 
 

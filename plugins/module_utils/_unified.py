@@ -26,7 +26,7 @@ _BINARY = re.compile(  # GNU diff and git; git; hg; svn
 )
 _INDEX = "Index: "  # of svn and quilt
 _BETWEEN = re.compile(
-    r"(?:--\Z|-- |-{12,}[\w.]*-*\Z|From |%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
+    r"(?:--\Z|-- |-{12,}[\w.]*-*\Z|From |commit [0-9a-f]{7}|%s|Only in |Property changes|={20}|# HG )|\Z" % _INDEX
 )  # what may follow a hunk
 _MERGE = ("diff --cc ", "diff --combined ", "@@@ ")
 _DATE = r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"
@@ -119,6 +119,12 @@ def edits(found: Iterable[tuple[Section, str, str]]) -> list[Diff | Delete]:
     made = [edit for edit in made if isinstance(edit, Diff) or edit.file not in gone]  # (svn says of a rename both)
     for edit in made:
         _alone(edit, [other for other in made if other.file == edit.file and other is not edit])
+        source = getattr(edit, "source", None)
+        if source and all(other.file != source for other in made):  # (of such a file no original is kept)
+            raise ValueError(
+                "%s: copied from %s, which stays as it is: make the diff without copies (git diff --no-renames, "
+                "svn diff --show-copies-as-adds)" % (edit.file, source)
+            )
     return sorted(made, key=lambda edit: isinstance(edit, Diff))  # (one may take the name that another gives up)
 
 

@@ -28,12 +28,17 @@ _COLLECTION = Path(__file__).parents[2]
 _NEAR = 0.8  # how like one of ours (0 to 1) a primus_* must be to be taken for it: others use that prefix, too
 
 
-def wrong_play(names: Iterable[str]) -> str:
+def wrong_play(variables: Mapping[str, t.Any]) -> str:
     """Return why a play of our own playbooks must not begin; ``""`` where it may.
 
-    :param names: of the play's variables: those of the command line and its own.
+    :param variables: the play's: those of the command line and its own.
     """
-    return old_core(release.__version__) or "; ".join(_misspelt_role(names) + _misspelt_playbook(names))
+    wrong = (
+        *_misspelt_role(variables),
+        *_misspelt_playbook(variables),
+        *_odd_batches(variables.get("primus_serial", [])),
+    )
+    return old_core(release.__version__) or "; ".join(wrong)
 
 
 def wrong_task(variables: Mapping[str, t.Any]) -> str:
@@ -86,6 +91,13 @@ def _misspelt_playbook(names: Iterable[str]) -> list[str]:
     unknown = sorted(name for name in names if name.startswith("primus_") and name not in known.values())
     near = {name: difflib.get_close_matches(name.partition("_")[2], sorted(known), 1, _NEAR) for name in unknown}
     return [f"unknown variable {name}: expected {known[found[0]]}" for name, found in near.items() if found]
+
+
+def _odd_batches(sizes: t.Any) -> list[str]:
+    """Tell of a size of batches that Ansible would end with a traceback for. A template is left to it."""
+    texts = [str(size) for size in (sizes if isinstance(sizes, list) else [sizes])]
+    odd = [text for text in texts if "{{" not in text and not re.fullmatch(r"-?[0-9]+%?", text.strip())]
+    return [f'primus_serial: expected sizes of batches, such as [1, "10%", "100%"], found {text!r}' for text in odd]
 
 
 @functools.lru_cache(maxsize=None)

@@ -16,14 +16,13 @@ LONGEST_NAME, LONGEST_REASON = 250, 1000  # columns that a terminal or a page gi
 
 
 def printable(text: str) -> str:
-    """Return the text on one line: white space collapsed, control and other invisible characters written as escapes.
+    """Return the text on one line: breaks and tabs as a blank, control and other invisible characters as escapes.
 
     Host names come from inventories and messages from libraries: neither may move the cursor, change colours,
-    reverse the reading direction or start a second line.
+    reverse the reading direction or start a second line. Blanks stay, as a line of code may differ in them alone.
     """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in " ".join(text.split())
-    )
+    line = " ".join(filter(None, (part.strip(" ") for part in re.split(r"[^\S ]+", text))))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
 
 
 def width(text: str) -> int:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -245,8 +246,13 @@ def test_json_is_the_result_of_the_module(file: Path, site: Path, patches: Path)
     assert result["diff"]["prepared"].count("\n+LIMIT = 20\n") == 2
     result = json.loads(succeeds(pyz.run(file, "status", "--path", site, "--patch", patches, "--json"), 1))
     assert [patch["state"] for patch in result["patches"]] == ["pending", "pending"]
-    done = pyz.run(file, "apply", "--path", site / "acme.no", "--patch", patches, "--json")
-    assert (done.returncode, done.stderr) == (2, json.loads(done.stdout)["msg"] + "\n")
+    for command in (
+        ("apply", "--path", site / "acme.no", "--patch", patches),
+        ("apply", "--patch", "nope"),
+        ("revert",),
+    ):
+        done = pyz.run(file, *command, "--json")
+        assert (done.returncode, done.stderr) == (2, json.loads(done.stdout)["msg"] + "\n")
 
 
 def test_a_file_edited_since_is_told_refused_and_given_back(file: Path, site: Path, patches: Path) -> None:
@@ -306,6 +312,20 @@ def test_a_reader_that_has_seen_enough_is_no_failure_with_a_traceback(file: Path
     command = f'"{sys.executable}" "{file}" list --json | head -c 1'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_streams_that_cannot_be_written_do_not_change_what_is_done_and_how_it_ends(
+    file: Path, site: Path, patches: Path, closed: str
+) -> None:
+    def ends(*arguments: str | Path) -> int:
+        words = shlex.join(map(str, (sys.executable, file, *arguments, "--path", site)))
+        return subprocess.run(["bash", "-c", f"{words} {closed}"], capture_output=True, check=False).returncode
+
+    assert ends("apply", "--patch", patches, "--check") == 1
+    assert ends("apply", "--patch", patches) == 0
+    assert ends("revert", "--all") == 0
+    assert ends("apply", "--patch", "nope") == 2
 
 
 # --- what is refused
@@ -383,7 +403,7 @@ def test_what_is_no_patch_is_one_clear_error_and_nothing_is_written(
         (("status", "--path", "{site}/acme/api.py"), "expected a directory (site-packages, "),
         (("apply", "--path", "{site}", "--patch", NAME), "missing: package transformers: expected it in "),
         (("status", "--path", "{site}", "--import", "acme"), "--import: expected --patch along with it, found none"),
-        (("status", "--path", "{site}", "--health", "--json"), "--health goes with none of "),
+        (("status", "--path", "{site}", "--health", "--quiet"), "--health goes with none of "),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_error(

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.primus.patches.plugins.filter.fleet import FilterModule
 
 PATCH = {"name": "a_patch", "state": "pending", "action": "apply", "message": "found pending"}
@@ -24,3 +26,9 @@ def test_records_are_json_by_host_and_hosts_without_a_result_are_left_out() -> N
         "unreachable": ["unreachable"],
     }
     assert fleet["ok"][0]["predicted"] is True
+
+
+@pytest.mark.parametrize("fail_states", [["pendnig", "conflict"], "conflict,pendnig"])
+def test_a_state_that_is_none_is_an_error_and_lets_no_node_pass(fail_states: list[str] | str) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"expected some of applied, .*, undeclared, found pendnig$"):
+        FilterModule().filters()["audit_problems"]({"patches": [PATCH]}, fail_states)

@@ -116,7 +116,7 @@ def test_a_timeout_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as end:
         _command.main(["status", "--timeout", seconds])
     assert end.value.code == 2
-    assert "--timeout" in capsys.readouterr().err
+    assert f"--timeout: expected seconds, found {seconds}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--python", "--path", "--patch"])

@@ -89,6 +89,9 @@ def test_several_mails_in_one_file_are_done_one_after_the_other() -> None:
     series = f"{first}{CHANGE}-- \n2.39.5\n\n{first}@@ -1 +1,2 @@\n b\n+c\n--\n2.39.5\n\n"
     definition = load(series, package="acme", versions="*")
     assert patched(definition, files(x="a\n")) == files(x="b\nc\n")
+    log = f"commit 2b180ef1\nAuthor: a\n\n    one\n\n{_head('x')}{CHANGE}\ncommit 579ddaa2\nAuthor: a\n\n    two\n\n"
+    definition = load(f"{log}{_head('x')}@@ -1 +1,2 @@\n b\n+c\n", **GIVEN)
+    assert patched(definition, files(x="a\n")) == files(x="b\nc\n")
     moved = "diff --git a/acme/x b/acme/y\nrename from acme/x\nrename to acme/y\n"
     with pytest.raises(DefinitionError, match="y: renamed in one part, changed in another: make one diff of the serie"):
         load(f"Subject: x\n\n{moved}-- \n{_diff('acme/y')}", package="acme", versions="*")
@@ -279,6 +282,10 @@ def test_bytecode_that_a_comparison_finds_is_left_out() -> None:
             b"*** a/x\n--- b/x\n***************\n*** 1 ****\n",
             "expected a unified diff, found a context diff: make it w",
         ),
+        (b"3,4c3\n< a\n---\n> b\n", "expected a unified diff, found a diff without context: make it with diff -u"),
+        (b"7d\n3c\nb\n.\n", "expected a unified diff, found a diff without context: make it with diff -u"),
+        (DIFF.replace("", "\x1b[1m").encode(), "expected a unified diff, found the colours of a terminal: make"),
+        (f"> {DIFF}".replace("\n", "\n> ").encode(), "expected a unified diff, found one that is quoted or indented"),
         (DIFF.encode()[:-3], "line 5: expected more lines of a hunk, found the end: is it truncated?"),
         (DIFF.encode()[:-1], "line 5: expected the end of the line, found the end: is it truncated?"),
         (b"--- a/acme/x\n+++ b/acme/x\n", "line 3: expected '@@ -N,N +N,N @@', found the end: is it truncated?"),
@@ -287,8 +294,16 @@ def test_bytecode_that_a_comparison_finds_is_left_out() -> None:
         (DIFF.encode() + b"@@ -5 +5 @@ x\n-a\n+b\nand more", "line 9: expected '@@ -N,N +N,N @@', found 'and more'"),
         (f"{CHANGE}".encode(), "line 1: expected the name of the file that the hunks are of, found none"),
         (
-            b"Subject: x\nContent-Transfer-Encoding: quoted-printable\n\n" + DIFF.encode(),
+            f"{HEADER}Subject: x\ncontent-transfer-encoding: Quoted-Printable\n\n{DIFF}=20\n".encode(),
             "expected a plain mail, found one in quoted-printable: save its text",
+        ),
+        (
+            b"Subject: x\nContent-Transfer-Encoding: base64\n\nLS0tIGEvYWNtZQ==\n",
+            "expected a plain mail, found one in base64: save its text",
+        ),
+        (
+            b"Content-Type: multipart/mixed\n\n--x\nContent-Transfer-Encoding: base64\n\nLS0tIGEvYWNtZQ==\n",
+            "expected a unified diff, found a mail with an attachment that is encoded: save the attachment",
         ),
         (b"diff --cc acme/x\n", "line 1: the diff of a merge cannot be used: make one against one parent"),
     ],

@@ -93,8 +93,8 @@ RENAME = "diff --git a/acme/x.py b/acme/y.py\nsimilarity index 90%\nrename from 
             {"x": (Text(b"1"), Text(b"2")), "y": (Text(b"2"), Text(b"1"))},
         ),
         (
-            "diff --git a/x b/y\ncopy from x\ncopy to y\n",
-            {"x": (Text(b"1"), Text(b"1")), "y": (ABSENT, Text(b"1"))},
+            f"diff --git a/x b/y\ncopy from x\ncopy to y\ndiff --git a/x b/x\n--- a/x\n+++ b/x\n{CHANGE}",
+            {"y": (ABSENT, Text(b"a\n")), "x": (Text(b"a\n"), Text(b"b\n"))},
         ),
     ],
 )
@@ -143,6 +143,13 @@ def test_what_cannot_be_used_is_an_error_that_names_the_line(diff: str, error: s
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (its whole text is compared)
         _unified.load(diff, None, "f")
     assert str(caught.value) == error
+
+
+def test_a_copy_of_a_file_that_the_diff_leaves_alone_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"^y: copied from x, which stays as it is: make the diff without copies \(git "
+    ):
+        _unified.load("diff --git a/x b/y\nsimilarity index 100%\ncopy from x\ncopy to y\n")
 
 
 def test_hunks_without_a_name_are_an_error_where_no_file_is_given() -> None:

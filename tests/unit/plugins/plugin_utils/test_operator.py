@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,10 +46,21 @@ def test_an_old_core_is_one_below_the_version_that_is_needed(version: str, old: 
     ],
 )
 def test_a_misspelt_name_is_told_with_one_of_the_options(name: str, expected: str) -> None:
-    said = _operator.wrong_play([name, "inventory_hostname"])
+    said = _operator.wrong_play({name: 1, "inventory_hostname": "a"})
     assert said.startswith(f"unknown variable {name}: ")
     assert expected in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("sizes", [5, "5", "10%", [1, "10%", "100%"], "{{ batch }}", 0, "-1", []])
+def test_sizes_of_batches_that_ansible_takes_are_no_mistake(sizes: Any) -> None:
+    assert _operator.wrong_play({"primus_serial": sizes}) == ""
+
+
+@pytest.mark.parametrize("sizes", ["all", "1,10%", [1, "ten"], "12.5%", None, "[1, 2]"])
+def test_sizes_of_batches_that_are_none_are_told_before_ansible_takes_them(sizes: Any) -> None:
+    said = _operator.wrong_play({"primus_serial": sizes})
+    assert said.startswith('primus_serial: expected sizes of batches, such as [1, "10%", "100%"], found ')
 
 
 def test_the_playbooks_variables_are_those_that_their_page_has() -> None:
@@ -65,7 +77,7 @@ def test_the_playbooks_variables_are_those_that_their_page_has() -> None:
     ],
 )
 def test_names_that_are_ours_or_those_of_others_are_no_mistake(name: str) -> None:
-    assert _operator.wrong_play([name]) == ""
+    assert _operator.wrong_play({name: 1}) == ""
 
 
 def test_a_task_answers_for_the_names_of_the_role_alone_and_only_in_the_role() -> None:

@@ -413,7 +413,8 @@ def test_the_count_tells_states_and_actions() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("two\nlines\r\n\tand a tab", "two lines and a tab"),
+        ("two \n\n lines\r\n\tand a tab\n", "two lines and a tab"),
+        ("expected '    a  = 1', found ' a = 1'", "expected '    a  = 1', found ' a = 1'"),
         ("\x1b[31mred", "\\x1b[31mred"),
         ("right\u202eleft", "right\\u202eleft"),
         ("lone \ud800", "lone \\ud800"),
