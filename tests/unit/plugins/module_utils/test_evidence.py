@@ -6,13 +6,11 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan, _store
+from ansible_collections.primus.patches.plugins.module_utils import _store
 from ansible_collections.primus.patches.tests.lab import packages
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from ansible_collections.primus.patches.tests.lab.acme import definition, install, one, replace, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 CHECK = """def check(a, b):
@@ -22,42 +20,6 @@ CHECK = """def check(a, b):
         raise ValueError(a)
     return True
 """
-
-
-REEXPORT = {"source": ".core", "names": ["Thing"]}
-
-
-def definition(name: str, *edits: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
-    """Return a patch of the package ``acme``."""
-    texts = dict.fromkeys(("reason", "upstream", "retire"), "none")
-    written = {"name": name, "package": "acme", "versions": ">=2.3,<2.4", "file": "api.py", **texts}
-    return {**written, "edits": list(edits), **keys}
-
-
-def replace(before: str, after: str, **keys: Any) -> dict[str, Any]:
-    return {"replace": {"before": before, "after": after, **keys}}
-
-
-def install(site: Path, api: str, version: str = "2.3.0", *, record: bool = True) -> Path:
-    """Install the package and return its file."""
-    info = packages.install(site, "acme", version, {"acme/__init__.py": "", "acme/api.py": api})
-    if not record:
-        (info / "RECORD").unlink()
-    return site / "acme" / "api.py"
-
-
-def run(site: Path, *patches: dict[str, Any], present: bool = True, restore: bool = False) -> list[dict[str, Any]]:
-    """Plan, carry it out unless it is refused, and return the results."""
-    plan = _plan.plan([_patch.load(each) for each in patches], str(site), present, restore=restore)
-    if plan.changes and not plan.refused:
-        assert _commit.commit(plan.changes, backup=restore) is not None
-    return [step.result() for step in plan.steps]
-
-
-def one(site: Path, patch: dict[str, Any], **keys: Any) -> tuple[str, str]:
-    """Return state and action of one patch."""
-    (result,) = run(site, patch, **keys)
-    return result["state"], result["action"]
 
 
 # --- what lost data before
@@ -108,14 +70,6 @@ def test_upstreams_own_fix_is_never_ours(tmp_path: Path, hand: str) -> None:
     assert file.read_bytes() == before
 
 
-def test_a_match_inside_of_a_number_is_none(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 100\n")
-    (result,) = run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 20")))
-    assert result["state"] == "conflict"
-    assert "partial" in result["message"]
-    assert file.read_text() == "LIMIT = 100\n"
-
-
 def test_what_somebody_put_there_by_hand_beside_another_edit_is_not_done_twice(tmp_path: Path) -> None:
     patch = definition("more", replace("LIMIT = 10\n", "LIMIT = 10\nMORE = 1\n"))
     file = install(tmp_path, "LIMIT = 10\n")
@@ -156,9 +110,7 @@ rename to acme/new.py
 
 
 def of_diff(text: str) -> dict[str, Any]:
-    patch = definition("fix", {"diff": text})
-    del patch["file"]
-    return patch
+    return definition("fix", {"diff": text}, file=None)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +162,8 @@ def test_a_file_that_lies_where_a_patch_moves_another_one_is_not_adopted(tmp_pat
 
 
 def test_a_patch_that_has_nothing_to_do_in_one_of_its_files_is_applied_all_the_same(tmp_path: Path) -> None:
-    patch = definition("names", *({"file": file, "reexport": REEXPORT} for file in ("api.py", "has.py")))
+    names = {"reexport": {"source": ".core", "names": ["Thing"]}}
+    patch = definition("names", *({"file": file, **names} for file in ("api.py", "has.py")))
     files = {
         "api.py": "import os\n",
         "core.py": "class Thing: pass\n",
@@ -307,181 +260,3 @@ def test_a_fact_from_while_an_installer_was_at_work_is_true_where_its_record_has
     assert (result["state"], result["integrity"]) == ("applied", "patched")
     assert one(tmp_path, patch, present=False) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\n"
-
-
-# --- several files, and files that come and go
-
-
-def several(*edits: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
-    return definition("several", *edits, **keys)
-
-
-def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 10\n")
-    wrote = {"write": {"content": "NEW = 1\n", "replaces": "absent"}, "file": "sub/new.py"}
-    patch = several(replace("LIMIT = 10", "LIMIT = 20"), wrote)
-    assert one(tmp_path, patch) == ("pending", "apply")
-    new = file.parent / "sub" / "new.py"
-    assert new.read_text() == "NEW = 1\n"
-    assert one(tmp_path, patch) == ("applied", "none")
-    less = several(replace("LIMIT = 10", "LIMIT = 20"), revision=2)
-    assert one(tmp_path, less) == ("outdated", "migrate")
-    assert not new.exists()
-    assert not new.parent.exists()
-    assert one(tmp_path, less) == ("applied", "none")
-    assert one(tmp_path, less, present=False) == ("applied", "revert")
-    assert file.read_text() == "LIMIT = 10\n"
-
-
-def test_each_fact_of_a_patch_of_several_files_names_them_all(tmp_path: Path) -> None:
-    install(tmp_path, "LIMIT = 10\n")
-    run(tmp_path, several(replace("LIMIT = 10", "LIMIT = 20"), {"write": {"content": "NEW = 1\n"}, "file": "new.py"}))
-    facts = [json.loads(path.read_text()) for path in (tmp_path / _store.DIRECTORY / "facts").iterdir()]
-    assert [fact["patches"][0]["files"] for fact in facts] == [["acme/api.py", "acme/new.py"]] * 2
-
-
-def test_one_file_of_several_put_back_by_hand_is_outdated_and_made_again(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 10\n")
-    new = {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"}
-    patch = several(replace("LIMIT = 10", "LIMIT = 20"), new)
-    run(tmp_path, patch)
-    file.write_text("LIMIT = 10\n")
-    assert one(tmp_path, patch) == ("outdated", "migrate")
-    assert file.read_text() == "LIMIT = 20\n"
-    assert one(tmp_path, patch) == ("applied", "none")
-
-
-def test_a_pattern_of_files_is_one_count_and_one_state(tmp_path: Path) -> None:
-    files = {f"acme/{name}.py": f"import os\nold({name!r})\n" for name in ("a", "b", "sub/c")}
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", "acme/api.py": "", **files})
-    rename = {"replace": {"before": "old(", "after": "new(", "count": "all"}, "file": "**/*.py"}
-    patch = several(rename)
-    (result,) = run(tmp_path, patch)
-    assert (result["state"], result["action"], len(result["files"])) == ("pending", "apply", 3)
-    assert one(tmp_path, patch) == ("applied", "none")
-    assert [(tmp_path / name).read_text().count("new(") for name in files] == [1, 1, 1]
-    assert one(tmp_path, patch, present=False) == ("applied", "revert")
-    assert {name: (tmp_path / name).read_text() for name in files} == files
-    (result,) = run(tmp_path, several({**rename, "replace": {**rename["replace"], "count": 2}}))
-    assert result["state"] == "conflict"
-    assert "expected 2 of what is to be replaced in **/*.py, found 3" in result["message"]
-
-
-def test_a_file_that_is_deleted_comes_back(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 10\n")
-    patch = definition("gone", {"delete": {}})
-    assert one(tmp_path, patch) == ("pending", "apply")
-    assert not file.exists()
-    assert one(tmp_path, patch) == ("applied", "none")
-    assert one(tmp_path, patch, present=False) == ("applied", "revert")
-    assert file.read_text() == "LIMIT = 10\n"
-
-
-def test_a_file_that_we_added_is_a_leftover_once_its_distribution_is_gone(tmp_path: Path) -> None:
-    install(tmp_path, "LIMIT = 10\n")
-    patch = several({"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"})
-    run(tmp_path, patch)
-    for name in ("acme/__init__.py", "acme/api.py"):
-        (tmp_path / name).unlink()
-    shutil.rmtree(tmp_path / "acme-2.3.0.dist-info")
-    (result,) = run(tmp_path, patch)
-    assert result["state"] == "missing"
-    assert one(tmp_path, patch, present=False) == ("missing", "revert")
-    assert not (tmp_path / "acme" / "x.py").exists()
-
-
-# --- the fold
-
-
-LINES = [f"line_{number} = {number}\n" for number in range(6)]
-MOVES = [
-    definition("p0", replace("line_0 = 0\n", "line_0 = 0\nnew_0 = 1\n")),
-    definition("p1", replace("line_1 = 1\n", "")),
-    definition("p2", replace("line_2 = 2", "line_2 = 22"), after=["p3"]),
-    definition("p3", {"diff": "@@ -4,2 +4,3 @@\n line_3 = 3\n+more = 3\n line_4 = 4\n"}),
-    definition("p4", {"write": {"content": "x = 1\n", "replaces": "absent"}, "file": "x.py"}),
-]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(MOVES) - 1), st.booleans()), max_size=10), st.booleans())
-def test_the_bytes_depend_on_which_patches_are_there_alone_and_the_original_comes_back(
-    tmp_path_factory: pytest.TempPathFactory,
-    moves: list[tuple[int, bool]],
-    record: bool,  # noqa: FBT001
-) -> None:
-    sites = [tmp_path_factory.mktemp("site") for _number in range(2)]
-    file, again = (install(site, "".join(LINES), record=record) for site in sites)
-    there: set[int] = set()
-    for index, present in moves:
-        state, _action = one(sites[0], MOVES[index], present=present)
-        assert state == ("applied" if index in there else "pending")
-        (there.add if present else there.discard)(index)
-    for index in sorted(there, reverse=True):
-        run(sites[1], MOVES[index])
-    assert file.read_bytes() == again.read_bytes()
-    assert (file.parent / "x.py").exists() == (again.parent / "x.py").exists() == (4 in there)
-    run(sites[0], *MOVES, present=False)
-    assert file.read_text() == "".join(LINES)
-    assert sorted(path.name for path in file.parent.iterdir()) == ["__init__.py", "api.py"]
-
-
-def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 10\n")
-    other = file.with_name("other.py")
-    other.write_text("x = 1\n")
-    (result,) = run(
-        tmp_path, several(replace("LIMIT = 10", "LIMIT = 20"), {**replace("y = 1", "y = 2"), "file": "other.py"})
-    )
-    assert result["state"] == "conflict"
-    assert f"{other}: expected one occurrence of 'y = 1', found 0" in result["message"]
-
-
-@pytest.mark.parametrize("path", ["../../../victim.txt", "other/unlisted.py", "acme/link/victim.txt"])
-def test_a_fact_is_no_authority_on_files_that_are_none_of_the_patch(tmp_path: Path, path: str) -> None:
-    """Whoever may write to the store says of a file that the patch added it: it stays all the same."""
-    site = tmp_path / "lib" / "python3" / "site-packages"
-    install(site, "LIMIT = 10\n")
-    packages.write(tmp_path, {"victim.txt": "mine\n"})
-    packages.write(site, {"other/__init__.py": "", "other/unlisted.py": "mine\n"})
-    (site / "acme" / "link").symlink_to(tmp_path)
-    patch = several({"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"})
-    run(site, patch)
-    facts = site / _store.DIRECTORY / "facts"
-    (fact,) = (_store.parse(each.read_bytes()) for each in facts.iterdir())
-    forged = fact._replace(path=path, written=_store.sha(b"mine\n"), dist=None, directories=())
-    (facts / _store.fact_name(forged.path, forged.written)).write_bytes(_store.dump(forged))
-    assert one(site, patch) == ("applied", "none")
-    assert one(site, patch, present=False) == ("applied", "revert")
-    assert (site / path).read_text() == "mine\n"
-
-
-def test_a_patch_of_more_files_than_an_answer_may_name_is_refused_before_it_is_made(tmp_path: Path) -> None:
-    files = {f"acme/m{number}.py": "old()\n" for number in range(1001)}
-    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", **files})
-    (result,) = run(tmp_path, several({**replace("old", "new", count="all"), "file": "*.py"}))
-    assert (result["state"], result["action"]) == ("conflict", "none")
-    assert "expected a patch of at most 1000 files, found 1001" in result["message"]
-
-
-def test_a_distributions_own_files_are_patched_and_come_back_metadata_included(tmp_path: Path) -> None:
-    site = tmp_path / "lib" / "python3" / "site-packages"
-    packages.write(tmp_path, {"pyvenv.cfg": ""})
-    info = packages.install(site, "tool", "1.0", {"tool.py": "x = 1\n", "../../../bin/tool": "#!/bin/sh\necho 1\n"})
-    edits = {
-        "../../../bin/tool": replace("echo 1", "echo 2"),
-        "tool-1.0.dist-info/METADATA": replace("Version: 1.0", "Version: 1.0+site"),
-        "tool.py": replace("x = 1", "x = 2"),
-    }
-    before = {file: (site / file).read_text() for file in edits}
-    patch = several(*({**edit, "file": file} for file, edit in edits.items()), versions="*", distribution="tool")
-    for key in ("package", "file"):
-        del patch[key]
-    assert one(site, patch) == ("pending", "apply")
-    assert one(site, patch) == ("applied", "none")
-    assert "Version: 1.0+site" in (info / "METADATA").read_text()
-    assert one(site, patch, present=False) == ("applied", "revert")
-    assert {file: (site / file).read_text() for file in edits} == before
-    outside = {**patch, "edits": [{"write": {"content": "x", "replaces": "absent"}, "file": "../../../../out"}]}
-    assert one(site, outside) == ("conflict", "none")
-    assert not (tmp_path.parent / "out").exists()

@@ -267,7 +267,7 @@ def test_copies_that_several_nodes_see_are_told_once() -> None:
     assert (copy["copy_id"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, count: int) -> None:
     observations, names = many(count)
