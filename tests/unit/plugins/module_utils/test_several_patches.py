@@ -25,13 +25,18 @@ def reexport(*names: str) -> dict[str, Any]:
     return {"reexport": {"source": ".core", "names": list(names)}}
 
 
-# Of each kind of edit, with lines put in, changed and taken out, and one that comes after another one by its own wish.
+# Of each kind of edit; the check goes by a line that the clip changes, so it is the order of the fold that lets both in.
+CHECK = """@@ -8,2 +8,3 @@
+ def area(radius):
++    check(radius)
+     return math.pi * clip(radius, a_max=LIMIT) ** 2
+"""
 INDEPENDENT = [
-    definition("a_other", reexport("Other")),
-    definition("b_more", reexport("More", "Other"), after=["e_check"]),
+    definition("a_check", {"diff": CHECK}),
+    definition("b_more", reexport("More", "Other"), after=["f_length"]),
     definition("c_clip", CLIP, reexport("More")),
     definition("d_limit", replace("LIMIT = 10\n", "LIMIT = 10\nLIMIT = 20\n")),
-    definition("e_check", RAISE),
+    definition("e_other", reexport("Other")),
     definition("f_length", replace("def length(radius):\n", ""), replace("    return 2 *", "DOUBLE = 2 *")),
     definition("g_new", NEW),
 ]
