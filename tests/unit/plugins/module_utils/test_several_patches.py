@@ -25,7 +25,7 @@ def reexport(*names: str) -> dict[str, Any]:
     return {"reexport": {"source": ".core", "names": list(names)}}
 
 
-# Of each kind of edit; the check goes by a line that the clip changes, so it is the order of the fold that lets both in.
+# Of each kind of edit. The check goes by a line that the clip changes: the order of the fold lets both in.
 CHECK = """@@ -8,2 +8,3 @@
  def area(radius):
 +    check(radius)
