@@ -263,17 +263,9 @@ def at(template: str, inserted: str) -> str:
     return before + (inserted if ends_a_line else "\n" + inserted[:-1]) + after
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("template", PLACES.values(), ids=PLACES)
-def test_the_block_goes_between_statements(template: str) -> None:
-    text = template.replace("@", "")
-    after = done(text)
-    assert after.decode() == at(template, block())
-    assert undo(after) == text.encode()
-
-
-@pytest.mark.parametrize("newline", ["\r\n", "\r"])
-@pytest.mark.parametrize("template", PLACES.values(), ids=PLACES)
-def test_the_block_has_the_line_ends_of_the_file(template: str, newline: str) -> None:
+def test_the_block_goes_between_statements_and_has_the_line_ends_of_the_file(template: str, newline: str) -> None:
     before, after = (
         text.replace("\n", newline).encode() for text in (template.replace("@", ""), at(template, block()))
     )

@@ -193,7 +193,6 @@ LIMIT = replace("LIMIT = 10", "LIMIT = 20")
     ("api", "edit", "reason"),
     [
         pytest.param("LIMIT = 10\0\n", LIMIT, "expected text in api.py, found a binary file", id="binary"),
-        pytest.param("#" * (17 << 20), LIMIT, "larger than 16777216 bytes", id="huge"),
         pytest.param(API, replace("= 10", "= (10"), "the result does not parse at line", id="no Python"),
         pytest.param(API, replace("no", "x"), "expected one occurrence of 'no', found 0", id="not there"),
         pytest.param("LIMIT = 100\n", LIMIT, "(partial: true takes those, too)", id="in a number"),
