@@ -30,17 +30,6 @@ RETURNS = definition(
 )
 
 
-def test_a_text_that_looks_patched_is_neither_patched_again_nor_ever_taken_out(tmp_path: Path) -> None:
-    file = install(
-        tmp_path, CHECK.replace("            return True\n", "            pass\n        return True\n"), record=False
-    )
-    before = file.read_bytes()
-    (result,) = run(tmp_path, RETURNS)
-    assert (result["state"], result["action"]) == ("conflict", "none")
-    assert "already holds what the edit would make" in result["message"]
-    assert file.read_bytes() == before
-
-
 @pytest.mark.parametrize("record", [True, False])
 def test_a_line_that_was_always_there_is_no_evidence(tmp_path: Path, *, record: bool) -> None:
     file = install(tmp_path, CHECK, record=record)
@@ -70,28 +59,14 @@ def test_upstreams_own_fix_is_never_ours(tmp_path: Path, hand: str) -> None:
     assert file.read_bytes() == before
 
 
-def test_what_somebody_put_there_by_hand_beside_another_edit_is_not_done_twice(tmp_path: Path) -> None:
-    patch = definition("more", replace("LIMIT = 10\n", "LIMIT = 10\nMORE = 1\n"))
-    file = install(tmp_path, "LIMIT = 10\n")
-    file.write_text("LIMIT = 10\nMORE = 1\n# another edit by hand\n")
-    (result,) = run(tmp_path, patch)
-    assert (result["state"], result["integrity"]) == ("conflict", "foreign")
-    assert "it is not made twice" in result["message"]
-    assert one(tmp_path, patch, present=False) == ("conflict", "none")
-
-
 # --- adoption
 
 
-def test_what_sed_did_exactly_as_the_patch_does_is_adopted(tmp_path: Path) -> None:
-    file = install(tmp_path, "LIMIT = 10\nx = 1\n")
-    file.write_text("LIMIT = 20\nx = 1\n")
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"))
-    assert one(tmp_path, patch) == ("applied", "none")
-    assert one(tmp_path, patch, present=False) == ("applied", "revert")
-    assert file.read_text() == "LIMIT = 10\nx = 1\n"
-
-
+API = "LIMIT = 10\nMORE = 1\n"
+LIKE_RETURNS = CHECK.replace("            return True\n", "            pass\n        return True\n")
+LIMIT = definition("limit", replace("LIMIT = 10", "LIMIT = 20"))
+THIRD = definition("third", replace("MORE = 1\n", "MORE = 1\nTHIRD = 1\n"))
+WRITE = definition("fix", {"write": {"content": "A = 1\n", "replaces": "absent"}}, file="new.py")
 NEW = """--- /dev/null
 +++ acme/new.py
 @@ -0,0 +1 @@
@@ -113,52 +88,62 @@ def of_diff(text: str) -> dict[str, Any]:
     return definition("fix", {"diff": text}, file=None)
 
 
+def by_hand(site: Path, file: str, text: str | None) -> dict[str, str]:
+    """Write a file of the package, or take it away; return the contents of all."""
+    (site / "acme" / file).unlink() if text is None else (site / "acme" / file).write_text(text)
+    return contents(site)
+
+
+def contents(site: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (site / "acme").iterdir() if path.suffix == ".py"}
+
+
 @pytest.mark.parametrize(
-    "edit", [{"diff": NEW}, {"file": "new.py", "write": {"content": "A = 1\n", "replaces": "absent"}}]
+    ("patch", "file", "exact", "other"),
+    [
+        pytest.param(LIMIT, "api.py", "LIMIT = 20\nMORE = 1\n", "LIMIT = 20\nMORE = 2\n", id="sed"),
+        pytest.param(of_diff(NEW), "new.py", "A = 1\n", "A = 1\n# more\n", id="a new file, by diff"),
+        pytest.param(WRITE, "new.py", "A = 1\n", "A = 1\n# more\n", id="a new file, by write"),
+        pytest.param(of_diff(GONE), "api.py", None, "LIMIT = 10\nMORE = 2\n", id="a file that is gone"),
+    ],
 )
-def test_a_file_that_was_made_by_hand_is_adopted_where_the_edit_makes_these_very_bytes(
-    tmp_path: Path, edit: dict[str, Any]
+def test_what_was_done_by_hand_is_adopted_where_the_patch_makes_these_very_bytes(
+    tmp_path: Path, patch: dict[str, Any], file: str, exact: str | None, other: str
 ) -> None:
-    patch = {**of_diff(NEW), "edits": [edit]}
-    api = install(tmp_path, "LIMIT = 10\n")
-    new = api.with_name("new.py")
-    new.write_text("A = 1\n")
+    install(tmp_path, API)
+    before = contents(tmp_path)
+    by_hand(tmp_path, file, exact)
     assert one(tmp_path, patch) == ("applied", "none")
     assert one(tmp_path, patch, present=False) == ("applied", "revert")
-    assert not new.exists()
-    new.write_text("A = 1\n# more\n")
+    assert contents(tmp_path) == before
+    edited = by_hand(tmp_path, file, other)
     for present in (True, False):
         assert one(tmp_path, patch, present=present) == ("conflict", "none")
-    assert new.read_text() == "A = 1\n# more\n"
+    assert contents(tmp_path) == edited
 
 
-def test_a_file_that_was_made_by_hand_is_not_adopted_where_nothing_lists_the_others(tmp_path: Path) -> None:
-    new = install(tmp_path, "LIMIT = 10\n", record=False).with_name("new.py")
-    new.write_text("A = 1\n")
+@pytest.mark.parametrize(
+    ("patch", "file", "text", "record", "reason"),
+    [
+        pytest.param(
+            RETURNS, "api.py", LIKE_RETURNS, False, "already holds what the edit would make", id="looks patched"
+        ),
+        pytest.param(THIRD, "api.py", f"{API}THIRD = 1\n# mine\n", True, "it is not made twice", id="and another edit"),
+        pytest.param(of_diff(NEW), "new.py", "A = 1\n", False, "", id="a new file, and no RECORD lists the others"),
+        pytest.param(of_diff(GONE.replace("E = 1", "E = 2")), "api.py", None, True, "", id="other lines are gone"),
+        pytest.param(of_diff(MOVED), "new.py", "mine\n", True, "", id="where a patch moves another file"),
+    ],
+)
+def test_what_was_done_by_hand_otherwise_is_neither_done_twice_nor_taken_out(
+    tmp_path: Path, patch: dict[str, Any], file: str, text: str | None, *, record: bool, reason: str
+) -> None:
+    install(tmp_path, API, record=record)
+    before = by_hand(tmp_path, file, text)
     for present in (True, False):
-        assert one(tmp_path, of_diff(NEW), present=present) == ("conflict", "none")
-    assert new.read_text() == "A = 1\n"
-
-
-def test_a_file_that_was_removed_by_hand_is_adopted_where_the_diff_has_what_record_has(tmp_path: Path) -> None:
-    api = install(tmp_path, "LIMIT = 10\nMORE = 1\n")
-    api.unlink()
-    assert one(tmp_path, of_diff(GONE)) == ("applied", "none")
-    assert one(tmp_path, of_diff(GONE), present=False) == ("applied", "revert")
-    assert api.read_text() == "LIMIT = 10\nMORE = 1\n"
-    api.unlink()
-    other = of_diff(GONE.replace("MORE = 1", "MORE = 2"))
-    for present in (True, False):
-        assert one(tmp_path, other, present=present) == ("conflict", "none")
-    assert not api.exists()
-
-
-def test_a_file_that_lies_where_a_patch_moves_another_one_is_not_adopted(tmp_path: Path) -> None:
-    new = install(tmp_path, "LIMIT = 10\n").with_name("new.py")
-    new.write_text("mine\n")
-    for present in (True, False):
-        assert one(tmp_path, of_diff(MOVED), present=present) == ("conflict", "none")
-    assert new.read_text() == "mine\n"
+        (result,) = run(tmp_path, patch, present=present)
+        assert (result["state"], result["action"]) == ("conflict", "none")
+        assert reason in result["message"]
+    assert contents(tmp_path) == before
 
 
 def test_a_patch_that_has_nothing_to_do_in_one_of_its_files_is_applied_all_the_same(tmp_path: Path) -> None:
