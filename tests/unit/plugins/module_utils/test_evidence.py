@@ -168,45 +168,42 @@ def test_a_patch_that_has_nothing_to_do_in_one_of_its_files_is_applied_all_the_s
 
 def test_an_edited_file_is_a_conflict_with_ways_out_and_restore_gives_the_original_back(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\nx = 1\n", record=False)
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"))
-    assert one(tmp_path, patch) == ("pending", "apply")
+    assert one(tmp_path, LIMIT) == ("pending", "apply")
     edited = file.read_text().replace("x = 1", "x = 2")
     file.write_text(edited)
     for present in (True, False):
-        (result,) = run(tmp_path, patch, present=present)
+        (result,) = run(tmp_path, LIMIT, present=present)
         assert (result["state"], result["action"]) == ("conflict", "none")
         assert "edited since" in result["message"]
         assert "line 2: expected 'x = 1', found 'x = 2'" in result["message"]
         assert "restore: true" in result["message"]
-    assert one(tmp_path, patch, present=False, restore=True) == ("conflict", "restore")
+    assert one(tmp_path, LIMIT, present=False, restore=True) == ("conflict", "restore")
     assert file.read_text() == "LIMIT = 10\nx = 1\n"
     (backup,) = [path for path in file.parent.iterdir() if path.name.endswith("~")]
     assert backup.read_text() == edited
-    assert one(tmp_path, patch) == ("pending", "apply")
+    assert one(tmp_path, LIMIT) == ("pending", "apply")
 
 
 def test_a_newer_schema_and_a_damaged_fact_are_conflicts_and_never_guessed(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n", record=False)
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"))
-    run(tmp_path, patch)
+    run(tmp_path, LIMIT)
     (fact,) = (tmp_path / _store.DIRECTORY / "facts").iterdir()
     text = fact.read_text()
     for damaged in (json.dumps({**json.loads(text), "schema": 99}), text[:40], "[]"):
         fact.write_text(damaged)
-        (result,) = run(tmp_path, patch)
+        (result,) = run(tmp_path, LIMIT)
         assert result["state"] == "conflict", damaged
         assert file.read_text() == "LIMIT = 20\n"
     fact.write_text(text)
-    assert one(tmp_path, patch) == ("applied", "none")
+    assert one(tmp_path, LIMIT) == ("applied", "none")
 
 
 def test_a_lost_original_is_made_again_where_its_hash_confirms_it(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n", record=False)
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"))
-    run(tmp_path, patch)
+    run(tmp_path, LIMIT)
     shutil.rmtree(tmp_path / _store.DIRECTORY / "originals")
-    assert one(tmp_path, patch) == ("applied", "none")
-    assert one(tmp_path, patch, present=False) == ("applied", "revert")
+    assert one(tmp_path, LIMIT) == ("applied", "none")
+    assert one(tmp_path, LIMIT, present=False) == ("applied", "revert")
     assert file.read_text() == "LIMIT = 10\n"
 
 
@@ -224,7 +221,7 @@ def test_a_lost_original_that_cannot_be_made_again_is_a_conflict_for_absent_alon
 
 def test_facts_of_another_version_say_nothing(tmp_path: Path) -> None:
     install(tmp_path, "LIMIT = 10\n")
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), versions="*")
+    patch = {**LIMIT, "versions": "*"}
     run(tmp_path, patch)
     shutil.rmtree(tmp_path / "acme-2.3.0.dist-info")
     file = install(tmp_path, "LIMIT = 10\nNEW = 1\n", "2.3.1")
@@ -238,7 +235,7 @@ def test_a_fact_from_while_an_installer_was_at_work_is_true_where_its_record_has
     file = install(tmp_path, "LIMIT = 10\n")
     info = tmp_path / "acme-2.3.0.dist-info"
     info.rename(tmp_path / "away")
-    patch = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), versions="*")
+    patch = {**LIMIT, "versions": "*"}
     assert one(tmp_path, patch) == ("pending", "apply")
     (tmp_path / "away").rename(info)
     (result,) = run(tmp_path, patch)

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from pathlib import Path
 
+LIMIT = replace("LIMIT = 10", "LIMIT = 20")
 CLIP = replace("clip(radius, a_max=LIMIT)", "clip(radius, max=LIMIT)", count=2)
 RAISE = {"diff": "@@ -7,2 +7,3 @@\n \n def area(radius):\n+    check(radius)\n"}
 NEW = {"file": "new.py", "write": {"content": "NEW = 1\n", "replaces": "absent"}}
+BOTH = definition("both", LIMIT, NEW)
 
 
 def reexport(*names: str) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def test_patches_come_and_go_in_any_order_and_the_bytes_depend_on_which_are_ther
 
 OVERLAPS = [
     (definition("one", CLIP), definition("two", replace("* clip(radius, a_max=LIMIT) ** 2", "* radius"))),
-    (definition("one", replace("LIMIT = 10", "LIMIT = 20")), definition("two", replace("= 10\n", "= 30\n"))),
+    (definition("one", LIMIT), definition("two", replace("= 10\n", "= 30\n"))),
     (definition("one", RAISE), definition("two", replace("def area(radius):\n    return", "def area(r):\n    return"))),
 ]
 
@@ -104,7 +106,7 @@ def test_an_earlier_revision_is_migrated_and_reverted_from_the_original(tmp_path
     file = install(tmp_path, record=record)
     run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 100")))
     at_one = file.read_bytes()
-    new = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), revision=2)
+    new = definition("limit", LIMIT, revision=2)
     (result,) = run(tmp_path, new)
     assert (result["state"], result["action"]) == ("outdated", "migrate")
     assert result["integrity"] == ("patched" if record else "unknown")
@@ -186,9 +188,6 @@ def test_a_linked_directory_in_a_package_is_followed_to_where_it_leads(tmp_path:
     assert (result["state"], result["version"], result["integrity"]) == ("pending", "2.3.5", "pristine")
 
 
-LIMIT = replace("LIMIT = 10", "LIMIT = 20")
-
-
 @pytest.mark.parametrize(
     ("api", "edit", "reason"),
     [
@@ -213,13 +212,12 @@ def test_what_cannot_be_done_is_a_conflict_that_says_why(
 
 def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n")
-    wrote = {"write": {"content": "NEW = 1\n", "replaces": "absent"}, "file": "sub/new.py"}
-    patch = definition("several", replace("LIMIT = 10", "LIMIT = 20"), wrote)
+    patch = definition("several", LIMIT, {**NEW, "file": "sub/new.py"})
     assert one(tmp_path, patch) == ("pending", "apply")
     new = file.parent / "sub" / "new.py"
     assert new.read_text() == "NEW = 1\n"
     assert one(tmp_path, patch) == ("applied", "none")
-    less = definition("several", replace("LIMIT = 10", "LIMIT = 20"), revision=2)
+    less = definition("several", LIMIT, revision=2)
     assert one(tmp_path, less) == ("outdated", "migrate")
     assert not new.exists()
     assert not new.parent.exists()
@@ -230,25 +228,18 @@ def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: 
 
 def test_each_fact_of_a_patch_of_several_files_names_them_all(tmp_path: Path) -> None:
     install(tmp_path, "LIMIT = 10\n")
-    run(
-        tmp_path,
-        definition(
-            "several", replace("LIMIT = 10", "LIMIT = 20"), {"write": {"content": "NEW = 1\n"}, "file": "new.py"}
-        ),
-    )
+    run(tmp_path, BOTH)
     facts = [json.loads(path.read_text()) for path in (tmp_path / _store.DIRECTORY / "facts").iterdir()]
     assert [fact["patches"][0]["files"] for fact in facts] == [["acme/api.py", "acme/new.py"]] * 2
 
 
 def test_one_file_of_several_put_back_by_hand_is_outdated_and_made_again(tmp_path: Path) -> None:
     file = install(tmp_path, "LIMIT = 10\n")
-    new = {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"}
-    patch = definition("several", replace("LIMIT = 10", "LIMIT = 20"), new)
-    run(tmp_path, patch)
+    run(tmp_path, BOTH)
     file.write_text("LIMIT = 10\n")
-    assert one(tmp_path, patch) == ("outdated", "migrate")
+    assert one(tmp_path, BOTH) == ("outdated", "migrate")
     assert file.read_text() == "LIMIT = 20\n"
-    assert one(tmp_path, patch) == ("applied", "none")
+    assert one(tmp_path, BOTH) == ("applied", "none")
 
 
 def test_a_pattern_of_files_is_one_count_and_one_state(tmp_path: Path) -> None:
@@ -279,7 +270,7 @@ def test_a_file_that_is_deleted_comes_back(tmp_path: Path) -> None:
 
 def test_a_file_that_we_added_is_a_leftover_once_its_distribution_is_gone(tmp_path: Path) -> None:
     install(tmp_path, "LIMIT = 10\n")
-    patch = definition("several", {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"})
+    patch = definition("several", NEW)
     run(tmp_path, patch)
     for name in ("acme/__init__.py", "acme/api.py"):
         (tmp_path / name).unlink()
@@ -287,7 +278,7 @@ def test_a_file_that_we_added_is_a_leftover_once_its_distribution_is_gone(tmp_pa
     (result,) = run(tmp_path, patch)
     assert result["state"] == "missing"
     assert one(tmp_path, patch, present=False) == ("missing", "revert")
-    assert not (tmp_path / "acme" / "x.py").exists()
+    assert not (tmp_path / "acme" / "new.py").exists()
 
 
 def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: Path) -> None:
@@ -296,7 +287,7 @@ def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: P
     other.write_text("x = 1\n")
     (result,) = run(
         tmp_path,
-        definition("several", replace("LIMIT = 10", "LIMIT = 20"), {**replace("y = 1", "y = 2"), "file": "other.py"}),
+        definition("several", LIMIT, {**replace("y = 1", "y = 2"), "file": "other.py"}),
     )
     assert result["state"] == "conflict"
     assert f"{other}: expected one occurrence of 'y = 1', found 0" in result["message"]
@@ -310,7 +301,7 @@ def test_a_fact_is_no_authority_on_files_that_are_none_of_the_patch(tmp_path: Pa
     packages.write(tmp_path, {"victim.txt": "mine\n"})
     packages.write(site, {"other/__init__.py": "", "other/unlisted.py": "mine\n"})
     (site / "acme" / "link").symlink_to(tmp_path)
-    patch = definition("several", {"write": {"content": "X = 1\n", "replaces": "absent"}, "file": "x.py"})
+    patch = definition("several", NEW)
     run(site, patch)
     facts = site / _store.DIRECTORY / "facts"
     (fact,) = (_store.parse(each.read_bytes()) for each in facts.iterdir())
