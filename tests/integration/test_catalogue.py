@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import csv
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import interpreters, members
+from lab import interpreters, members, packages
 from lab.controller import ROOT
 from lab.run import run
 from module_utils import _engine, _patch
@@ -102,7 +99,7 @@ def test_patch_applies_parses_and_reverts_to_what_record_says(
     assert (applied["state"], applied["integrity"]) == ("applied", "patched"), applied["message"]
     assert not call(name, tree)["changed"]
     assert call(name, tree, "absent")["patches"][0]["action"] == "revert"
-    assert digest(file) == recorded(file, tree)
+    assert packages.recorded(file) == packages.listed(tree, file.relative_to(tree).as_posix())
     assert contents(tree) == before
 
 
@@ -286,17 +283,6 @@ def contents(directory: Path) -> dict[Path, bytes]:
     """Return the files but for bytecode, and the store: facts stay for an hour."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return {path: path.read_bytes() for path in files if STORE not in path.parts}
-
-
-def digest(file: Path) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest()).rstrip(b"=").decode()
-
-
-def recorded(file: Path, site: Path) -> str:
-    """Return what the wheel's own RECORD says of a file."""
-    rows = [row for path in site.glob("*.dist-info/RECORD") for row in csv.reader(path.read_text().splitlines())]
-    (found,) = (row[1] for row in rows if row[0] == file.relative_to(site).as_posix())
-    return found
 
 
 def limits(file: Path) -> tuple[list[str], list[str]]:

@@ -41,13 +41,11 @@ def test_flax_t5_runs_on_jax_only_with_the_patch(tmp_path: Path, python: Callabl
         "for both in (True, False):\n"
         "    print(attention._relative_position_bucket(positions, bidirectional=both).tolist())\n"
     )
-    assert "TypeError: clip() got an unexpected keyword argument 'a_max'" in failure(interpreter, code)
-    assert site_patch(interpreter, "transformers_flax_t5_clip") == ("pending", "apply")
-    assert run(interpreter, "-c", code).splitlines()[-2:] == [
+    error = "TypeError: clip() got an unexpected keyword argument 'a_max'"
+    assert only_with("transformers_flax_t5_clip", interpreter, code, error)[-2:] == [
         "[[0, 17, 18, 19], [1, 0, 17, 18], [2, 1, 0, 17], [3, 2, 1, 0]]",
         "[[0, 0, 0, 0], [1, 0, 0, 0], [2, 1, 0, 0], [3, 2, 1, 0]]",
     ]
-    assert site_patch(interpreter, "transformers_flax_t5_clip", "absent") == ("applied", "revert")
 
 
 @pytest.mark.slow
@@ -60,10 +58,9 @@ def test_wandb_is_imported_with_numpy_2_only_with_the_patch(tmp_path: Path, pyth
         "print(wandb.__version__, numpy.__version__)\n"
         "print([TypeRegistry.type_of(of(1)).name for of in (numpy.float64, numpy.complex128)])\n"
     )
-    assert "AttributeError: `np.float_` was removed in the NumPy 2.0 release." in failure(interpreter, code)
-    assert site_patch(interpreter, "wandb_numpy_float") == ("pending", "apply")
-    assert run(interpreter, "-c", code).splitlines() == ["0.16.6 2.4.6", "['number', 'number']"]
-    assert site_patch(interpreter, "wandb_numpy_float", "absent") == ("applied", "revert")
+    error = "AttributeError: `np.float_` was removed in the NumPy 2.0 release."
+    said = only_with("wandb_numpy_float", interpreter, code, error)
+    assert said == ["0.16.6 2.4.6", "['number', 'number']"]
 
 
 @pytest.mark.slow
@@ -88,9 +85,8 @@ def test_the_router_takes_a_padding_mask_only_with_the_patch(tmp_path: Path) -> 
         "router.routing(torch.randn(8, 1, 4), padding_mask=torch.arange(8).reshape(8, 1) >= 6)\n"
         "print(core.__version__, router.local_tokens_per_expert.sum().item())\n"
     )
-    assert "RuntimeError: The size of tensor a (4) must match the size of tensor b (8)" in failure(interpreter, code)
-    assert site_patch(interpreter, "megatron_router_padding_mask") == ("pending", "apply")
-    assert run(interpreter, "-c", code, env=plain()).splitlines()[-1] == "0.16.1 12.0"
+    error = "RuntimeError: The size of tensor a (4) must match the size of tensor b (8)"
+    assert only_with("megatron_router_padding_mask", interpreter, code, error)[-1] == "0.16.1 12.0"
 
 
 def test_pip_accepts_torch_beside_a_newer_cudnn_only_with_the_patch(
@@ -149,15 +145,17 @@ def site_patch(interpreter: Path, name: str, state: str = "present") -> tuple[st
     return result["patches"][0]["state"], result["patches"][0]["action"]
 
 
-def failure(interpreter: Path, code: str) -> str:
-    done = subprocess.run([interpreter, "-c", code], env=plain(), capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    return done.stderr
-
-
-def plain() -> dict[str, str]:
-    """Return an environment in which torch compiles nothing: that takes long, and needs a compiler."""
-    return {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
+def only_with(name: str, interpreter: Path, code: str, error: str) -> list[str]:
+    """Return the lines that the code prints with the patch; without it it must fail with that error."""
+    # (torch compiles nothing here: that takes long, and needs a compiler.)
+    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
+    without = subprocess.run([interpreter, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert without.returncode == 1
+    assert error in without.stderr
+    assert site_patch(interpreter, name) == ("pending", "apply")
+    lines = run(interpreter, "-c", code, env=environment).splitlines()
+    assert site_patch(interpreter, name, "absent") == ("applied", "revert")
+    return lines
 
 
 def metadata_of(*requirements: str, site: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ def verdicts(*words: str, first: str = "2024-01-01") -> list[Any]:
             ("applies", "native"),
             "ready to retire since 2025-07-02: the last release that needs it is 1.0 of 2024-01-01",
         ),
-        (("applies", "applies", "unsupported"), "needed until 2026-04-28"),
+        (("applies", "applies", "unsupported"), "ready to retire since 2026-04-28"),
         (("applies", "applies", "applies", "native"), "needed until 2027-02-22: the last release that needs it is 3.0"),
         (("native", "unsupported", "missing"), "ready to retire: no release looked at needs it"),
         ((), "no release in range on the package index: ready to retire"),
@@ -45,9 +45,7 @@ def verdicts(*words: str, first: str = "2024-01-01") -> list[Any]:
     ],
 )
 def test_patch_may_go_18_months_after_the_last_release_that_needs_it(words: tuple[str, ...], said: str) -> None:
-    assert drift.retirement(verdicts(*words), TODAY).startswith(
-        said.replace("needed until 2026-04-28", "ready to retire since 2026-04-28")
-    )
+    assert drift.retirement(verdicts(*words), TODAY).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
 # The lab itself: what the other tests take for granted about wheels, environments, ansible-playbook and the SSH node.
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from lab import cores, environments, interpreters
+from lab import cores, environments, interpreters, packages
 from lab.controller import ROOT
 
 if TYPE_CHECKING:
@@ -22,23 +19,11 @@ if TYPE_CHECKING:
 REPORT = "import sys, importlib.util as u; print(sys.prefix); print(u.find_spec('transformers').origin)"
 
 
-def recorded(site_packages: Path, name: str) -> str:
-    """Return the sha256 that the wheel's RECORD gives for the file ``name``."""
-    (record,) = site_packages.glob("transformers-*.dist-info/RECORD")
-    with record.open(newline="") as file:
-        return {row[0]: row[1] for row in csv.reader(file)}[name]
-
-
-def sha256(path: Path) -> str:
-    """Return the hash of a file as RECORD writes it."""
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
-
-
 def test_tree_is_private_and_as_the_wheel_recorded_it(tree: Callable[[str], Path]) -> None:
     first, second = tree("4.57.6"), tree("4.57.6")
     (second / "transformers" / "modeling_utils.py").write_text("")
     name = "transformers/modeling_utils.py"
-    assert sha256(first / name) == recorded(first, name)
+    assert packages.recorded(first / name) == packages.listed(first, name)
     assert (first / name).stat().st_nlink == 1
 
 
@@ -65,7 +50,7 @@ def test_megatron_copy_has_its_own_transformers_and_the_real_bridge(megatron_cop
     output = subprocess.check_output([environments.python_of(megatron_copy), "-B", "-c", code], text=True, cwd="/")
     assert output.split() == [str(megatron_copy), str(site_packages / "transformers" / "__init__.py")]
     name = "transformers/modeling_utils.py"
-    assert sha256(site_packages / name) == recorded(site_packages, name)
+    assert packages.recorded(site_packages / name) == packages.listed(site_packages, name)
 
 
 @pytest.mark.slow

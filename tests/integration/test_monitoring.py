@@ -97,19 +97,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[prometheus.Serv
         yield running
 
 
+def anywhere(query: str) -> str:
+    """Return the query with all nodes and environments chosen."""
+    return query.replace("$node", ".*").replace("$environment", ".*")
+
+
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 def test_a_real_prometheus_answers_each_query_of_the_dashboard(
     server: prometheus.Server, panel: dict[str, Any]
 ) -> None:
     (target,) = panel["targets"]
-    found = server.query(target["expr"].replace("$node", ".*").replace("$environment", ".*"))
+    found = server.query(anywhere(target["expr"]))
     assert found, "the report has something to show in each panel"
     labels = re.findall(r"{{(\w+)}}", target["legendFormat"])
     assert all(label in sample["metric"] for label in labels for sample in found)
 
 
+QUERIES = {panel["title"]: panel["targets"][0]["expr"] for panel in PANELS} | {
+    rule["alert"]: rule["expr"] for rule in RULES
+}
+
+
 @pytest.mark.parametrize(
-    ("title", "nodes"),
+    ("name", "nodes"),
     [
         ("Nodes that are not as they should be", {"conflict", "import", "lost"}),
         ("Patches that are not as they should be", {"conflict", "import"}),
@@ -117,17 +127,6 @@ def test_a_real_prometheus_answers_each_query_of_the_dashboard(
         ("Undeclared edits by distribution", {"edited"}),
         ("Processes that started before a patch came", {"busy"}),
         ("Not all files could be held against what was installed", {"edited"}),
-    ],
-)
-def test_tables_name_the_nodes_that_have_it(server: prometheus.Server, title: str, nodes: set[str]) -> None:
-    (panel,) = [panel for panel in PANELS if panel["title"] == title]
-    query = panel["targets"][0]["expr"].replace("$node", ".*").replace("$environment", ".*")
-    assert {sample["metric"]["node"] for sample in server.query(query)} == nodes
-
-
-@pytest.mark.parametrize(
-    ("alert", "nodes"),
-    [
         ("PrimusPatchesImportFails", {"import"}),
         ("PrimusPatchesConflict", {"conflict"}),
         ("PrimusPatchesNodeDrifted", {"conflict", "import"}),
@@ -139,6 +138,5 @@ def test_tables_name_the_nodes_that_have_it(server: prometheus.Server, title: st
         ("PrimusPatchesOldProcesses", {"busy"}),
     ],
 )
-def test_alerts_name_the_nodes_that_have_it(server: prometheus.Server, alert: str, nodes: set[str]) -> None:
-    (rule,) = [rule for rule in RULES if rule["alert"] == alert]
-    assert {sample["metric"]["node"] for sample in server.query(rule["expr"])} == nodes
+def test_tables_and_alerts_name_the_nodes_that_have_it(server: prometheus.Server, name: str, nodes: set[str]) -> None:
+    assert {sample["metric"]["node"] for sample in server.query(anywhere(QUERIES[name]))} == nodes

@@ -190,22 +190,19 @@ def told(answer: Any, status: str = "ok") -> Any:
     return report
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_an_answer_that_is_none_is_the_failure_of_that_node_with_a_reason(name: str) -> None:
-    report = told(ODD[name])
+@pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
+def test_an_answer_that_is_none_is_the_failure_of_that_node_with_a_reason(answer: Any) -> None:
+    """In the report, and for the filters."""
+    report = told(answer)
     assert report["nodes"][0]["status"] == "failed"
     assert [entry["nodes"] for entry in report["todo"] if entry["kind"] == "failed"] == [["gpu1"]]
     (reason,) = report["nodes"][0]["environments"][0]["problems"]
     assert "expected " in reason
     assert ", found " in reason
     assert len(reason) < 500
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_the_filters_take_such_an_answer_for_a_failure(name: str) -> None:
     filters = FilterModule().filters()
-    assert any("expected " in problem for problem in filters["audit_problems"](ODD[name], list(FAIL_STATES)))
-    looped = {"results": [ODD[name], HEALTHY.result]}
+    assert any("expected " in problem for problem in filters["audit_problems"](answer, list(FAIL_STATES)))
+    looped = {"results": [answer, HEALTHY.result]}
     fleet = filters["fleet_records"]({"gpu1": {"found": looped}}, ["gpu1"], ["found"], predicted=True)
     assert json.loads(json.dumps(fleet)) == fleet
     assert {line["state"] for line in fleet["gpu1"]} == {"failed", "applied"}
@@ -213,9 +210,9 @@ def test_the_filters_take_such_an_answer_for_a_failure(name: str) -> None:
     assert 'primus_patches_node_status{node="gpu1",status="failed"} 1' in metrics
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_what_is_odd_but_an_answer_harms_nobody(name: str) -> None:
-    told(FITS[name])
+@pytest.mark.parametrize("answer", FITS.values(), ids=FITS)
+def test_what_is_odd_but_an_answer_harms_nobody(answer: Any) -> None:
+    told(answer)
 
 
 def test_prometheus_own_tool_has_nothing_against_odd_answers() -> None:

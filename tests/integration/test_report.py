@@ -159,25 +159,25 @@ def test_undeclared_edits_are_told_by_file_over_all_nodes(
     assert off["nodes"][0]["environments"][0]["integrity"] is None
 
 
-@pytest.mark.parametrize("name", [AUDIT, SETUP])
-def test_the_report_is_written_also_when_no_node_could_be_reached(report_of: Any, fleet: Any, name: str) -> None:
-    report, run = report_of(name, fleet(one=UNREACHABLE, two=UNREACHABLE))
-    assert run.rc == 4
-    assert statuses(report) == {"one": "unreachable", "two": "unreachable"}
-    assert "Connection refused" in report["nodes"][0]["message"]
-
-
-def test_the_report_is_written_also_when_every_node_failed(report_of: Any, tree: Tree, fleet: Any) -> None:
-    report, run = report_of(SETUP, fleet(one=paths(tree("5.0.0")), two=paths(tree("5.0.0"))))
-    assert run.rc == 2
-    assert statuses(report) == {"one": "failed", "two": "failed"}
-
-
-def test_nodes_that_the_playbook_did_not_get_to_are_skipped(report_of: Any, tree: Tree, fleet: Any) -> None:
-    inventory = fleet(n1=paths(tree("5.0.0")), n2=paths(tree("4.49.0")), n3=paths(tree("4.49.0")))
-    report, run = report_of(SETUP, inventory, variables={"primus_serial": 1})
-    assert run.rc == 2
-    assert statuses(report) == {"n1": "failed", "n2": "skipped", "n3": "skipped"}
+@pytest.mark.parametrize(
+    ("name", "versions", "expected"),
+    [
+        pytest.param(AUDIT, "", {"n1": "unreachable", "n2": "unreachable"}, id="no node audited"),
+        pytest.param(SETUP, "", {"n1": "unreachable", "n2": "unreachable"}, id="no node set up"),
+        pytest.param(SETUP, "5.0.0 5.0.0", {"n1": "failed", "n2": "failed"}, id="every node failed"),
+        # (One after the other, so the playbook ends before it gets to the others.)
+        pytest.param(SETUP, "5.0.0 4.49.0 4.49.0", {"n1": "failed", "n2": "skipped", "n3": "skipped"}, id="it ended"),
+    ],
+)
+def test_the_report_is_written_also_when_no_node_is_as_it_should_be(
+    report_of: Any, tree: Tree, fleet: Any, name: str, versions: str, expected: dict[str, str]
+) -> None:
+    hosts = [paths(tree(version)) for version in versions.split()] or [UNREACHABLE] * 2
+    inventory = fleet(**{f"n{number}": each for number, each in enumerate(hosts, 1)})
+    report, run = report_of(name, inventory, variables={"primus_serial": 1 if len(hosts) > 2 else "100%"})
+    assert run.rc == (2 if versions else 4)
+    assert statuses(report) == expected
+    assert versions or "Connection refused" in report["nodes"][0]["message"]
 
 
 def test_check_mode_gives_the_same_report_and_two_runs_differ_in_time_fields_alone(
@@ -260,13 +260,6 @@ def test_no_state_may_count_as_wrong_and_each_node_is_judged_by_its_own_variable
     assert [entry["nodes"] for entry in own["todo"]] == [["one"]]
 
 
-def test_a_directory_that_has_no_value_costs_only_the_report(playbook: Playbook, tree: Tree, fleet: Any) -> None:
-    variables = {"megatron_bridge_report_dir": "{{ no_such_variable }}/report"}
-    run = playbook(AUDIT, inventory=fleet(one=paths(tree("4.49.0"))), variables=variables).exits(0)
-    assert "megatron_bridge_report_dir has no value" in run.stdout + run.stderr
-    assert "PRIMUS PATCHES" in run.stdout
-
-
 def test_a_root_with_odd_things_below_is_looked_at_all_the_same(
     report_of: Any, tree: Tree, fleet: Any, tmp_path: Path
 ) -> None:
@@ -289,13 +282,20 @@ def test_a_root_with_odd_things_below_is_looked_at_all_the_same(
     assert nodes["none"]["status"] == "ok"
 
 
-def test_a_directory_that_cannot_be_written_is_told_and_costs_only_the_report(
-    playbook: Playbook, tree: Tree, fleet: Any, tmp_path: Path
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("/dev/null/report", "the report could not be written: "),
+        ("{{ no_such_variable }}/report", "megatron_bridge_report_dir has no value"),
+    ],
+)
+def test_a_directory_that_cannot_be_used_is_told_and_costs_only_the_report(
+    playbook: Playbook, tree: Tree, fleet: Any, directory: str, said: str
 ) -> None:
-    (tmp_path / "file").touch()
-    variables = {"megatron_bridge_report_dir": str(tmp_path / "file" / "report")}
+    variables = {"megatron_bridge_report_dir": directory}
     run = playbook(AUDIT, inventory=fleet(one=paths(tree("4.49.0"))), variables=variables).exits(0)
-    assert "the report could not be written: " in run.stdout + run.stderr
+    assert said in run.stdout + run.stderr
+    assert "PRIMUS PATCHES" in run.stdout
 
 
 def test_an_audit_covers_patterns_and_every_copy_below_a_root(

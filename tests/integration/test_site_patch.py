@@ -1,7 +1,6 @@
 # site_patch in real ansible-playbook runs: check, run, check again, run again; what the nodes' files go through.
 from __future__ import annotations
 
-import csv
 import os
 import pwd
 import re
@@ -58,13 +57,6 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
 def found(result: dict[str, Any]) -> tuple[str, str, bool]:
     (one,) = result["patches"]
     return one["state"], one["action"], result["changed"]
-
-
-def recorded(site: Path, name: str = FILE) -> str:
-    """Return hash and size of a file as its wheel's RECORD has them."""
-    (record,) = site.glob("transformers-*.dist-info/RECORD")
-    with record.open(newline="") as stream:
-        return next(f"{row[1]},{row[2]}" for row in csv.reader(stream) if row[0] == name)
 
 
 def thing(site: Path, version: str = "2.5") -> Path:
@@ -132,7 +124,7 @@ def test_present_and_absent_are_predicted_done_and_then_idle(playbook: Playbook,
                 f"# <<< primus.patches: {NAME} <<<",
             )
         ]
-    assert packages.recorded(site / FILE) == recorded(site)
+    assert packages.recorded(site / FILE) == packages.listed(site, FILE)
     # (The store stays for an hour: another host may be about to need what is in it.)
     now = {name: entry[8] for name, entry in snapshot.take(site).items() if "primus-patches" not in str(name)}
     assert now == {name: entry[8] for name, entry in original.items()}
@@ -235,7 +227,7 @@ def test_a_backup_is_named_in_the_result_and_not_made_in_check_mode(playbook: Pl
     copy = Path(result["backup_file"])
     assert set(os.listdir(site / "transformers")) - names == {copy.name}
     assert re.fullmatch(r"modeling_utils\.py\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~", copy.name)
-    assert packages.recorded(copy) == recorded(site)
+    assert packages.recorded(copy) == packages.listed(site, FILE)
     assert result["patches"][0]["files"][0]["backup_file"] == str(copy)
 
 
@@ -270,7 +262,7 @@ def test_uvs_cache_stays_as_it_was(
     same = range(9) if link == "symlink" else (0, 1, 2, 3, 5, 6, 8)
     assert [entry[number] for number in same] == [links[number] for number in same]
     assert (file.is_symlink(), file.stat().st_nlink) == (False, 1)
-    assert packages.recorded(file) == recorded(site) == packages.recorded(stored)
+    assert packages.recorded(file) == packages.listed(site, FILE) == packages.recorded(stored)
 
 
 # -- bytecode of the environment's own interpreter -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -43,3 +44,10 @@ def recorded(path: Path) -> str:
     content = path.read_bytes()
     digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
     return f"sha256={digest},{len(content)}"
+
+
+def listed(site: Path, name: str) -> str:
+    """Return hash and size of a file as the RECORD below ``site`` has them that lists it."""
+    rows = [row for path in site.glob("*.dist-info/RECORD") for row in csv.reader(path.read_text().splitlines())]
+    (found,) = [f"{row[1]},{row[2]}" for row in rows if row[0] == name]
+    return found

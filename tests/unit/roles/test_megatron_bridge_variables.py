@@ -60,40 +60,30 @@ def test_the_default_imports_prove_the_seven_names_and_megatron_bridge() -> None
     ]
 
 
-@pytest.mark.parametrize(
-    ("given", "right"),
-    # What the state asked for would change is wrong, and what it could not deal with, unless that is passed over.
-    [
-        ({}, {"native", "unneeded", "applied", "undeclared"}),
-        ({"state": "absent"}, {"native", "unneeded", "pending", "unsupported", "missing", "undeclared"}),
-        ({"missing": "skip"}, {"native", "unneeded", "applied", "missing", "undeclared"}),
-        (
-            {"missing": "skip", "unsupported": "skip"},
-            {"native", "unneeded", "applied", "missing", "unsupported", "undeclared"},
-        ),
-    ],
-)
-def test_an_audit_objects_by_default_to_what_is_not_as_is_asked(given: dict[str, str], right: set[str]) -> None:
-    name = "megatron_bridge_audit_fail_states"
-    choices = OPTIONS[name]["choices"]
-    variables = {key: DEFAULTS[key] for key in DEFAULTS if key != name}
-    templar = Templar(DataLoader(), variables={**variables, **{f"megatron_bridge_{key}": given[key] for key in given}})
-    assert set(choices) - set(templar.template(trust_as_template(DEFAULTS[name]))) == right
-    assert {*_step.PRESENT, "undeclared"} == set(choices)
+WRONG = "megatron_bridge_audit_fail_states"
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
+    # What the state asked for would change is wrong, and what it could not deal with, unless that is passed over.
     [
         ({}, ["pending", "outdated", "unsupported", "conflict", "missing"]),
+        ({"megatron_bridge_state": "absent"}, ["applied", "outdated", "conflict"]),
+        ({"megatron_bridge_missing": "skip"}, ["pending", "outdated", "unsupported", "conflict"]),
+        (
+            {"megatron_bridge_missing": "skip", "megatron_bridge_unsupported": "skip"},
+            ["pending", "outdated", "conflict"],
+        ),
         ({"primus_audit_fail_states": []}, []),
         ({"primus_audit_fail_states": "conflict, outdated"}, ["conflict", "outdated"]),
         ({"primus_audit_fail_states": ["conflict"], "primus_audit_fail_undeclared": True}, ["conflict", "undeclared"]),
         ({"primus_audit_fail_states": [], "primus_audit_fail_undeclared": "true"}, ["undeclared"]),
     ],
 )
-def test_what_counts_as_wrong_is_what_the_operator_says(given: dict[str, Any], expected: list[str]) -> None:
-    variables = {key: DEFAULTS[key] for key in DEFAULTS if key != "megatron_bridge_audit_fail_states"}
+def test_an_audit_objects_to_what_is_not_as_is_asked_or_to_what_the_operator_says(
+    given: dict[str, Any], expected: list[str]
+) -> None:
+    variables = {key: DEFAULTS[key] for key in DEFAULTS if key != WRONG}
     templar = Templar(DataLoader(), variables={**variables, **given})
-    found = templar.template(trust_as_template(DEFAULTS["megatron_bridge_audit_fail_states"]))
-    assert list(found) == expected
+    assert list(templar.template(trust_as_template(DEFAULTS[WRONG]))) == expected
+    assert {*_step.PRESENT, "undeclared"} == set(OPTIONS[WRONG]["choices"])

@@ -111,20 +111,27 @@ def test_a_command_whose_file_is_not_there_is_unknown(
     assert _command.main(["list"]) == 0
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "inf"])
-def test_a_timeout_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        *(
+            (["status", "--timeout", seconds], f"--timeout: expected seconds, found {seconds}\n")
+            for seconds in ("0", "-1", "soon", "nan", "inf")
+        ),
+        # A variable of the shell that is not set is no environment.
+        *(
+            (["revert", "--all", option, ""], f"{option}: expected a path, found nothing")
+            for option in ("--python", "--path", "--patch")
+        ),
+    ],
+)
+def test_what_an_option_cannot_be_is_an_error(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
-        _command.main(["status", "--timeout", seconds])
+        _command.main(arguments)
     assert end.value.code == 2
-    assert f"--timeout: expected seconds, found {seconds}\n" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--python", "--path", "--patch"])
-def test_a_variable_that_is_not_set_is_no_environment(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        _command.main(["revert", "--all", option, ""])
-    assert end.value.code == 2
-    assert "%s: expected a path, found nothing" % option in capsys.readouterr().err
+    assert error in capsys.readouterr().err
 
 
 # --- what is printed
@@ -217,15 +224,12 @@ def test_nothing_that_a_store_says_reaches_the_terminal_as_a_command(capsys: pyt
         (["missing", "applied"], ["missing"], 0),
         (["missing", "pending"], [], 1),
         (["unknown"], [], 2),
+        (["unneeded, and still there"], [], 1),
     ],
 )
 def test_the_exit_status_of_a_look(states: list[str], skip: list[str], status: int) -> None:
-    patches = [{"state": state, "revision_found": None} for state in states]
+    patches = [{"state": state.split(",")[0], "revision_found": 1 if "," in state else None} for state in states]
     assert _outcome.of_status(patches, skip) == status
-
-
-def test_what_is_not_needed_and_still_there_differs() -> None:
-    assert _outcome.of_status([{"state": "unneeded", "revision_found": 1}]) == 1
 
 
 @pytest.mark.parametrize(

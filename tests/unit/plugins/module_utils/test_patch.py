@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from ansible_collections.primus.patches.plugins.module_utils import _patch
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.primus.patches.plugins.module_utils._diff import Diff, Hunk
-from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError, SitePatchError
+from ansible_collections.primus.patches.plugins.module_utils._errors import DefinitionError
 from ansible_collections.primus.patches.plugins.module_utils._reexport import Reexport
 from ansible_collections.primus.patches.plugins.module_utils._replace import Replace
 from ansible_collections.primus.patches.plugins.module_utils._whole import Delete, Write
@@ -288,7 +289,6 @@ ALL_KEYS = (
             for value, error in (
                 (1, "expected text, found int 1"),
                 ("--- a\n+++ b\n", "line 3: expected '@@ -N,N +N,N @@', found the end: is it truncated?"),
-                ("@@ -1,2 +1,2 @@\n x\n-a\n", "line 4: expected more lines of a hunk, found the end"),
                 (DIFF + DIFF, "a diff of 2 files: leave file out, then their names in the diff count"),
             )
         ),
@@ -343,45 +343,31 @@ def test_an_error_names_the_patch_the_key_and_the_reason(key: str, value: object
     assert str(caught.value).startswith(f"patch my_patch: {error}")
 
 
-@pytest.mark.parametrize(
-    ("file", "source"), [("api.py", "..x"), ("api.py", "..my_package.core"), ("sub/api.py", "...x")]
-)
-def test_a_source_above_the_package_is_refused(file: str, source: str) -> None:
-    with pytest.raises(DefinitionError, match="lies above the package my_package"):
-        _patch.load(definition(file=file, edits=edits(source=source)))
+ALONE = {"package": ABSENT, "edits": [{"diff": DIFF}]}
+AWAY = "diff --git a/x b/y\nrename from my_package/api.py\nrename to y\n"
+ABOVE, BELOW = " lies above the package my_package", "file: expected a path below the package, found "
+TOGETHER: list[tuple[dict[str, Any], str]] = [
+    ({"file": "api.py", "edits": edits(source="..x")}, f"edits.reexport.source: ..x{ABOVE}"),
+    ({"file": "api.py", "edits": edits(source="..my_package.core")}, f"..my_package.core{ABOVE}"),
+    ({"file": "sub/api.py", "edits": edits(source="...x")}, f"edits.reexport.source: ...x{ABOVE}"),
+    ({"package": ABSENT, "file": "top.py"}, "edits.reexport.source: .core lies above top.py"),
+    ({"package": ABSENT, "distribution": ABSENT}, "package: expected it, or distribution alone, found neither"),
+]
+TOGETHER += [
+    ({**ALONE, "file": path}, "file: expected a path as RECORD lists it, found ")
+    for path in ("/etc/passwd", "a/../../x", "..", "../..", "../a/../b", "./x", "a//b", "..\\x", "../")
+]
+TOGETHER += [
+    ({"file": ABSENT, "edits": [{"diff": diff.replace("my_package/api.py", path)}]}, BELOW)
+    for path in ("../x.py", "b/../../x.py", "/etc/passwd")
+    for diff in (DIFF, AWAY)
+]
 
 
-def test_a_module_outside_of_a_package_has_no_siblings() -> None:
-    with pytest.raises(DefinitionError, match=r"my_patch: edits\.reexport\.source: \.core lies above top\.py"):
-        _patch.load(definition(package=ABSENT, file="top.py"))
-
-
-def test_either_a_package_or_a_distribution_is_needed() -> None:
-    with pytest.raises(DefinitionError, match="package: expected it, or distribution alone, found neither"):
-        _patch.load(definition(package=ABSENT, distribution=ABSENT))
-
-
-@pytest.mark.parametrize(
-    "file", ["/etc/passwd", "a/../../x", "..", "../..", "../a/../b", "./x", "a//b", "..\\x", "../"]
-)
-def test_a_path_of_a_distribution_goes_up_at_its_front_alone(file: str) -> None:
-    with pytest.raises(DefinitionError, match="file: expected a path as RECORD lists it, found "):
-        _patch.load(definition(package=ABSENT, file=file, edits=[{"diff": DIFF}]))
-
-
-@pytest.mark.parametrize("path", ["../x.py", "b/../../x.py", "/etc/passwd"])
-def test_a_diff_cannot_name_a_file_elsewhere(path: str) -> None:
-    diffs = [
-        f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-a\n+b\n",
-        f"diff --git a/x b/y\nrename from {path}\nrename to y\n",
-    ]
-    for diff in diffs:
-        with pytest.raises(DefinitionError, match="file: expected a path below the package, found "):
-            _patch.load(definition(file=ABSENT, edits=[{"diff": diff}]))
-
-
-def test_every_error_belongs_to_the_one_family() -> None:
-    assert issubclass(DefinitionError, SitePatchError)
+@pytest.mark.parametrize(("changes", "error"), TOGETHER)
+def test_keys_that_do_not_go_together_are_an_error(changes: dict[str, object], error: str) -> None:
+    with pytest.raises(DefinitionError, match=f"^patch my_patch: .*{re.escape(error)}"):
+        _patch.load(definition(**changes))
 
 
 # --- what facts keep
@@ -463,10 +449,6 @@ def test_what_is_damaged_in_a_fact_is_an_error_of_the_family(kept: Any) -> None:
 KNOWN = [definition(name="a"), definition(name="b")]
 
 
-def selected(names: list[str] | None, definitions: list[Any] | None) -> list[str]:
-    return [patch.name for patch in _patch.select(names, definitions, KNOWN)[0]]
-
-
 @pytest.mark.parametrize(
     ("names", "definitions", "expected"),
     [
@@ -483,30 +465,28 @@ def test_names_select_from_catalogue_and_definitions_in_the_order_given(
     names: list[str] | None, definitions: list[str] | None, expected: list[str]
 ) -> None:
     written = None if definitions is None else [definition(name=name) for name in definitions]
-    assert selected(names, written) == expected
+    assert [patch.name for patch in _patch.select(names, written, KNOWN)[0]] == expected
 
 
-@pytest.mark.parametrize("nothing", [None, []])
-def test_neither_name_nor_definitions_is_an_error_that_lists_the_catalogue(nothing: list[Any] | None) -> None:
-    with pytest.raises(DefinitionError, match=r"^nothing to do: give name \(a, b\) or definitions$"):
-        selected(nothing, nothing)
+NOTHING = "nothing to do: give name (a, b) or definitions"
+TAKEN = "name: a patch of that name exists already; give yours another one"
+X, WRONG = definition(name="x"), definition(name="x", revision=0)
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(DefinitionError, match=r"^unknown patch nope, zzz; known: a, b, x$"):
-        selected(["zzz", "a", "nope"], [definition(name="x")])
-
-
-@pytest.mark.parametrize("definitions", [["a"], ["x", "x"]])
-def test_a_name_that_is_taken_is_an_error(definitions: list[str]) -> None:
-    error = f"^patch {definitions[0]}: name: a patch of that name exists already; give yours another one$"
-    with pytest.raises(DefinitionError, match=error):
-        selected(["a"], [definition(name=name) for name in definitions])
-
-
-def test_a_definition_that_is_wrong_is_an_error_even_where_it_is_not_selected() -> None:
-    with pytest.raises(DefinitionError, match=r"^patch x: revision: "):
-        selected(["a"], [definition(name="x", revision=0)])
+@pytest.mark.parametrize(
+    ("names", "definitions", "error"),
+    [
+        (None, None, NOTHING),
+        ([], [], NOTHING),
+        (["zzz", "a", "nope"], [X], "unknown patch nope, zzz; known: a, b, x"),
+        (["a"], [KNOWN[0]], f"patch a: {TAKEN}"),
+        (["a"], [X, X], f"patch x: {TAKEN}"),
+        (["a"], [WRONG], "patch x: revision: expected a whole number from 1, found 0"),  # (though it is not selected)
+    ],
+)
+def test_what_cannot_be_selected_is_an_error(names: list[str] | None, definitions: Any, error: str) -> None:
+    with pytest.raises(DefinitionError, match=f"^{re.escape(error)}$"):
+        _patch.select(names, definitions, KNOWN)
 
 
 def test_every_patch_of_the_catalogue_is_valid_and_named_once() -> None:

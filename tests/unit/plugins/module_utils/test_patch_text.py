@@ -49,7 +49,7 @@ def test_what_is_written_gives_the_edited_bytes(files: dict[str, tuple[Text, Tex
         assert made(found.data, edited, package) == {each.path: each.after for each in edited}
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 3))
 def test_hunks_have_three_lines_around_and_name_the_right_ones(first: int, second: int, count: int) -> None:
     before = [b"%d\n" % number for number in range(60)]

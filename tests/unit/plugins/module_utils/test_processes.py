@@ -130,19 +130,6 @@ def test_what_cannot_be_started_leaks_no_descriptor(path: str) -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def children() -> set[str]:
-    """Return the pids of this process's children; zombies count."""
-    command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")
-    return {line for line in found if not line.endswith(" ps")}
-
-
-def test_no_descriptor_and_no_process_is_left() -> None:
-    before = set(os.listdir("/proc/self/fd")), children()
-    python("answer(b'x'); time.sleep(100)", limit=0.5)
-    assert (set(os.listdir("/proc/self/fd")), children()) == before
-
-
 # --- limits, of both kinds
 
 
@@ -210,11 +197,19 @@ def test_what_raises_in_a_forked_child_is_its_output_and_ends_only_that() -> Non
     assert answer.output.endswith(b"SystemExit: no\n")
 
 
-def test_a_forked_child_leaves_no_descriptor_no_process_and_prints_nothing(
-    capfd: pytest.CaptureFixture[str],
+def children() -> set[str]:
+    """Return the pids of this process's children; zombies count."""
+    command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")
+    return {line for line in found if not line.endswith(" ps")}
+
+
+@KINDS
+def test_a_child_leaves_no_descriptor_no_process_and_prints_nothing(
+    kind: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = set(os.listdir("/proc/self/fd")), children()
-    forked("os.write(1, b'x'); answer(b'x'); time.sleep(100)", limit=0.5)
+    kind("os.write(1, b'x'); answer(b'x'); time.sleep(100)", limit=0.5)
     assert (set(os.listdir("/proc/self/fd")), children()) == before
     assert capfd.readouterr() == ("", "")
 

@@ -105,11 +105,21 @@ def test_what_lists_nothing_says_so(tmp_path: Path) -> None:
 # --- whose a file is
 
 
-def test_the_distribution_may_have_any_name(tmp_path: Path) -> None:
-    packages.install(tmp_path, "another", "9.0", {"another/__init__.py": ""})
-    packages.install(tmp_path, "opencv_things", "1.6", THING)
-    assert owner(tmp_path) == ("opencv_things", "1.6")
-    assert version(tmp_path) == "1.6"
+@pytest.mark.parametrize(
+    ("others", "file", "expected"),
+    [
+        pytest.param({"another-9.0": {"another/a.py": ""}, "opencv-1.6": THING}, "api.py", "opencv-1.6", id="any name"),
+        pytest.param({"thing-1.5": THING, "plug_in-3.0": {"thing/in.py": ""}}, "in.py", "plug_in-3.0", id="a plugin"),
+        pytest.param({"thing-1.4": {"thing/old.py": ""}, "thing-1.5": THING}, "api.py", "thing-1.5", id="an upgrade"),
+    ],
+)
+def test_a_file_is_of_the_distribution_that_lists_it(
+    tmp_path: Path, others: Mapping[str, Mapping[str, str]], file: str, expected: str
+) -> None:
+    for name, files in others.items():
+        packages.install(tmp_path, *name.split("-"), files)
+    assert owner(tmp_path, f"thing/{file}") == tuple(expected.split("-"))
+    assert version(tmp_path, relative=f"thing/{file}") == expected.split("-")[1]
 
 
 def test_a_file_that_no_installer_wrote_is_of_the_distribution_around_it(tmp_path: Path) -> None:
@@ -120,13 +130,6 @@ def test_a_file_that_no_installer_wrote_is_of_the_distribution_around_it(tmp_pat
     assert owner(tmp_path, "thing/new.py") == ("opencv_things", "1.6"), "the name alone is the last that counts"
     assert owner(tmp_path, "more/new.py") == ("thing", "2.0")
     assert owner(tmp_path, "more/new.py", ("more",)) is None
-
-
-def test_a_plugin_in_anothers_package_is_the_plugins(tmp_path: Path) -> None:
-    packages.install(tmp_path, "thing", "1.5", THING)
-    packages.install(tmp_path, "thing_plugin", "3.0", {"thing/plugin.py": ""})
-    assert owner(tmp_path, "thing/plugin.py") == ("thing_plugin", "3.0")
-    assert version(tmp_path, relative="thing/plugin.py") == "3.0"
 
 
 def test_what_was_left_of_an_uninstall_is_of_nobody(tmp_path: Path) -> None:
@@ -174,13 +177,6 @@ def test_two_that_list_a_file_are_told_by_the_hashes_of_all_files_also_once_it_i
     packages.write(tmp_path, {"thing/b.py": "LIMIT = '1.4'\n"})
     with pytest.raises(Conflict, match="an upgrade was interrupted"):  # (files of both are there)
         owner(tmp_path)
-
-
-def test_two_of_which_one_lists_the_file(tmp_path: Path) -> None:
-    packages.install(tmp_path, "thing", "1.4", {"thing/gone.py": ""})
-    packages.install(tmp_path, "thing", "1.5", THING)
-    assert owner(tmp_path) == ("thing", "1.5")
-    assert version(tmp_path) == "1.5"
 
 
 def test_two_that_list_a_module_are_told_by_its_version(tmp_path: Path) -> None:

@@ -37,8 +37,12 @@ LITERAL = [
 ]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize(("edit", "before", "after"), LITERAL)
-def test_what_is_replaced_can_come_back(edit: Replace, before: bytes, after: bytes) -> None:
+def test_what_is_replaced_has_the_newlines_of_the_file_and_can_come_back(
+    edit: Replace, before: bytes, after: bytes, end: bytes
+) -> None:
+    before, after = (text.replace(b"\n", end) for text in (before, after))
     assert do(edit, before) == after
     if edit.before not in edit.after:
         assert edit.undo(Text(after), TARGET) == Text(before)
@@ -151,12 +155,6 @@ def test_whole_words_and_numbers_are_found(before: str, text: str) -> None:
 
 
 # --- newlines
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize(("edit", "before", "after"), LITERAL)
-def test_newlines_are_those_of_the_file(edit: Replace, before: bytes, after: bytes, end: str) -> None:
-    assert do(edit, before.replace(b"\n", end.encode())) == after.replace(b"\n", end.encode())
 
 
 def test_what_is_put_in_has_the_newline_of_the_lines_that_it_replaces() -> None:

@@ -1,127 +1,87 @@
-# Several patches: any order of applying and reverting, overlaps that name both, revisions, requirements, integrity.
+# Several patches and several files: any order, overlaps that name both, revisions, requirements, files that come.
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan
+from ansible_collections.primus.patches.plugins.module_utils import _store
 from ansible_collections.primus.patches.tests.lab import packages
+from ansible_collections.primus.patches.tests.lab.acme import API, definition, install, one, replace, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-API = """import math
-
-from .core import Thing
-
-LIMIT = 10
-
-
-def area(radius):
-    return math.pi * clip(radius, a_max=LIMIT) ** 2
-
-
-def length(radius):
-    return 2 * math.pi * clip(radius, a_max=LIMIT)
-"""
-CORE = "class Thing: pass\nclass Other: pass\nclass More: pass\n"
-FILE = "acme/api.py"
-
-
-def definition(name: str, *edits: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "package": "acme",
-        "versions": ">=2,<3",
-        "file": "api.py",
-        "reason": "A test.",
-        "upstream": "none",
-        "retire": "Never.",
-        "edits": list(edits),
-        **keys,
-    }
-
-
-def replace(before: str, after: str, count: int = 1) -> dict[str, Any]:
-    return {"replace": {"before": before, "after": after, "count": count}}
+LIMIT = replace("LIMIT = 10", "LIMIT = 20")
+CLIP = replace("clip(radius, a_max=LIMIT)", "clip(radius, max=LIMIT)", count=2)
+RAISE = {"diff": "@@ -7,2 +7,3 @@\n \n def area(radius):\n+    check(radius)\n"}
+NEW = {"file": "new.py", "write": {"content": "NEW = 1\n", "replaces": "absent"}}
+BOTH = definition("both", LIMIT, NEW)
 
 
 def reexport(*names: str) -> dict[str, Any]:
     return {"reexport": {"source": ".core", "names": list(names)}}
 
 
-def install(site: Path, version: str = "2.3.0", **files: str) -> Path:
-    """Install the package and return its patched file."""
-    packages.install(site, "acme", version, {"acme/__init__.py": "", "acme/core.py": CORE, FILE: files.get("api", API)})
-    return site / FILE
-
-
-def run(site: Path, *patches: dict[str, Any], known: Any = (), present: bool = True) -> list[dict[str, Any]]:
-    """Plan, carry it out unless it is refused, and return the results."""
-    plan = _plan.plan([_patch.load(p) for p in patches], str(site), present, known=[_patch.load(p) for p in known])
-    if plan.changes and not plan.refused:
-        assert _commit.commit(plan.changes, backup=False) == {}
-    return [step.result() for step in plan.steps]
-
-
-CLIP = replace("clip(radius, a_max=LIMIT)", "clip(radius, max=LIMIT)", 2)
-RAISE = {
-    "diff": "@@ -7,2 +7,3 @@\n \n def area(radius):\n+    check(radius)\n",
-}
+# Of each kind of edit. The check goes by a line that the clip changes: the order of the fold lets both in.
+CHECK = """@@ -8,2 +8,3 @@
+ def area(radius):
++    check(radius)
+     return math.pi * clip(radius, a_max=LIMIT) ** 2
+"""
 INDEPENDENT = [
-    definition("a_other", reexport("Other")),
-    definition("b_more", reexport("More", "Other")),
+    definition("a_check", {"diff": CHECK}),
+    definition("b_more", reexport("More", "Other"), after=["f_length"]),
     definition("c_clip", CLIP, reexport("More")),
     definition("d_limit", replace("LIMIT = 10\n", "LIMIT = 10\nLIMIT = 20\n")),
-    definition("e_check", RAISE),
+    definition("e_other", reexport("Other")),
+    definition("f_length", replace("def length(radius):\n", ""), replace("    return 2 *", "DOUBLE = 2 *")),
+    definition("g_new", NEW),
 ]
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    site = tmp_path_factory.mktemp("stock")
-    install(site)
-    return site
+@pytest.fixture(scope="module", params=[True, False], ids=["RECORD", "no RECORD"])
+def stock(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Return the package's file, in a site-packages that one example after the other leaves its facts in."""
+    return install(tmp_path_factory.mktemp("stock"), record=request.param)
 
 
-@settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, len(INDEPENDENT) - 1), st.booleans()), max_size=14))
-def test_patches_come_and_go_in_any_order_and_the_text_depends_on_which_are_there_alone(
+@settings(max_examples=settings.default.max_examples // 4)
+@given(st.lists(st.tuples(st.integers(0, len(INDEPENDENT) - 1), st.booleans()), max_size=10))
+def test_patches_come_and_go_in_any_order_and_the_bytes_depend_on_which_are_there_alone(
     stock: Path, moves: list[tuple[int, bool]]
 ) -> None:
-    (stock / FILE).write_text(API)
+    site, new = stock.parents[1], stock.with_name("new.py")
+
+    def anew() -> None:
+        stock.write_text(API)
+        new.unlink() if new.exists() else None
+
+    anew()
     there: set[int] = set()
     for index, present in moves:
-        (result,) = run(stock, INDEPENDENT[index], known=INDEPENDENT, present=present)
+        (result,) = run(site, INDEPENDENT[index], known=INDEPENDENT, present=present)
         assert result["state"] == ("applied" if index in there else "pending"), result
         (there.add if present else there.discard)(index)
-        states = [result["state"] for result in run_states(stock)]
-        assert states == ["applied" if n in there else "pending" for n in range(len(INDEPENDENT))]
-    now = (stock / FILE).read_text()
-    (stock / FILE).write_text(API)
-    for index in sorted(there):
-        run(stock, INDEPENDENT[index], known=INDEPENDENT)
-    assert (stock / FILE).read_text() == now
-    run(stock, *INDEPENDENT, present=False)
-    assert (stock / FILE).read_text() == API
-
-
-def run_states(site: Path) -> list[dict[str, Any]]:
-    """Return what an audit says of each patch on its own."""
-    found = []
-    for each in INDEPENDENT:
-        plan = _plan.plan([_patch.load(each)], str(site), known=[_patch.load(other) for other in INDEPENDENT])
-        found.append(plan.steps[0].result())
-    assert {result["integrity"] for result in found} <= {"pristine", "patched"}
-    return found
+        audit = run(site, *INDEPENDENT, check=True)
+        assert [each["state"] for each in audit] == ["applied" if n in there else "pending" for n in range(len(audit))]
+        assert new.exists() == (len(INDEPENDENT) - 1 in there)
+    now = stock.read_bytes()
+    anew()
+    run(site, *(INDEPENDENT[index] for index in sorted(there, reverse=True)))
+    assert stock.read_bytes() == now
+    run(site, *INDEPENDENT, present=False)
+    assert stock.read_text() == API
+    assert {path.name for path in stock.parent.iterdir()} == {"__init__.py", "core.py", "api.py"}
 
 
 OVERLAPS = [
     (definition("one", CLIP), definition("two", replace("* clip(radius, a_max=LIMIT) ** 2", "* radius"))),
-    (definition("one", replace("LIMIT = 10", "LIMIT = 20")), definition("two", replace("= 10\n", "= 30\n"))),
+    (definition("one", LIMIT), definition("two", replace("= 10\n", "= 30\n"))),
     (definition("one", RAISE), definition("two", replace("def area(radius):\n    return", "def area(r):\n    return"))),
 ]
 
@@ -132,27 +92,21 @@ def test_two_patches_that_claim_the_same_text_are_a_conflict_that_names_both(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], *, together: bool
 ) -> None:
     file = install(tmp_path)
-    if together:
-        before = file.read_bytes()
-        results = run(tmp_path, first, second)
-        assert file.read_bytes() == before
-    else:
+    if not together:
         run(tmp_path, first)
-        before = file.read_bytes()
-        results = run(tmp_path, second, known=[first])
-        assert file.read_bytes() == before
+    before = file.read_bytes()
+    results = run(tmp_path, first, second) if together else run(tmp_path, second, known=[first])
+    assert file.read_bytes() == before
     (message,) = [result["message"] for result in results if result["state"] == "conflict"]
     assert f"patches two and one claim the same text of {file}" in message
 
 
 @pytest.mark.parametrize("record", [True, False])
 def test_an_earlier_revision_is_migrated_and_reverted_from_the_original(tmp_path: Path, *, record: bool) -> None:
-    file = install(tmp_path)
-    if not record:
-        (tmp_path / "acme-2.3.0.dist-info" / "RECORD").unlink()
+    file = install(tmp_path, record=record)
     run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 100")))
     at_one = file.read_bytes()
-    new = definition("limit", replace("LIMIT = 10", "LIMIT = 20"), revision=2)
+    new = definition("limit", LIMIT, revision=2)
     (result,) = run(tmp_path, new)
     assert (result["state"], result["action"]) == ("outdated", "migrate")
     assert result["integrity"] == ("patched" if record else "unknown")
@@ -176,7 +130,7 @@ def test_what_upstream_made_is_native_by_version_or_by_the_pristine_text(tmp_pat
             ("2.9", API, definition("limit", CLIP, file="gone.py", versions="<2.5", applied_upstream=">=2.5")),
         ]
     ):
-        install(tmp_path / str(number), version, api=api)
+        install(tmp_path / str(number), api, version)
         (result,) = run(tmp_path / str(number), patch)
         assert (result["state"], result["action"], result["version"]) == ("native", "none", "2.9"), result
         assert run(tmp_path / str(number), patch, present=False)[0]["action"] == "none"
@@ -222,21 +176,6 @@ def test_a_file_that_is_not_python_is_patched_and_not_parsed(tmp_path: Path) -> 
     assert run(tmp_path, patch, present=False)[0]["action"] == "revert"
 
 
-@pytest.mark.parametrize(
-    ("edit", "reason"),
-    [
-        (replace("LIMIT = 10", "LIMIT = (10"), "the result does not parse at line"),
-        (replace("nothing", "something"), "expected one occurrence of 'nothing', found 0"),
-    ],
-)
-def test_an_edit_that_cannot_be_kept_is_refused(tmp_path: Path, edit: dict[str, Any], reason: str) -> None:
-    file = install(tmp_path)
-    (result,) = run(tmp_path, definition("bad", edit))
-    assert result["state"] == "conflict"
-    assert reason in result["message"]
-    assert file.read_text() == API
-
-
 def test_a_linked_directory_in_a_package_is_followed_to_where_it_leads(tmp_path: Path) -> None:
     install(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
@@ -250,15 +189,157 @@ def test_a_linked_directory_in_a_package_is_followed_to_where_it_leads(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("api", "edit", "reason"),
     [
-        (b"LIMIT = 10\0\n", "expected text in api.py, found a binary file"),
-        (b"#" * (17 << 20), "larger than 16777216 bytes"),
+        pytest.param("LIMIT = 10\0\n", LIMIT, "expected text in api.py, found a binary file", id="binary"),
+        pytest.param(API, replace("= 10", "= (10"), "the result does not parse at line", id="no Python"),
+        pytest.param(API, replace("no", "x"), "expected one occurrence of 'no', found 0", id="not there"),
+        pytest.param("LIMIT = 100\n", LIMIT, "(partial: true takes those, too)", id="in a number"),
     ],
 )
-def test_binary_and_huge_files_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
-    file = install(tmp_path)
-    file.write_bytes(content)
-    (result,) = run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 20")))
-    assert result["state"] == "conflict"
+def test_what_cannot_be_done_is_a_conflict_that_says_why(
+    tmp_path: Path, api: str, edit: dict[str, Any], reason: str
+) -> None:
+    file = install(tmp_path, api)
+    (result,) = run(tmp_path, definition("bad", edit))
+    assert (result["state"], result["action"]) == ("conflict", "none")
     assert reason in result["message"]
+    assert file.read_text() == api
+
+
+# --- several files, and files that come and go
+
+
+def test_a_patch_of_several_files_is_applied_only_where_every_file_is(tmp_path: Path) -> None:
+    file = install(tmp_path, "LIMIT = 10\n")
+    patch = definition("several", LIMIT, {**NEW, "file": "sub/new.py"})
+    assert one(tmp_path, patch) == ("pending", "apply")
+    new = file.parent / "sub" / "new.py"
+    assert new.read_text() == "NEW = 1\n"
+    assert one(tmp_path, patch) == ("applied", "none")
+    less = definition("several", LIMIT, revision=2)
+    assert one(tmp_path, less) == ("outdated", "migrate")
+    assert not new.exists()
+    assert not new.parent.exists()
+    assert one(tmp_path, less) == ("applied", "none")
+    assert one(tmp_path, less, present=False) == ("applied", "revert")
+    assert file.read_text() == "LIMIT = 10\n"
+
+
+def test_each_fact_of_a_patch_of_several_files_names_them_all(tmp_path: Path) -> None:
+    install(tmp_path, "LIMIT = 10\n")
+    run(tmp_path, BOTH)
+    facts = [json.loads(path.read_text()) for path in (tmp_path / _store.DIRECTORY / "facts").iterdir()]
+    assert [fact["patches"][0]["files"] for fact in facts] == [["acme/api.py", "acme/new.py"]] * 2
+
+
+def test_one_file_of_several_put_back_by_hand_is_outdated_and_made_again(tmp_path: Path) -> None:
+    file = install(tmp_path, "LIMIT = 10\n")
+    run(tmp_path, BOTH)
+    file.write_text("LIMIT = 10\n")
+    assert one(tmp_path, BOTH) == ("outdated", "migrate")
+    assert file.read_text() == "LIMIT = 20\n"
+    assert one(tmp_path, BOTH) == ("applied", "none")
+
+
+def test_a_pattern_of_files_is_one_count_and_one_state(tmp_path: Path) -> None:
+    files = {f"acme/{name}.py": f"import os\nold({name!r})\n" for name in ("a", "b", "sub/c")}
+    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", "acme/api.py": "", **files})
+    rename = {"replace": {"before": "old(", "after": "new(", "count": "all"}, "file": "**/*.py"}
+    patch = definition("several", rename)
+    (result,) = run(tmp_path, patch)
+    assert (result["state"], result["action"], len(result["files"])) == ("pending", "apply", 3)
+    assert one(tmp_path, patch) == ("applied", "none")
+    assert [(tmp_path / name).read_text().count("new(") for name in files] == [1, 1, 1]
+    assert one(tmp_path, patch, present=False) == ("applied", "revert")
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+    (result,) = run(tmp_path, definition("several", {**rename, "replace": {**rename["replace"], "count": 2}}))
+    assert result["state"] == "conflict"
+    assert "expected 2 of what is to be replaced in **/*.py, found 3" in result["message"]
+
+
+def test_a_file_that_is_deleted_comes_back(tmp_path: Path) -> None:
+    file = install(tmp_path, "LIMIT = 10\n")
+    patch = definition("gone", {"delete": {}})
+    assert one(tmp_path, patch) == ("pending", "apply")
+    assert not file.exists()
+    assert one(tmp_path, patch) == ("applied", "none")
+    assert one(tmp_path, patch, present=False) == ("applied", "revert")
+    assert file.read_text() == "LIMIT = 10\n"
+
+
+def test_a_file_that_we_added_is_a_leftover_once_its_distribution_is_gone(tmp_path: Path) -> None:
+    install(tmp_path, "LIMIT = 10\n")
+    patch = definition("several", NEW)
+    run(tmp_path, patch)
+    for name in ("acme/__init__.py", "acme/api.py"):
+        (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "acme-2.3.0.dist-info")
+    (result,) = run(tmp_path, patch)
+    assert result["state"] == "missing"
+    assert one(tmp_path, patch, present=False) == ("missing", "revert")
+    assert not (tmp_path / "acme" / "new.py").exists()
+
+
+def test_of_several_files_a_conflict_names_the_one_that_does_not_fit(tmp_path: Path) -> None:
+    file = install(tmp_path, "LIMIT = 10\n")
+    other = file.with_name("other.py")
+    other.write_text("x = 1\n")
+    (result,) = run(
+        tmp_path,
+        definition("several", LIMIT, {**replace("y = 1", "y = 2"), "file": "other.py"}),
+    )
+    assert result["state"] == "conflict"
+    assert f"{other}: expected one occurrence of 'y = 1', found 0" in result["message"]
+
+
+@pytest.mark.parametrize("path", ["../../../victim.txt", "other/unlisted.py", "acme/link/victim.txt"])
+def test_a_fact_is_no_authority_on_files_that_are_none_of_the_patch(tmp_path: Path, path: str) -> None:
+    """Whoever may write to the store says of a file that the patch added it: it stays all the same."""
+    site = tmp_path / "lib" / "python3" / "site-packages"
+    install(site, "LIMIT = 10\n")
+    packages.write(tmp_path, {"victim.txt": "mine\n"})
+    packages.write(site, {"other/__init__.py": "", "other/unlisted.py": "mine\n"})
+    (site / "acme" / "link").symlink_to(tmp_path)
+    patch = definition("several", NEW)
+    run(site, patch)
+    facts = site / _store.DIRECTORY / "facts"
+    (fact,) = (_store.parse(each.read_bytes()) for each in facts.iterdir())
+    forged = fact._replace(path=path, written=_store.sha(b"mine\n"), dist=None, directories=())
+    (facts / _store.fact_name(forged.path, forged.written)).write_bytes(_store.dump(forged))
+    assert one(site, patch) == ("applied", "none")
+    assert one(site, patch, present=False) == ("applied", "revert")
+    assert (site / path).read_text() == "mine\n"
+
+
+def test_a_patch_of_more_files_than_an_answer_may_name_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    files = {f"acme/m{number}.py": "old()\n" for number in range(1001)}
+    packages.install(tmp_path, "acme", "2.3.0", {"acme/__init__.py": "", **files})
+    (result,) = run(tmp_path, definition("several", {**replace("old", "new", count="all"), "file": "*.py"}))
+    assert (result["state"], result["action"]) == ("conflict", "none")
+    assert "expected a patch of at most 1000 files, found 1001" in result["message"]
+
+
+def test_a_distributions_own_files_are_patched_and_come_back_metadata_included(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3" / "site-packages"
+    packages.write(tmp_path, {"pyvenv.cfg": ""})
+    info = packages.install(site, "tool", "1.0", {"tool.py": "x = 1\n", "../../../bin/tool": "#!/bin/sh\necho 1\n"})
+    edits = {
+        "../../../bin/tool": replace("echo 1", "echo 2"),
+        "tool-1.0.dist-info/METADATA": replace("Version: 1.0", "Version: 1.0+site"),
+        "tool.py": replace("x = 1", "x = 2"),
+    }
+    before = {file: (site / file).read_text() for file in edits}
+    patch = definition(
+        "several", *({**edit, "file": file} for file, edit in edits.items()), versions="*", distribution="tool"
+    )
+    for key in ("package", "file"):
+        del patch[key]
+    assert one(site, patch) == ("pending", "apply")
+    assert one(site, patch) == ("applied", "none")
+    assert "Version: 1.0+site" in (info / "METADATA").read_text()
+    assert one(site, patch, present=False) == ("applied", "revert")
+    assert {file: (site / file).read_text() for file in edits} == before
+    outside = {**patch, "edits": [{"write": {"content": "x", "replaces": "absent"}, "file": "../../../../out"}]}
+    assert one(site, outside) == ("conflict", "none")
+    assert not (tmp_path.parent / "out").exists()

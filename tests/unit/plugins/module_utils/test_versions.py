@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 compares = pytest.mark.skipif(
     Version(installed("packaging")) < Version("26.3"), reason="needs packaging 26.3: older releases differ from PEP 440"
 )
-examples = settings(max_examples=int(os.environ.get("VERSIONS_EXAMPLES", "200")))
+examples = settings(max_examples=int(os.environ.get("VERSIONS_EXAMPLES", 2 * settings.default.max_examples)))
 
 
 def expected(specifiers: str, version: str) -> bool:
@@ -267,9 +267,8 @@ def test_a_written_out_corner(specifiers: str, version: str, *, inside: bool) ->
 
 
 @compares
-@pytest.mark.parametrize(("specifiers", "version", "inside"), TABLE)
-def test_packaging_has_the_written_out_corner_so_too(specifiers: str, version: str, *, inside: bool) -> None:
-    assert expected(specifiers, version) is inside
+def test_packaging_has_the_written_out_corners_so_too() -> None:
+    assert [row for row in TABLE if expected(*row[:2]) is not row[2]] == []
 
 
 def test_the_order_is_that_of_the_list_in_pep_440() -> None:

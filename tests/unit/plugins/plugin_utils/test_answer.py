@@ -20,10 +20,11 @@ from ansible_collections.primus.patches.plugins.plugin_utils._answer import (
 )
 from ansible_collections.primus.patches.plugins.plugin_utils._asked import left_out
 from ansible_collections.primus.patches.tests.lab.observations import edit, file, held, imported, patch, process, result
+from ansible_collections.primus.patches.tests.lab.schema import SCHEMA as REPORT
 from hypothesis import given
 from hypothesis import strategies as st
 
-SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text())["$defs"]
+SCHEMA = REPORT["$defs"]
 WHOLE = result(
     patch(
         others=[{"path": "/a", "version": "1", "where": "sys.path"}],

@@ -46,106 +46,96 @@ def edited(node: str, *edits: dict[str, Any], **more: Any) -> Observation:
     return looked(node, patch(), integrity=[held(*edits, **more)])
 
 
-def test_what_is_the_same_is_no_news() -> None:
-    fleet = [looked("gpu1", patch()), looked("gpu2", patch("pending")), lost("gpu3"), edited("gpu4", edit())]
-    found = since(fleet, fleet)
-    assert told(found) == {}
-    assert found["remaining"] == 2, "notes are left out"
-    assert not _compare.is_worse(found)
+def fails(error: str | None, *modules: str) -> list[Observation]:
+    """Return a node on which the import of acme, or those of the modules, ends so, and that of json is fine."""
+    tried = [imported(each, error) for each in modules or ("acme",)]
+    return [looked("gpu1", patch(), imports=[*tried, *([] if "json" in modules else [imported("json")])])]
 
 
-def test_new_and_mended_name_all_nodes_with_the_same_thing_in_one_entry() -> None:
-    before = [looked("gpu1", patch()), looked("gpu2", patch()), looked("gpu3", patch("pending")), lost("gpu4")]
-    now = [*(looked(f"gpu{n}", patch("pending")) for n in (1, 2)), looked("gpu3", patch()), looked("gpu4", patch())]
+FINE, PENDING, CONFLICT = ([looked("gpu1", patch(state))] for state in ("applied", "pending", "conflict"))
+FAILED = [Observation("gpu1", {"failed": True, "msg": "no room", "patches": []}, "failed", predicted=True)]
+FLEET = [looked("gpu1", patch()), looked("gpu2", patch("pending")), lost("gpu3"), edited("gpu4", edit())]
+PYTHON = FINE[0].result["environment"]["python"]
+OTHER = looked(
+    "gpu1", patch(), environment={"python": "/b/python", "python_version": "3", "prefix": "/b", "path": None}
+)
+TWO = [looked("gpu1", patch(), patch(name="b"))]
+BUSY = [looked("gpu1", patch(), processes={"candidates": [process(7)], "unreadable": 0})]
+LINKED = [looked("gpu1", patch(files=[file("a.py", links=2)]))]
+BLIND = [looked("gpu1", patch(files=[], others=None), processes=None)]  # (nobody looked at files and processes)
+COUNTED = [edited("gpu1", counts={**dict.fromkeys(("missing", "added", "declared", "untold"), 0), "changed": 2})]
+LISTED = [edited("gpu1", edit("a.py"), edit("b.py"))]
+ONE = [edited("gpu1", edit("a.py"))]
+
+NEWS: dict[str, tuple[list[Observation], list[Observation], dict[str, Any]]] = {
+    "the same": (FLEET, FLEET, {}),
+    "all nodes with one trouble are one entry": (
+        [looked("gpu1", patch()), looked("gpu2", patch()), looked("gpu3", patch("pending")), lost("gpu4")],
+        [*(looked(f"gpu{n}", patch("pending")) for n in (1, 2)), *(looked(f"gpu{n}", patch()) for n in (3, 4))],
+        {"new": [("pending", ["gpu1", "gpu2"])], "mended": [("unreachable", ["gpu4"]), ("pending", ["gpu3"])]},
+    ),
+    "from one trouble to another is not mended": (PENDING, CONFLICT, {"new": [("conflict", ["gpu1"])]}),
+    "what is lost is not mended": (PENDING, [lost("gpu1")], {"new": [("unreachable", ["gpu1"])]}),
+    "a node takes no environment away that failed before it said where": (
+        PENDING,
+        FAILED,
+        {"new": [("failed", ["gpu1"])]},
+    ),
+    "a node that failed is mended": (FAILED, FINE, {"mended": [("failed", ["gpu1"])]}),
+    "what is no longer looked at is gone": (
+        [looked("gpu1", patch("pending"), patch("pending", name="b")), OTHER, looked("gpu2", patch("pending"))],
+        PENDING,
+        {"gone": [("", "", ["gpu2"]), ("/b/python", "", ["gpu1"]), (PYTHON, "b", ["gpu1"])]},
+    ),
+    "what came is no trouble": (
+        FINE,
+        [*TWO, looked("gpu2", patch())],
+        {"came": [("", "", ["gpu2"]), (PYTHON, "b", ["gpu1"])]},
+    ),
+    "an import is not known by its error": (fails("ImportError: at 0x1"), fails("ImportError: at 0x2"), {}),
+    "an import that works": (fails("no"), fails(None), {"mended": [("import", ["gpu1"])]}),
+    "an import that nobody tried": (fails("no"), fails(None, "other"), {}),
+    "another import": (fails("no"), fails("no", "acme", "json"), {"new": [("import", ["gpu1"])]}),
+    "old processes": (FINE, BUSY, {"new": [("processes", ["gpu1"])]}),
+    "no old processes": (BUSY, FINE, {"mended": [("processes", ["gpu1"])]}),
+    "old processes that nobody looked for": (BUSY, BLIND, {}),
+    "links": (FINE, LINKED, {"new": [("links", ["gpu1"])]}),
+    "no links": (LINKED, FINE, {"mended": [("links", ["gpu1"])]}),
+    "links that nobody looked for": (LINKED, BLIND, {}),
+    "one more edit": (ONE, LISTED, {"new": [("undeclared", ["gpu1"])]}),
+    "edited again is not mended": (ONE, [edited("gpu1", edit("a.py", content=2))], {"new": [("undeclared", ["gpu1"])]}),
+    "no edit": (ONE, [edited("gpu1")], {"mended": [("undeclared", ["gpu1"])]}),
+    "an edit, and not all was looked at": (ONE, [edited("gpu1", complete=False)], {}),
+    "an edit, and nobody looked": (ONE, FINE, {}),
+    "edits that are no longer counted alone": (COUNTED, LISTED, {}),
+    "edits that are now counted alone": (LISTED, COUNTED, {}),
+    "edits that are counted": ([edited("gpu1")], COUNTED, {"new": [("undeclared", ["gpu1"])]}),
+    "edits that were counted": (COUNTED, [edited("gpu1")], {"mended": [("undeclared", ["gpu1"])]}),
+}
+NOTES = ("processes", "links", "undeclared")
+
+
+@pytest.mark.parametrize(("before", "now", "expected"), NEWS.values(), ids=NEWS)
+def test_news_are_what_is_new_mended_gone_or_came(
+    before: list[Observation], now: list[Observation], expected: dict[str, Any]
+) -> None:
     found = since(before, now)
-    assert told(found) == {
-        "new": [("pending", ["gpu1", "gpu2"])],
-        "mended": [("unreachable", ["gpu4"]), ("pending", ["gpu3"])],
-    }
-    assert _compare.is_worse(found)
+    assert told(found) == expected
+    worse = "gone" in expected or any(kind not in NOTES for kind, _nodes in expected.get("new", ()))
+    assert _compare.is_worse(found) == worse
 
 
-def test_a_patch_that_went_from_one_trouble_to_another_is_new_and_not_mended() -> None:
-    found = since([looked("gpu1", patch("pending"))], [looked("gpu1", patch("conflict"))])
-    assert told(found) == {"new": [("conflict", ["gpu1"])]}
-    assert found["new"][0]["was"] == ["pending"]
-
-
-@pytest.mark.parametrize("now", [[lost("gpu1")], []])
-def test_where_nobody_could_look_nothing_is_mended_or_gone(now: list[Observation]) -> None:
-    found = since([looked("gpu1", patch("pending"))], now, nodes=("gpu1",))
-    assert told(found) == {"new": [("unreachable" if now else "skipped", ["gpu1"])]}
-
-
-def test_a_node_that_failed_before_it_said_where_takes_no_environment_away() -> None:
-    failed = Observation("gpu1", {"failed": True, "msg": "no room", "patches": []}, "failed", predicted=True)
-    assert told(since([looked("gpu1", patch("pending"))], [failed])) == {"new": [("failed", ["gpu1"])]}
-    assert told(since([failed], [looked("gpu1", patch())])) == {"mended": [("failed", ["gpu1"])]}
-
-
-def test_what_is_no_longer_looked_at_is_gone_and_not_mended() -> None:
-    other = {"python": "/b/python", "python_version": "3", "prefix": "/b", "path": None}
-    before = [looked("gpu1", patch("pending"), patch("pending", name="b")), looked("gpu1", patch(), environment=other)]
-    found = since([*before, looked("gpu2", patch("pending"))], [looked("gpu1", patch("pending"))])
-    python = before[0].result["environment"]["python"]
-    assert told(found) == {"gone": [("", "", ["gpu2"]), ("/b/python", "", ["gpu1"]), (python, "b", ["gpu1"])]}
-    assert _compare.is_worse(found)
-
-
-def test_what_came_is_told_and_is_no_trouble() -> None:
-    found = since([looked("gpu1", patch())], [looked("gpu1", patch(), patch(name="b")), looked("gpu2", patch())])
-    assert [nodes for *_place, nodes in told(found)["came"]] == [["gpu2"], ["gpu1"]]
-    assert not _compare.is_worse(found)
-
-
-def test_an_import_is_known_by_its_module_and_not_by_its_error() -> None:
-    def fails(error: str | None, module: str = "acme") -> list[Observation]:
-        return [looked("gpu1", patch(), imports=[imported("json"), imported(module, error)])]
-
-    assert told(since(fails("ImportError: at 0x1"), fails("ImportError: at 0x2"))) == {}
-    assert told(since(fails("no"), fails(None))) == {"mended": [("import", ["gpu1"])]}
-    assert told(since(fails("no"), fails(None, "other"))) == {}, "nobody tried it"
-    both = [looked("gpu1", patch(), imports=[imported("acme", "no"), imported("json", "no")])]
-    assert [entry["reason"] for entry in since(fails("no"), both)["new"]] == ["import json: no"]
-
-
-def test_notes_are_told_and_make_nothing_worse() -> None:
-    busy = looked("gpu1", patch(), processes={"candidates": [process(7)], "unreadable": 0})
-    linked = looked("gpu1", patch(files=[file("a.py", links=2)]))
-    for note, kind in ((busy, "processes"), (linked, "links")):
-        found = since([looked("gpu1", patch())], [note])
-        assert told(found) == {"new": [(kind, ["gpu1"])]}
-        assert not _compare.is_worse(found)
-        assert told(since([note], [looked("gpu1", patch())])) == {"mended": [(kind, ["gpu1"])]}
-    blind = looked("gpu1", patch(files=[], others=None), processes=None)
-    for note in (busy, linked):
-        assert told(since([note], [blind])) == {}, "nobody looked at files and processes"
-
-
-def test_undeclared_edits_are_compared_by_file_and_content() -> None:
-    one, again, two = edit("a.py"), edit("a.py", content=2), edit("b.py")
-    fresh = since([edited("gpu1", one)], [edited("gpu1", one, two)])
-    assert [entry["reason"] for entry in fresh["new"]] == ["transformers 4.57.6: b.py changed"]
-    assert not _compare.is_worse(fresh)
-    other = since([edited("gpu1", one)], [edited("gpu1", again)])
-    assert told(other) == {"new": [("undeclared", ["gpu1"])]}, "it was edited again, and is not mended"
-    assert told(since([edited("gpu1", one)], [edited("gpu1")])) == {"mended": [("undeclared", ["gpu1"])]}
-    assert told(since([edited("gpu1", one)], [edited("gpu1", complete=False)])) == {}, "not all was looked at"
-    assert told(since([edited("gpu1", one)], [looked("gpu1", patch())])) == {}, "nobody looked"
-
-
-def test_undeclared_edits_that_are_not_listed_are_compared_by_whether_there_are_some() -> None:
-    counts = {**dict.fromkeys(("missing", "added", "declared", "untold"), 0), "changed": 2}
-    counted = edited("gpu1", counts=counts)
-    listed = edited("gpu1", edit("a.py"), edit("b.py"))
-    assert told(since([counted], [listed])) == told(since([listed], [counted])) == {}
-    assert told(since([edited("gpu1")], [counted])) == {"new": [("undeclared", ["gpu1"])]}
-    assert told(since([counted], [edited("gpu1")])) == {"mended": [("undeclared", ["gpu1"])]}
+def test_news_tell_what_was_and_why_and_how_much_is_as_it_was() -> None:
+    assert since(PENDING, CONFLICT)["new"][0]["was"] == ["pending"]
+    assert since(FLEET, FLEET)["remaining"] == 2, "notes are left out"
+    assert [entry["reason"] for entry in since(fails("no"), fails("no", "acme", "json"))["new"]] == ["import json: no"]
+    assert [entry["reason"] for entry in since(ONE, LISTED)["new"]] == ["transformers 4.57.6: b.py changed"]
+    assert told(since(PENDING, [], nodes=("gpu1",))) == {"new": [("skipped", ["gpu1"])]}, "nobody got to it"
 
 
 def test_undeclared_edits_that_count_as_wrong_make_it_worse() -> None:
     states = (*_report.FAIL_STATES, "undeclared")
-    assert _compare.is_worse(since([edited("gpu1")], [edited("gpu1", edit())], wrong=states))
+    assert _compare.is_worse(since([edited("gpu1")], ONE, wrong=states))
 
 
 def test_the_text_has_a_line_for_each_and_the_page_a_section_on_top() -> None:

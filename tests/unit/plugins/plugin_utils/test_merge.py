@@ -2,18 +2,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from ansible_collections.primus.patches.plugins.plugin_utils import _merge, _metrics, _page, _report
 from ansible_collections.primus.patches.tests.lab.observations import looked, lost, patch, report_of
+from ansible_collections.primus.patches.tests.lab.schema import VALIDATOR
 from hypothesis import given
 from hypothesis import strategies as st
 
-SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 NOW = "2026-11-25T12:00:00+00:00"
 
 

@@ -74,6 +74,7 @@ def test_an_audited_node_is_ok_or_has_drifted_by_the_states_that_count(state: st
 
 
 def test_nodes_that_told_nothing_or_could_not_be_reached_are_in_it_as_what_they_are() -> None:
+    assert build()["nodes"] == []
     found = build(looked("gpu1", patch()), lost("gpu2"), nodes=("gpu1", "gpu2", "gpu3"))
     assert [(node["name"], node["status"]) for node in found["nodes"]] == [
         ("gpu1", "ok"),
@@ -82,17 +83,6 @@ def test_nodes_that_told_nothing_or_could_not_be_reached_are_in_it_as_what_they_
     ]
     assert "No route to host" in found["nodes"][1]["message"]
     assert found["summary"]["nodes"] == {"ok": 1, "drifted": 0, "failed": 0, "unreachable": 1, "skipped": 1}
-
-
-def test_a_node_that_answers_later_is_no_longer_lost() -> None:
-    assert status(lost("gpu1"), looked("gpu1", patch())) == {"gpu1": "ok"}
-    assert status(looked("gpu1", patch()), lost("gpu1")) == {"gpu1": "unreachable"}
-
-
-def test_a_report_of_nodes_that_all_were_lost_is_a_report() -> None:
-    assert status(lost("gpu1"), lost("gpu2")) == {"gpu1": "unreachable", "gpu2": "unreachable"}
-    assert status(nodes=("gpu1",)) == {"gpu1": "skipped"}
-    assert build()["nodes"] == []
 
 
 def test_an_environment_that_cannot_be_looked_at_is_failed_also_among_others() -> None:
@@ -137,34 +127,37 @@ def test_states_are_counted_as_they_are_when_the_run_was_through() -> None:
     assert states(looked("gpu1", patch("pending"))) == {"pending": 1}
 
 
-def test_a_look_that_failed_is_no_healthy_one() -> None:
-    broken = {"environment": {"python": PYTHON}, "patches": [], "failed_when_result": True, "msg": "no room"}
-    assert status(Observation("gpu1", broken, "failed", predicted=True)) == {"gpu1": "failed"}
-    taken = {
-        "patches": [patch()],
-        "imports": [],
-        "failed": True,
-        "msg": "n1, which stands for this copy: import failed",
-    }
-    assert status(Observation("gpu2", taken, "failed", predicted=False, audited=False)) == {"gpu2": "failed"}
+LOOK = {"environment": {"python": PYTHON}, "patches": [], "failed_when_result": True, "msg": "no room"}
+TAKEN = {"patches": [patch()], "imports": [], "failed": True, "msg": "n1, which stands for this copy: import failed"}
+WRONG, RIGHT = ("gpu1", "drifted"), ("gpu1", "ok")
+CHECK = Observation("gpu1", result(imports=[imported()]), "ok", predicted=True, audited=False)
+JUDGED = {
+    (state, verdict): Observation("gpu1", result(patch(state), failed_when_result=verdict == "failed"), verdict, True)
+    for state in ("pending", "applied")
+    for verdict in ("ok", "failed")
+}
+STATUSES: dict[str, tuple[list[Observation], tuple[str, str]]] = {
+    "lost, and answers later": ([lost("gpu1"), looked("gpu1", patch())], RIGHT),
+    "answers, and is lost": ([looked("gpu1", patch()), lost("gpu1")], ("gpu1", "unreachable")),
+    "the look failed": ([Observation("gpu1", LOOK, "failed", True)], ("gpu1", "failed")),
+    "another copy's failure": ([Observation("gpu1", TAKEN, "failed", False, audited=False)], ("gpu1", "failed")),
+    "the playbook is content with pending": ([JUDGED["pending", "ok"]], RIGHT),
+    "the playbook is content with applied": ([JUDGED["applied", "ok"]], RIGHT),
+    "the playbook objects to pending": ([JUDGED["pending", "failed"]], WRONG),
+    "the playbook objects to applied": ([JUDGED["applied", "failed"]], WRONG),
+    "imports that work": ([CHECK], RIGHT),
+    "imports that work do not make up for a patch": ([looked("gpu1", patch("pending")), CHECK], WRONG),
+    "an answer that is none": (
+        [Observation("gpu1", {"patches": [{}], "environment": {}}, "ok", True), looked("gpu2", patch())],
+        ("gpu1", "failed"),
+    ),
+}
 
 
-@pytest.mark.parametrize(("ansible", "expected"), [("ok", "ok"), ("failed", "drifted")])
-def test_the_playbooks_own_verdict_stands(ansible: str, expected: str) -> None:
-    for state in ("pending", "applied"):
-        told = result(patch(state), failed_when_result=ansible == "failed")
-        assert status(Observation("gpu1", told, ansible, predicted=True)) == {"gpu1": expected}
-
-
-def test_imports_that_work_do_not_make_up_for_a_patch_that_is_not_there() -> None:
-    check = Observation("gpu1", result(imports=[imported()]), "ok", predicted=True, audited=False)
-    assert status(looked("gpu1", patch("pending")), check) == {"gpu1": "drifted"}
-    assert status(check) == {"gpu1": "ok"}
-
-
-def test_an_answer_that_is_none_blinds_nobody_else() -> None:
-    odd = Observation("gpu1", {"patches": [{}], "environment": {}}, "ok", predicted=True)
-    assert status(odd, looked("gpu2", patch())) == {"gpu1": "failed", "gpu2": "ok"}
+@pytest.mark.parametrize(("observations", "expected"), STATUSES.values(), ids=STATUSES)
+def test_a_node_is_what_its_answers_say(observations: list[Observation], expected: tuple[str, str]) -> None:
+    others = {each.node: "ok" for each in observations}
+    assert status(*observations) == {**others, expected[0]: expected[1]}
 
 
 def test_several_interpreters_on_one_directory_are_told_apart() -> None:
@@ -267,7 +260,7 @@ def test_copies_that_several_nodes_see_are_told_once() -> None:
     assert (copy["copy_id"], copy["nodes"]) == ("nfs4 storage:/envs 0 7", ["gpu1", "gpu2"])
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_the_order_in_which_nodes_answer_changes_nothing(chance: random.Random, count: int) -> None:
     observations, names = many(count)

@@ -23,7 +23,12 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ENVIRONMENT = {"python": "/opt/venv/bin/python", "python_version": "3.11.7", "prefix": "/opt/venv", "path": None}
+ENVIRONMENT: dict[str, Any] = {
+    "python": "/opt/venv/bin/python",
+    "python_version": "3.11.7",
+    "prefix": "/opt/venv",
+    "path": None,
+}
 
 
 def patch(state: str = "pending", action: str = "apply", name: str = "a_patch") -> dict[str, Any]:
@@ -43,88 +48,79 @@ def told(*results: dict[str, Any], predicted: bool = False) -> list[tuple[str, s
     return [(line["environment"], line["patch"], line["state"], line["action"], line["reason"]) for line in lines]
 
 
-def test_each_patch_of_an_environment_gets_a_line() -> None:
-    found = told(result(patch(), patch("native", "none", "other"), imports=[]))
-    assert found == [
-        ("/opt/venv/bin/python", "a_patch", "pending", "apply", "a_patch was found pending"),
-        ("/opt/venv/bin/python", "other", "native", "none", "other was found native"),
-    ]
+# What fails without the patch as well is not the patch's doing: a task may have accepted it.
+THEIRS = {**imported(ok=False), "blame": "environment", "error": "fails without it as well"}
+OURS = {**imported(ok=False), "blame": "patch"}
+LONG = imported(ok=False, name="transformers.modeling_utils:Conv1D,prune_layer")
+NO_PYTHON = {"failed": True, "msg": "expected a Python", "patches": [], "env": "/opt/no", "ansible_loop_var": "env"}
+B_NATIVE = patch("native", "none", "b")
+FOUND, NATIVE = "~ a_patch pending apply a_patch was found pending", "~ b native none b was found native"
+FAILED = "~ a_patch pending failed a_patch was found pending"
+TOLD: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "each patch": (result(patch(), B_NATIVE, imports=[]), [FOUND, NATIVE]),
+    "a directory rather than the interpreter": (
+        result(patch(), environment={**ENVIRONMENT, "path": "/srv/checkout"}),
+        [FOUND.replace("~", "/srv/checkout")],
+    ),
+    "imports before": (result(patch(), imports=[imported(proof="before")]), [f"{FOUND}; imports proven"]),
+    "imports after": (result(patch(), imports=[imported(proof="after")]), [f"{FOUND}; imports proven"]),
+    "imports as the files are": (result(patch(), imports=[imported()]), [f"{FOUND}; imports work"]),
+    "imports without patches": (result(imports=[imported()]), ["~ - imported none megatron.bridge"]),
+    "an import that was accepted": (
+        result(patch(), imports=[THEIRS]),
+        [f"{FOUND}; import megatron.bridge: fails without it as well"],
+    ),
+    "an import that was refused": (
+        result(patch(), imports=[THEIRS], failed=True, msg="import failed: x (fails without it as well)"),
+        [f"{FAILED}; import megatron.bridge: fails without it as well"],
+    ),
+    "a later failure than the import's": (
+        result(patch(), imports=[THEIRS], failed=True),
+        [f"{FAILED}; the module's message"],
+    ),
+    "an import that the patch breaks": (
+        result(patch(), imports=[OURS], failed=True),
+        [f"{FAILED}; import megatron.bridge: No module named 'x'; without the patch it can be imported"],
+    ),
+    "an import without its long list of names": (
+        result(patch(), imports=[LONG], failed=True),
+        [f"{FAILED}; import transformers.modeling_utils: No module named 'x'"],
+    ),
+    "a failed write": (
+        result(patch(), imports=[], failed=True),
+        ["~ a_patch pending failed the module's message"],
+    ),
+    "a failed task claims no action": (
+        result(patch("unsupported", "none"), patch("pending", "apply", "b"), imports=[], failed=True),
+        ["~ a_patch unsupported failed a_patch was found unsupported", "~ b pending failed the module's message"],
+    ),
+    "what was to be given back is not what failed": (
+        result(patch("missing", "none"), patch("conflict", "restore", "b"), imports=[], failed=True),
+        ["~ a_patch missing failed a_patch was found missing", "~ b conflict failed the module's message"],
+    ),
+    "each item of a loop that was not skipped": (
+        {"results": [result(patch()), {"skipped": True}, result(B_NATIVE)]},
+        [FOUND, NATIVE],
+    ),
+    "the item whose interpreter does not run": (
+        {"results": [NO_PYTHON]},
+        ["/opt/no - failed failed expected a Python"],
+    ),
+    "an unreachable node": ({"unreachable": True, "msg": "no route"}, ["- - unreachable none no route"]),
+    "hidden by no_log": ({"censored": "hidden", "changed": True}, ["- - hidden none hidden"]),
+}
 
 
-def test_a_directory_names_the_environment_rather_than_the_interpreter() -> None:
-    ((environment, *_others),) = told(result(patch(), environment={**ENVIRONMENT, "path": "/srv/checkout"}))
-    assert environment == "/srv/checkout"
-
-
-@pytest.mark.parametrize(("proof", "word"), [("before", "proven"), ("after", "proven"), ("none", "work")])
-def test_imports_that_succeeded_are_told_with_the_patch(proof: str, word: str) -> None:
-    ((*_others, reason),) = told(result(patch(), imports=[imported(proof=proof)]))
-    assert reason == f"a_patch was found pending; imports {word}"
-
-
-def test_an_import_that_fails_is_told_with_whose_failure_it_is() -> None:
-    theirs = {**imported(ok=False), "blame": "environment", "error": "fails without the patch as well: IndexError"}
-    ours = {**imported(ok=False), "blame": "patch"}
-    accepted = "a_patch was found pending; import megatron.bridge: fails without the patch as well: IndexError"
-    assert [line[3:] for line in told(result(patch(), imports=[theirs]))] == [("apply", accepted)]
-    refused = result(patch(), imports=[theirs], failed=True, msg=f"import failed: x ({theirs['error']})")
-    assert [line[3:] for line in told(refused)] == [("failed", accepted)]
-    later = "a_patch was found pending; the module's message"
-    assert [line[3:] for line in told(result(patch(), imports=[theirs], failed=True))] == [("failed", later)]
-    reason = "import megatron.bridge: No module named 'x'; without the patch it can be imported"
-    found = told(result(patch(), imports=[ours], failed=True))
-    assert [line[3:] for line in found] == [("failed", "a_patch was found pending; " + reason)]
-
-
-def test_each_item_of_a_loop_is_told_and_skipped_items_are_not() -> None:
-    looped = {"results": [result(patch()), {"skipped": True}, result(patch("native", "none", "b"))]}
-    assert [line[2] for line in told(looped)] == ["pending", "native"]
-
-
-def test_a_failed_task_claims_no_action() -> None:
-    found = told(result(patch("unsupported", "none"), patch("pending", "apply", "b"), imports=[], failed=True))
-    assert [(name, action, reason) for _environment, name, _state, action, reason in found] == [
-        ("a_patch", "failed", "a_patch was found unsupported"),
-        ("b", "failed", "the module's message"),
-    ]
-
-
-def test_a_file_that_was_to_be_given_back_is_not_what_a_task_failed_for() -> None:
-    found = told(result(patch("missing", "none"), patch("conflict", "restore", "b"), imports=[], failed=True))
-    assert [line[-2:] for line in found] == [
-        ("failed", "a_patch was found missing"),
-        ("failed", "the module's message"),
-    ]
-
-
-def test_a_failed_write_is_told_by_the_tasks_message() -> None:
-    ((*_others, action, reason),) = told(result(patch(), imports=[], failed=True))
-    assert (action, reason) == ("failed", "the module's message")
-
-
-def test_an_import_that_failed_is_told_without_its_long_list_of_names() -> None:
-    broken = imported(ok=False, name="transformers.modeling_utils:Conv1D,prune_layer")
-    ((*_others, action, reason),) = told(result(patch(), imports=[broken], failed=True))
-    assert action == "failed"
-    assert reason == "a_patch was found pending; import transformers.modeling_utils: No module named 'x'"
-
-
-def test_an_environment_whose_interpreter_does_not_run_is_told_by_the_item() -> None:
-    failed = {"failed": True, "msg": "expected a Python", "patches": [], "env": "/opt/no", "ansible_loop_var": "env"}
-    assert told({"results": [failed]}) == [("/opt/no", "", "failed", "failed", "expected a Python")]
-
-
-def test_an_unreachable_node_is_told_as_such() -> None:
-    assert told({"unreachable": True, "msg": "no route"}) == [("", "", "unreachable", "none", "no route")]
+@pytest.mark.parametrize(("given", "lines"), TOLD.values(), ids=TOLD)
+def test_each_result_becomes_lines_of_environment_patch_state_action_and_reason(
+    given: dict[str, Any], lines: list[str]
+) -> None:
+    assert [" ".join(word or "-" for word in line).replace(ENVIRONMENT["python"], "~") for line in told(given)] == lines
 
 
 def test_a_callback_says_what_ansible_stripped_from_the_result() -> None:
     (line,) = records("gpu-1", {"msg": "boom"}, predicted=False, status="failed")
     assert (line["state"], line["reason"]) == ("failed", "boom")
-
-
-def test_a_result_hidden_by_no_log_is_a_line_all_the_same() -> None:
-    assert told({"censored": "hidden", "changed": True}) == [("", "", "hidden", "none", "hidden")]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +227,6 @@ def test_imports_tried_by_a_task_of_their_own_join_the_patches_of_that_environme
     assert [line[1:] for line in found] == [
         ("a_patch", "applied", "failed", "a_patch was found applied; import megatron.bridge: No module named 'x'")
     ]
-
-
-def test_imports_of_an_environment_without_patches_have_their_own_line() -> None:
-    assert told(result(imports=[imported()])) == [("/opt/venv/bin/python", "", "imported", "none", "megatron.bridge")]
 
 
 def test_the_last_task_has_the_word_and_nodes_come_in_natural_order() -> None:
