@@ -58,7 +58,9 @@ def options(variables: Mapping[str, t.Any], template: Callable[[t.Any], t.Any]) 
     given = {name: template(variables[f"{PREFIX}{name}"]) for name in _names()}
     # (A single environment may be given as a text, of which Ansible would make a list at its commas.)
     for name in _PLACES:
-        given[name] = list(_flat(given[name]))
+        given[name] = list(_flat(given[name] or []))
+        if not all(given[name]):  # (the module takes it for Ansible's own interpreter)
+            raise DefinitionError("%s%s: expected paths, found an empty one" % (PREFIX, name))
     given = _checked(given)
     kept = {_RENAMED.get(name, name): given[name] for name in given if name not in _PLACES}
     if kept["name"] and kept["src"]:

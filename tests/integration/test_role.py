@@ -106,6 +106,17 @@ def test_a_wrong_variable_is_refused_before_anything_runs(playbook: Playbook, tr
     assert (run.of("site_patch"), expected in run.stdout + run.stderr) == ([], True), run
 
 
+def test_an_empty_entry_is_no_environment(playbook: Playbook, tree: Tree) -> None:
+    """Which would be the one of the interpreter that Ansible uses."""
+    variables = {"megatron_bridge_pythons": ["{{ nothing }}"], "megatron_bridge_paths": [str(tree("4.57.6"))]}
+    run = playbook(use("roles", **variables, nothing="")).exits(2)
+    assert run.one("site_patch").result["msg"] == "megatron_bridge_pythons: expected paths, found an empty one"
+    audit = {"ansible.builtin.import_role": {"name": ROLE, "tasks_from": "audit"}, "vars": {**variables, "nothing": ""}}
+    first, second = playbook(play(audit)).exits(2).one("site_patch_info").result["results"]
+    assert "an empty path" in first["msg"]
+    assert second["patches"][0]["state"] == "pending"
+
+
 def test_a_misspelt_variable_is_refused_with_the_nearest_name(playbook: Playbook, tree: Tree) -> None:
     """Ansible itself refuses unknown parameters of a role in ``roles``, but not what comes from anywhere else."""
     variables = {"megatron_bridge_paths": [str(tree("4.57.6"))], "megatron_bridge_stat": "absent"}

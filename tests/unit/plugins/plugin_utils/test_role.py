@@ -24,6 +24,7 @@ def options(**variables: Any) -> list[dict[str, Any]]:
     ("given", "places"),
     [
         pytest.param({}, [("", "")], id="none: Ansible's own interpreter"),
+        pytest.param({"pythons": ""}, [("", "")], id="nor an empty text"),
         pytest.param({"pythons": [ONE, TWO], "paths": ["/site"]}, [(ONE, ""), (TWO, ""), ("", "/site")], id="several"),
         pytest.param({"pythons": ONE}, [(ONE, "")], id="a text is a list of one"),
         pytest.param({"pythons": "/opt/a,b/bin/python"}, [("/opt/a,b/bin/python", "")], id="whatever is in it"),
@@ -60,6 +61,8 @@ def test_patches_of_files_are_used_besides_those_that_are_named(patches: Any, fi
     [
         ({"state": "gone"}, "value of megatron_bridge_state must be one of: present, absent, got: gone"),
         ({"timeout": "long"}, "argument 'megatron_bridge_timeout' is of type str"),
+        ({"pythons": [ONE, None]}, "megatron_bridge_pythons: expected paths, found an empty one"),
+        ({"paths": [""]}, "megatron_bridge_paths: expected paths, found an empty one"),
         ({"shared": [1]}, "argument 'megatron_bridge_shared' is of type list"),
     ],
 )
