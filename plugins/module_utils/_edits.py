@@ -113,7 +113,7 @@ def encoding(file: str, data: bytes) -> str:
         name = tokenize.detect_encoding(io.BytesIO(first).readline)[0]
         codecs.lookup(name)
         "".encode(name)  # (LookupError for those that do not make bytes of text)
-    except (SyntaxError, LookupError):
+    except (SyntaxError, LookupError, UnicodeError):
         return "utf-8"
     return "utf-8" if name == "utf-8-sig" else name
 
