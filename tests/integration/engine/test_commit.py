@@ -687,21 +687,26 @@ def test_what_cannot_be_put_back_is_named_and_the_rest_is_put_back(
 
 
 @needs_mounts
-def test_a_file_that_is_a_mount_point_is_refused_by_the_kernel_and_nothing_changes(package: Path, api: Path) -> None:
+def test_a_file_that_is_a_mount_point_is_told_and_refused_by_the_kernel_and_nothing_changes(
+    package: Path, api: Path
+) -> None:
     """As where a container's runtime has bind-mounted that one file."""
     compile_as(api, "unchecked-hash")
     (package / "mounted.py").write_bytes(BEFORE)
-
-    def run() -> tuple[str, bytes, list[str]]:
-        sandbox.mount(api, "--bind", str(package / "mounted.py"))
-        try:
-            commit(api)
-        except CommitError as error:
-            return str(error), api.read_bytes(), sorted(os.listdir(package))
-        raise AssertionError("a mount point was replaced")
-
     names = sorted(os.listdir(package))
-    assert sandbox.child(run, mounts=True) == (f"{api}: Device or resource busy; nothing was changed", BEFORE, names)
+
+    def run() -> tuple[list[str], bytes, list[str]]:
+        changes = [change(api)]
+        sandbox.mount(api, "--bind", str(package / "mounted.py"))
+        told = [refused(step, changes, False) for step in (_commit.preflight, _commit.commit)]
+        return told, api.read_bytes(), sorted(os.listdir(package))
+
+    told, text, left = sandbox.child(run, mounts=True)
+    assert told == [
+        f"{api}: expected a replaceable file, found it mounted by itself (findmnt)",
+        f"{api}: Device or resource busy; nothing was changed",
+    ]
+    assert (text, left) == (BEFORE, names)
     assert imported(package.parent) == ("before", str(cached(api)))
 
 

@@ -305,6 +305,16 @@ def test_a_read_only_file_system_fails_in_check_mode_too(site: Path) -> None:
     assert message == f"{site}/thing: expected a writable directory, found a read-only file system"
 
 
+@needs_mounts
+def test_a_file_that_something_is_mounted_on_fails_in_check_mode_too(site: Path) -> None:
+    def test() -> str:
+        sandbox.mount(site / "thing/api.py", "--bind", str(site / "thing/api.py"))
+        return both(site)
+
+    message = sandbox.child(test, mounts=True)
+    assert message == f"{site}/thing/api.py: expected a replaceable file, found it mounted by itself (findmnt)"
+
+
 def fill_up(site: Path) -> None:
     """Mount a small file system in place of the site and fill it up."""
     sandbox.mount(site, "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs")
