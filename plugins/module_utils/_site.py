@@ -43,6 +43,8 @@ class Site:
         self.path = path
         self.patches = {patch.name: patch for patch in patches}
         self.trust = trust
+        self.coming: set[str] = set()
+        """Names of the patches that are still to be looked at, and to be put in."""
         self._homes: dict[str, Home] = dict(homes or {})
         self._stores: dict[str, Store] = {}
         self._looks: dict[tuple[str, str], Look] = {}
@@ -199,12 +201,20 @@ class Site:
     def try_fold(self, patch: Patch, looks: Sequence[Look]) -> None:
         """Raise Conflict or Unsupported where a patch cannot be made in one of its files."""
         for look in looks:
+            others = tuple(layer for layer in self.layers(look) if not self._gives_way(layer, look))
             try:
-                self.fold(look, self._with(patch, look, self.layers(look)))
+                self.fold(look, self._with(patch, look, others))
             except (Conflict, Unsupported) as error:
                 if len(looks) == 1 or look.place.path in str(error):
                     raise
                 raise type(error)("%s: %s" % (look.place.path, error)) from None
+
+    def _gives_way(self, layer: Layer, look: Look) -> bool:
+        """Whether a patch is in a file in another form than the one that it is still to have."""
+        if layer.name not in self.coming:
+            return False
+        made = next((each for _of, each in self._known(look.place) if each.name == layer.name), None)
+        return made is None or _patch.digest(made.edits) != _patch.digest(layer.edits)
 
     def unmarked(self, patch: Patch, look: Look) -> str:
         """What is to be said of the block that the first stand-alone script wrote; nothing where there is none."""
@@ -236,7 +246,15 @@ class Site:
         """Have a patch in none of these files. Raises Conflict where an original cannot be had."""
         for look in looks:
             layers = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
-            self.fold(look, layers)
+            self.base(look)
+            try:
+                self.fold(look, layers)
+            except (Conflict, Unsupported) as error:
+                above = ", ".join(layer.name for layer in _fold.order(layers))
+                raise Conflict(
+                    "patch %s stands on %s in %s: take both out, or keep both (%s)"
+                    % (above, patch.name, look.place.path, error)
+                ) from None
             self._layers[look.place.root, look.place.relative] = layers
 
     def restore(self, look: Look) -> None:

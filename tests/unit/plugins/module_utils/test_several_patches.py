@@ -262,3 +262,38 @@ def test_binary_and_huge_files_are_refused(tmp_path: Path, content: bytes, reaso
     (result,) = run(tmp_path, definition("limit", replace("LIMIT = 10", "LIMIT = 20")))
     assert result["state"] == "conflict"
     assert reason in result["message"]
+
+
+def stacked(low: str, high: str, limit: int, revision: int = 1) -> list[dict[str, Any]]:
+    """Return two patches of which the second one edits what the first one makes."""
+    return [
+        definition(low, replace("LIMIT = 10\n", f"LIMIT = {limit}\n"), revision=revision),
+        definition(high, replace(f"LIMIT = {limit}\n", f"LIMIT = {limit}5\n"), after=[low], revision=revision),
+    ]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_patches_that_stand_on_each_other_come_change_and_go_together_in_whichever_order_they_are_listed(
+    tmp_path: Path, names: tuple[str, str], *, turned: bool
+) -> None:
+    api = install(tmp_path)
+    for patches, limit in ((stacked(*names, 20), "205"), (stacked(*names, 30, 2), "305")):
+        listed = patches[::-1] if turned else patches
+        done = run(tmp_path, *listed)
+        assert [each["name"] for each in done] == [each["name"] for each in listed], "told as they are listed"
+        assert f"LIMIT = {limit}\n" in api.read_text(), done
+    assert [each["action"] for each in run(tmp_path, *listed, present=False)] == ["revert", "revert"]
+    assert api.read_text() == API
+
+
+def test_a_patch_that_another_one_stands_on_is_not_taken_out_alone(tmp_path: Path) -> None:
+    low, high = stacked("low", "high", 20)
+    api = install(tmp_path)
+    run(tmp_path, low, high)
+    (told,) = run(tmp_path, low, present=False)
+    assert (told["state"], told["action"]) == ("conflict", "none")
+    assert told["message"].endswith(
+        f"patch high stands on low in {api}: take both out, or keep both (expected one occurrence of 'LIMIT = 20\\n', "
+        "found 0)"
+    )
