@@ -75,9 +75,13 @@ class Site:
             return []
         found: dict[tuple[str, str], Look] = {}
         if not home.missing:
+            files = self._files.setdefault(patch.name, {})
             for place, file in self._places(patch, home):
-                self._files.setdefault(patch.name, {})[place.root, place.relative] = file
+                files[place.root, place.relative] = file
                 found[place.root, place.relative] = self.look(place, patch)
+            for place, file in self._sources(patch, home):
+                files.setdefault((place.root, place.relative), file)
+                self.look(place, patch)
         for relative in self._store(home.root).naming(patch.name):
             key = (home.root, relative)
             kept = home.kept(relative)
@@ -111,6 +115,14 @@ class Site:
                     yield place, file
         for edit in _over(patch):
             yield from self._matching(patch, home, edit)
+
+    def _sources(self, patch: Patch, home: Home) -> Iterator[tuple[Place, str]]:
+        """The files that others are copies of; a patch need not change them."""
+        for edit in patch.edits:
+            source: str | None = None if isinstance(edit, Reexport) else getattr(edit, "source", None)
+            place = home.place(source) if source is not None else None
+            if source is not None and place is not None:
+                yield place, source
 
     def _matching(self, patch: Patch, home: Home, edit: Replace) -> Iterator[tuple[Place, str]]:
         """The files of a pattern that have something to be replaced, or something of ours."""
@@ -196,14 +208,14 @@ class Site:
         Raises Conflict and Unsupported.
         """
         others = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
-        return self.fold(look, self._with(patch, look, others)) == self.fold(look, others)
+        return self._with_each(look, self._with(patch, look, others)) == self.fold(look, others)
 
     def try_fold(self, patch: Patch, looks: Sequence[Look]) -> None:
         """Raise Conflict or Unsupported where a patch cannot be made in one of its files."""
         for look in looks:
             others = tuple(layer for layer in self.layers(look) if not self._gives_way(layer, look))
             try:
-                self.fold(look, self._with(patch, look, others))
+                self._with_each(look, self._with(patch, look, others))
             except (Conflict, Unsupported) as error:
                 if len(looks) == 1 or look.place.path in str(error):
                     raise
@@ -289,6 +301,13 @@ class Site:
             self._folds[key] = _fold.fold(look.place.path, self.base(look), layers, self.tree(look.place))
         return self._folds[key]
 
+    def _with_each(self, look: Look, layers: tuple[Layer, ...]) -> Text:
+        """The file with these layers, each of which shows in it. Raises Conflict and Unsupported."""
+        made = self.fold(look, layers)
+        if len(layers) > 1:
+            _fold.check_each(look.place.path, self.base(look), layers, self.tree(look.place))
+        return made
+
     def _with(self, patch: Patch, look: Look, layers: Iterable[Layer]) -> tuple[Layer, ...]:
         others = tuple(layer for layer in layers if layer.name != patch.name)
         edits = self.edits(patch, look)
@@ -311,7 +330,7 @@ class Site:
             return None
 
         def other(name: str, path: str) -> Text:
-            return self._before(place, name, path)
+            return self._original_of(place, name, path)
 
         return Tree(package, module, other)
 
@@ -321,8 +340,8 @@ class Site:
             return _evidence.read(place.path, self.trust)
         return self.fold(look, self._layers[place.root, place.relative])
 
-    def _before(self, place: Place, name: str, path: str) -> Text:
-        """Another file of a patch, as it is before that patch. ``path``: as the patch's edits have it."""
+    def _original_of(self, place: Place, name: str, path: str) -> Text:
+        """The original of another file of a patch. ``path``: as the patch's edits have it."""
         files = self._files.get(name, {})
         key = next((key for key, file in files.items() if file == path and key[0] == place.root), None)
         if key is None:  # (a listed patch that the caller does not know: its paths count from a directory above)
@@ -331,10 +350,7 @@ class Site:
             key = next(((place.root, each) for each in tails if (place.root, each) in self._looks), None)
         if key is None:
             return ABSENT
-        look = self._looks[key]
-        ordered = _fold.order({layer.name: layer for layer in (*self.layers(look), Layer(name, 0, (), ()))}.values())
-        below = ordered[: next(number for number, layer in enumerate(ordered) if layer.name == name)]
-        return self.fold(look, below)
+        return self.base(self._looks[key])
 
     def explained(self, look: Look) -> str:
         """The problem of a file, with what was written there where that can be told, and the ways out."""

@@ -297,3 +297,46 @@ def test_a_patch_that_another_one_stands_on_is_not_taken_out_alone(tmp_path: Pat
         f"patch high stands on low in {api}: take both out, or keep both (expected one occurrence of 'LIMIT = 20\\n', "
         "found 0)"
     )
+
+
+RENAME = "diff --git a/api.py b/new.py\nsimilarity index 100%\nrename from api.py\nrename to new.py\n"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"write": {"content": "LIMIT = 5\n"}},
+        {"delete": {}},
+        {"replace": {"pattern": "(?s).+", "after": "LIMIT = 5"}},
+        {"diff": RENAME},
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_patch_that_leaves_nothing_of_another_one_is_a_conflict_whichever_came_first(
+    tmp_path: Path, edit: dict[str, Any], *, turned: bool
+) -> None:
+    """Else the first one would be told as applied, or as pending, for ever."""
+    low, high = definition("low", CLIP), definition("top", edit)
+    if "diff" in edit:
+        del high["file"]
+    first, second = (high, low) if turned else (low, high)
+    api = install(tmp_path)
+    run(tmp_path, first)
+    (told,) = run(tmp_path, second)
+    assert told["state"] == "conflict"
+    assert f"patches low and top claim the same text of {api}: take one of them out first" in told["message"]
+    run(tmp_path, first, present=False)
+    assert api.read_text() == API
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_copy_is_one_of_the_original_whatever_other_patches_are_in_it(tmp_path: Path, *, turned: bool) -> None:
+    copied = definition("copied", {"diff": RENAME.replace("rename", "copy")})
+    del copied["file"]
+    patches = [copied, definition("b_clip", CLIP)]
+    api = install(tmp_path)
+    for patch in patches[::-1] if turned else patches:
+        run(tmp_path, patch)
+    assert api.with_name("new.py").read_text() == API != api.read_text()
+    run(tmp_path, *patches, present=False)
+    assert (api.read_text(), api.with_name("new.py").exists()) == (API, False)
