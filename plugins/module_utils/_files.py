@@ -234,8 +234,8 @@ def walk(path: str, guard: Guard | None = None, start: Directory | None = None) 
     if start is not None and not path.startswith("/"):
         here = Directory(os.open(".", _LOOK | os.O_DIRECTORY, dir_fd=start.descriptor), start.path)
     else:
-        # (only a relative path needs a working directory, which may be gone)
-        path = path if path.startswith("/") else os.path.join(os.getcwd(), path)
+        if not path.startswith("/"):  # (the working directory may have gone)
+            path = os.path.join(os.getcwd(), path)
         here = Directory(os.open("/", _LOOK | os.O_DIRECTORY), "/")
     todo = _names(path) or ["."]
     links = 0

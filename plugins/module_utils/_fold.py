@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, Union
 
 from . import _edits
 from ._edits import Target, Text
@@ -43,18 +43,23 @@ def order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
     The same for every order of application. Raises Conflict for patches that name each other.
     """
-    left = sorted(layers)
-    found: list[Layer] = []
+    return tuple(behind(sorted(layers)))
+
+
+def behind(named: Iterable[Any]) -> list[Any]:
+    """Layers, or patches, each behind those that it names in ``after``, else as given. Raises Conflict as ``order``."""
+    left = list(named)
+    found = []
     while left:
-        names = {layer.name for layer in left}
-        ready = next((layer for layer in left if not names.intersection(layer.after)), None)
+        names = {each.name for each in left}
+        ready = next((each for each in left if not names.intersection(each.after)), None)
         if ready is None:
             raise Conflict(
                 "expected an order, found patches that each come after the other: %s" % ", ".join(sorted(names))
             )
         left.remove(ready)
         found.append(ready)
-    return tuple(found)
+    return found
 
 
 def fold(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> Text:
@@ -75,11 +80,7 @@ def fold(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> Text:
 
 
 def check_each(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> None:
-    """Raise Conflict where nothing is left of what one layer makes, as a later one makes the whole text anew.
-
-    Then nothing would tell whether it is there, and which of them came first would tell what is. ``layers`` can be
-    folded.
-    """
+    """Raise Conflict where nothing is left of what one layer makes: its state would never be true."""
     ordered = order(layers)
     if not any(map(_makes_anew, ordered[1:])):
         return
@@ -101,10 +102,9 @@ def check_each(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> No
 
 
 def _makes_anew(layer: Layer) -> bool:
-    """Whether a layer may take away what others made without looking for it."""
-    return any(
-        kind in ("write", "delete") or "pattern" in body for edit in layer.edits for kind, body in edit.normal().items()
-    )
+    """Whether a layer may take away what it does not name."""
+    made = [each for edit in layer.edits for each in edit.normal().items()]
+    return any(kind in ("write", "delete") or "pattern" in body for kind, body in made)
 
 
 def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:

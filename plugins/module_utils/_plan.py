@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from . import _files, _fold, _patch, _site, _store, _versions
@@ -75,25 +76,16 @@ def plan(
     site = Site(path, [*patches, *(each for each in known if each not in patches)], trust, homes)
     site.coming = {patch.name for patch in patches} if present else set()
     steps: dict[str, Step] = {}
-    # (one may stand on another: they come from the lowest one up, and go from the top one down, as a fold has them)
-    ordered = _in_order(patches if present else sorted(patches))
-    for patch in ordered if present else ordered[::-1]:
+    ordered = list(patches)
+    with suppress(Conflict):  # (each file says so)
+        # (one may stand on another: from the lowest one up, or from the top one down)
+        ordered = _fold.behind(patches) if present else _fold.behind(sorted(patches))[::-1]
+    for patch in ordered:
         site.coming.discard(patch.name)
         steps[patch.name] = _step(patch, site, present, skip, restore)
     changes = [] if any(step.action == "refuse" for step in steps.values()) else _changes(site)
     owed = _owed(site, [step for step in steps.values() if step.action == "apply"])
     return Plan(tuple(steps[patch.name] for patch in patches), tuple(changes), tuple(owed))
-
-
-def _in_order(patches: Sequence[Patch]) -> list[Patch]:
-    """The patches, each behind those that it names in ``after``, and else as they are given."""
-    left, found = list(patches), []
-    while left:
-        names = {patch.name for patch in left}
-        ready = next((patch for patch in left if not names.intersection(patch.after)), left[0])
-        left.remove(ready)  # (of those that name each other, each file says so)
-        found.append(ready)
-    return found
 
 
 def _step(patch: Patch, site: Site, present: bool, skip: Sequence[str], restore: bool) -> Step:

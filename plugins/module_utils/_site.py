@@ -44,7 +44,7 @@ class Site:
         self.patches = {patch.name: patch for patch in patches}
         self.trust = trust
         self.coming: set[str] = set()
-        """Names of the patches that are still to be looked at, and to be put in."""
+        """Names of patches that are still to be put in."""
         self._homes: dict[str, Home] = dict(homes or {})
         self._stores: dict[str, Store] = {}
         self._looks: dict[tuple[str, str], Look] = {}
@@ -117,11 +117,11 @@ class Site:
             yield from self._matching(patch, home, edit)
 
     def _sources(self, patch: Patch, home: Home) -> Iterator[tuple[Place, str]]:
-        """The files that others are copies of; a patch need not change them."""
+        """The files that copies are made of."""
         for edit in patch.edits:
-            source: str | None = None if isinstance(edit, Reexport) else getattr(edit, "source", None)
-            place = home.place(source) if source is not None else None
-            if source is not None and place is not None:
+            source: str = "" if isinstance(edit, Reexport) else getattr(edit, "source", None) or ""
+            place = home.place(source) if source else None
+            if place is not None:
                 yield place, source
 
     def _matching(self, patch: Patch, home: Home, edit: Replace) -> Iterator[tuple[Place, str]]:
@@ -223,10 +223,8 @@ class Site:
 
     def _gives_way(self, layer: Layer, look: Look) -> bool:
         """Whether a patch is in a file in another form than the one that it is still to have."""
-        if layer.name not in self.coming:
-            return False
-        made = next((each for _of, each in self._known(look.place) if each.name == layer.name), None)
-        return made is None or _patch.digest(made.edits) != _patch.digest(layer.edits)
+        forms = [_patch.digest(each.edits) for _of, each in self._known(look.place) if each.name == layer.name]
+        return layer.name in self.coming and _patch.digest(layer.edits) not in forms
 
     def unmarked(self, patch: Patch, look: Look) -> str:
         """What is to be said of the block that the first stand-alone script wrote; nothing where there is none."""
@@ -304,8 +302,7 @@ class Site:
     def _with_each(self, look: Look, layers: tuple[Layer, ...]) -> Text:
         """The file with these layers, each of which shows in it. Raises Conflict and Unsupported."""
         made = self.fold(look, layers)
-        if len(layers) > 1:
-            _fold.check_each(look.place.path, self.base(look), layers, self.tree(look.place))
+        _fold.check_each(look.place.path, self.base(look), layers, self.tree(look.place))
         return made
 
     def _with(self, patch: Patch, look: Look, layers: Iterable[Layer]) -> tuple[Layer, ...]:
