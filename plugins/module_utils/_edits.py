@@ -55,7 +55,7 @@ class Target(NamedTuple):
     module: Callable[[str], tuple[str, bytes] | None]
     """Path and bytes of the source of a module by its absolute dotted name; None without one."""
     other: Callable[[str], Text]
-    """Another file of the same patch, by the path that edits use, as it was before this patch."""
+    """The original of another file of the same patch, by the path that edits use."""
 
 
 def content(text: Text, file: str) -> bytes:
@@ -113,7 +113,7 @@ def encoding(file: str, data: bytes) -> str:
         name = tokenize.detect_encoding(io.BytesIO(first).readline)[0]
         codecs.lookup(name)
         "".encode(name)  # (LookupError for those that do not make bytes of text)
-    except (SyntaxError, LookupError):
+    except (SyntaxError, LookupError, UnicodeError):
         return "utf-8"
     return "utf-8" if name == "utf-8-sig" else name
 

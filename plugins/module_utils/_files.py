@@ -234,7 +234,8 @@ def walk(path: str, guard: Guard | None = None, start: Directory | None = None) 
     if start is not None and not path.startswith("/"):
         here = Directory(os.open(".", _LOOK | os.O_DIRECTORY, dir_fd=start.descriptor), start.path)
     else:
-        path = os.path.join(os.getcwd(), path)
+        if not path.startswith("/"):  # (the working directory may have gone)
+            path = os.path.join(os.getcwd(), path)
         here = Directory(os.open("/", _LOOK | os.O_DIRECTORY), "/")
     todo = _names(path) or ["."]
     links = 0
@@ -341,7 +342,12 @@ def _in_directory(path: str, call: Callable[[Directory, str], _T | None]) -> _T 
     if descriptor is None:
         return None
     with Directory(descriptor, where) as directory:
-        return call(directory, name)
+        try:
+            return call(directory, name)
+        except OSError as error:
+            if error.filename != name:
+                raise
+            raise OSError(error.errno, error.strerror, path) from None
 
 
 def _regular(info: os.stat_result, path: str) -> None:

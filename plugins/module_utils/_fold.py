@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Sequence, Union
 
 from . import _edits
 from ._edits import Target, Text
@@ -35,7 +35,7 @@ class Tree(NamedTuple):
     """The dotted package that the file's module lives in; empty where there is none."""
     module: Callable[[str], tuple[str, bytes] | None]
     other: Callable[[str, str], Text]
-    """Of a patch's name and a file's path: that file as it is before that patch."""
+    """Of a patch's name and a file's path: the original of that file."""
 
 
 def order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -43,18 +43,23 @@ def order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
     The same for every order of application. Raises Conflict for patches that name each other.
     """
-    left = sorted(layers)
-    found: list[Layer] = []
+    return tuple(behind(sorted(layers)))
+
+
+def behind(named: Iterable[Any]) -> list[Any]:
+    """Layers, or patches, each behind those that it names in ``after``, else as given. Raises Conflict as ``order``."""
+    left = list(named)
+    found = []
     while left:
-        names = {layer.name for layer in left}
-        ready = next((layer for layer in left if not names.intersection(layer.after)), None)
+        names = {each.name for each in left}
+        ready = next((each for each in left if not names.intersection(each.after)), None)
         if ready is None:
             raise Conflict(
                 "expected an order, found patches that each come after the other: %s" % ", ".join(sorted(names))
             )
         left.remove(ready)
         found.append(ready)
-    return tuple(found)
+    return found
 
 
 def fold(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> Text:
@@ -72,6 +77,34 @@ def fold(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> Text:
         except Conflict as error:
             raise _claimed(file, base, ordered[:-1], ordered[-1], tree) or error from None
     return text
+
+
+def check_each(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> None:
+    """Raise Conflict where nothing is left of what one layer makes: its state would never be true."""
+    ordered = order(layers)
+    if not any(map(_makes_anew, ordered[1:])):
+        return
+    texts = [base]
+    for layer in ordered:
+        texts.append(_over(texts[-1], layer, tree))
+    for number, layer in enumerate(ordered):
+        above = ordered[number + 1 :]
+        if texts[number] == texts[number + 1] or not any(map(_makes_anew, above)):
+            continue
+        text = texts[number]
+        try:
+            for each in above:
+                text = _over(text, each, tree)
+        except (Conflict, Unsupported):
+            continue
+        if text == texts[-1]:
+            raise _claim(layer.name, [each.name for each in above if _makes_anew(each)], file)
+
+
+def _makes_anew(layer: Layer) -> bool:
+    """Whether a layer may take away what it does not name."""
+    made = [each for edit in layer.edits for each in edit.normal().items()]
+    return any(kind in ("write", "delete") or "pattern" in body for kind, body in made)
 
 
 def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:
@@ -111,6 +144,10 @@ def _claimed(file: str, base: Text, below: Sequence[Layer], layer: Layer, tree: 
             break
     if not names:
         return None
+    return _claim(layer.name, names, file)
+
+
+def _claim(name: str, others: Sequence[str], file: str) -> Conflict:
     return Conflict(
-        "patches %s and %s claim the same text of %s: take one of them out first" % (layer.name, ", ".join(names), file)
+        "patches %s and %s claim the same text of %s: take one of them out first" % (name, ", ".join(others), file)
     )

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from . import _files, _fold, _patch, _site, _store, _versions
@@ -73,8 +74,14 @@ def plan(
     Untrusted and Belongs where this process is not to work on the files.
     """
     site = Site(path, [*patches, *(each for each in known if each not in patches)], trust, homes)
+    site.coming = {patch.name for patch in patches} if present else set()
     steps: dict[str, Step] = {}
-    for patch in patches:
+    ordered = list(patches)
+    with suppress(Conflict):  # (each file says so)
+        # (one may stand on another: from the lowest one up, or from the top one down)
+        ordered = _fold.behind(patches) if present else _fold.behind(sorted(patches))[::-1]
+    for patch in ordered:
+        site.coming.discard(patch.name)
         steps[patch.name] = _step(patch, site, present, skip, restore)
     changes = [] if any(step.action == "refuse" for step in steps.values()) else _changes(site)
     owed = _owed(site, [step for step in steps.values() if step.action == "apply"])

@@ -6,10 +6,10 @@ import array
 import fcntl
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Sequence
 
-from . import _files, _store
+from . import _files, _storage, _store
 from ._errors import CommitError, Conflict
 from ._files import Directory
 from ._staging import Spot, may_give_away
@@ -52,8 +52,18 @@ def _replaceable(spot: Spot) -> None:
     for directory, name, path in files:
         if _file_flags(directory, name) & (_IMMUTABLE | _APPEND_ONLY):
             raise CommitError("%s: expected a replaceable file, found it immutable (lsattr, chattr)" % path)
+    if _is_mounted(spot.directory.join(spot.name)):
+        raise CommitError("%s: expected a replaceable file, found it mounted by itself (findmnt)" % spot.path)
     if not spot.comes() and not may_give_away():
         _owned(spot)
+
+
+def _is_mounted(path: str) -> bool:
+    """Whether something is mounted on this very file, as a volume of a container."""
+    with suppress(OSError):  # (without /proc, the rename will tell)
+        mount = _storage.find(path)
+        return mount is not None and mount.point == path
+    return False
 
 
 def _writable(directory: Directory, what: str) -> None:

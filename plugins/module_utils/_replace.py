@@ -145,8 +145,8 @@ class _Lines(NamedTuple):
     @classmethod
     def of(cls, file: str, data: bytes) -> _Lines:
         codec = encoding(file, data)
-        text = data.decode(codec, ESCAPED)
-        if text.encode(codec, ESCAPED) != data:
+        text = _decoded(data, codec)
+        if text is None:
             raise Conflict("the file is in %s, and is not the same when it is decoded and encoded again" % codec)
         mark = text[:1] if text.startswith(_MARK) else ""
         text = text[len(mark) :]
@@ -214,6 +214,15 @@ def _within(match: _Match, others: Sequence[_Match]) -> bool:
     """Whether a match lies in one of others, which are equally long and in their order."""
     number = bisect.bisect_right(others, (match.start, sys.maxsize))
     return number > 0 and match.end <= others[number - 1].end
+
+
+def _decoded(data: bytes, codec: str) -> str | None:
+    """The text of a file; None where encoding it would not give the file again."""
+    try:
+        text = data.decode(codec, ESCAPED)
+        return text if text.encode(codec, ESCAPED) == data else None
+    except UnicodeError:  # (ESCAPED takes no ASCII bytes, and some codecs do not know it)
+        return None
 
 
 def _line(text: str, offset: int) -> int:

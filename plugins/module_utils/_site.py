@@ -43,6 +43,8 @@ class Site:
         self.path = path
         self.patches = {patch.name: patch for patch in patches}
         self.trust = trust
+        self.coming: set[str] = set()
+        """Names of patches that are still to be put in."""
         self._homes: dict[str, Home] = dict(homes or {})
         self._stores: dict[str, Store] = {}
         self._looks: dict[tuple[str, str], Look] = {}
@@ -73,8 +75,9 @@ class Site:
             return []
         found: dict[tuple[str, str], Look] = {}
         if not home.missing:
+            files = self._files.setdefault(patch.name, {})
             for place, file in self._places(patch, home):
-                self._files.setdefault(patch.name, {})[place.root, place.relative] = file
+                files[place.root, place.relative] = file
                 found[place.root, place.relative] = self.look(place, patch)
         for relative in self._store(home.root).naming(patch.name):
             key = (home.root, relative)
@@ -194,17 +197,23 @@ class Site:
         Raises Conflict and Unsupported.
         """
         others = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
-        return self.fold(look, self._with(patch, look, others)) == self.fold(look, others)
+        return self._with_each(look, self._with(patch, look, others)) == self.fold(look, others)
 
     def try_fold(self, patch: Patch, looks: Sequence[Look]) -> None:
         """Raise Conflict or Unsupported where a patch cannot be made in one of its files."""
         for look in looks:
+            others = tuple(layer for layer in self.layers(look) if not self._gives_way(layer, look))
             try:
-                self.fold(look, self._with(patch, look, self.layers(look)))
+                self._with_each(look, self._with(patch, look, others))
             except (Conflict, Unsupported) as error:
                 if len(looks) == 1 or look.place.path in str(error):
                     raise
                 raise type(error)("%s: %s" % (look.place.path, error)) from None
+
+    def _gives_way(self, layer: Layer, look: Look) -> bool:
+        """Whether a patch is in a file in another form than the one that it is still to have."""
+        forms = [_patch.digest(each.edits) for _of, each in self._known(look.place) if each.name == layer.name]
+        return layer.name in self.coming and _patch.digest(layer.edits) not in forms
 
     def unmarked(self, patch: Patch, look: Look) -> str:
         """What is to be said of the block that the first stand-alone script wrote; nothing where there is none."""
@@ -236,7 +245,15 @@ class Site:
         """Have a patch in none of these files. Raises Conflict where an original cannot be had."""
         for look in looks:
             layers = tuple(layer for layer in self.layers(look) if layer.name != patch.name)
-            self.fold(look, layers)
+            self.base(look)
+            try:
+                self.fold(look, layers)
+            except (Conflict, Unsupported) as error:
+                above = ", ".join(layer.name for layer in _fold.order(layers))
+                raise Conflict(
+                    "patch %s stands on %s in %s: take both out, or keep both (%s)"
+                    % (above, patch.name, look.place.path, error)
+                ) from None
             self._layers[look.place.root, look.place.relative] = layers
 
     def restore(self, look: Look) -> None:
@@ -271,6 +288,12 @@ class Site:
             self._folds[key] = _fold.fold(look.place.path, self.base(look), layers, self.tree(look.place))
         return self._folds[key]
 
+    def _with_each(self, look: Look, layers: tuple[Layer, ...]) -> Text:
+        """The file with these layers, each of which shows in it. Raises Conflict and Unsupported."""
+        made = self.fold(look, layers)
+        _fold.check_each(look.place.path, self.base(look), layers, self.tree(look.place))
+        return made
+
     def _with(self, patch: Patch, look: Look, layers: Iterable[Layer]) -> tuple[Layer, ...]:
         others = tuple(layer for layer in layers if layer.name != patch.name)
         edits = self.edits(patch, look)
@@ -293,7 +316,7 @@ class Site:
             return None
 
         def other(name: str, path: str) -> Text:
-            return self._before(place, name, path)
+            return self._original_of(place, name, path)
 
         return Tree(package, module, other)
 
@@ -303,8 +326,8 @@ class Site:
             return _evidence.read(place.path, self.trust)
         return self.fold(look, self._layers[place.root, place.relative])
 
-    def _before(self, place: Place, name: str, path: str) -> Text:
-        """Another file of a patch, as it is before that patch. ``path``: as the patch's edits have it."""
+    def _original_of(self, place: Place, name: str, path: str) -> Text:
+        """The original of another file of a patch. ``path``: as the patch's edits have it."""
         files = self._files.get(name, {})
         key = next((key for key, file in files.items() if file == path and key[0] == place.root), None)
         if key is None:  # (a listed patch that the caller does not know: its paths count from a directory above)
@@ -313,10 +336,7 @@ class Site:
             key = next(((place.root, each) for each in tails if (place.root, each) in self._looks), None)
         if key is None:
             return ABSENT
-        look = self._looks[key]
-        ordered = _fold.order({layer.name: layer for layer in (*self.layers(look), Layer(name, 0, (), ()))}.values())
-        below = ordered[: next(number for number, layer in enumerate(ordered) if layer.name == name)]
-        return self.fold(look, below)
+        return self.base(self._looks[key])
 
     def explained(self, look: Look) -> str:
         """The problem of a file, with what was written there where that can be told, and the ways out."""

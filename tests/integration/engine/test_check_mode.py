@@ -262,8 +262,15 @@ FOR_A_USER: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
 }
 WHERE_MOUNTED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "read-only file system": (sandbox.read_only, "expected a writable directory, found a read-only file system"),
-    "full disk": (fill_up, r"expected room for \d+ bytes, found 0"),
+    "read-only file system": (
+        sandbox.read_only,
+        "/thing: expected a writable directory, found a read-only file system",
+    ),
+    "full disk": (fill_up, r"/thing: expected room for \d+ bytes, found 0"),
+    "mount on the file": (
+        lambda site: sandbox.mount(site / "thing" / "api.py", "--bind", str(site / "thing" / "api.py")),
+        r"/thing/api\.py: expected a replaceable file, found it mounted by itself \(findmnt\)",
+    ),
 }
 
 
@@ -286,7 +293,7 @@ def test_what_a_file_system_does_not_allow_fails_in_check_mode_too(target: Path,
         assert info["patches"][0]["state"] == "pending", "an audit works there"
         return both(target)
 
-    assert re.fullmatch(f"{target}/thing: {message}", sandbox.child(test, mounts=True))
+    assert re.fullmatch(f"{target}{message}", sandbox.child(test, mounts=True))
 
 
 @needs_root

@@ -193,13 +193,24 @@ def test_what_an_encoding_cannot_say_is_a_conflict() -> None:
         do(replace("7", "'a€'"), b"# coding: latin-1\nx = 7\n")
 
 
-def test_what_does_not_come_back_from_its_encoding_is_a_conflict() -> None:
-    with pytest.raises(Conflict, match="is in utf-7, and is not the same when it is decoded and encoded again"):
-        do(replace("1", "2"), b"# coding: utf-7\nx = 1 # +AGE-\n")
+@pytest.mark.parametrize(
+    ("codec", "line"),
+    [
+        ("utf-7", b"x = 1 # +AGE-\n"),
+        ("utf-7", b"x = 1 # +!\n"),
+        ("iso2022_jp", b"x = 1 # \x1b$B~{\n"),
+        ("utf-16-le", b"x = 1\n\n"),
+        ("idna", b"x = 1\n"),
+        ("punycode", b"x = 1\n"),
+    ],
+)
+def test_what_does_not_come_back_from_its_encoding_is_a_conflict(codec: str, line: bytes) -> None:
+    with pytest.raises(Conflict, match=f"is in {codec}, and is not the same when it is decoded and encoded again"):
+        do(replace("1", "2"), f"# coding: {codec}\n".encode() + line)
 
 
 @pytest.mark.parametrize("name", ["data.txt", "module.py"])
-@pytest.mark.parametrize("cookie", [b"", b"# coding: no_such_codec\n", b"# coding: rot13\n"])
+@pytest.mark.parametrize("cookie", [b"", *(f"# coding: {each}\n".encode() for each in ("none", "rot13", "undefined"))])
 def test_bytes_that_are_no_text_stay(name: str, cookie: bytes) -> None:
     assert do(replace("old", "n\u00e9w", file=name), cookie + b"\xe9\xff old\n") == cookie + b"\xe9\xff n\xc3\xa9w\n"
 

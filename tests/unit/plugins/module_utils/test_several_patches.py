@@ -343,3 +343,68 @@ def test_a_distributions_own_files_are_patched_and_come_back_metadata_included(t
     outside = {**patch, "edits": [{"write": {"content": "x", "replaces": "absent"}, "file": "../../../../out"}]}
     assert one(site, outside) == ("conflict", "none")
     assert not (tmp_path.parent / "out").exists()
+
+
+def stacked(low: str, high: str, limit: int, revision: int = 1) -> list[dict[str, Any]]:
+    """Return two patches of which the second one edits what the first one makes."""
+    return [
+        definition(low, replace("LIMIT = 10\n", f"LIMIT = {limit}\n"), revision=revision),
+        definition(high, replace(f"LIMIT = {limit}\n", f"LIMIT = {limit}5\n"), after=[low], revision=revision),
+    ]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_patches_that_stand_on_each_other_come_change_and_go_together_in_whichever_order_they_are_listed(
+    tmp_path: Path, names: tuple[str, str], *, turned: bool
+) -> None:
+    api = install(tmp_path)
+    for patches, limit in ((stacked(*names, 20), "205"), (stacked(*names, 30, 2), "305")):
+        listed = patches[::-1] if turned else patches
+        done = run(tmp_path, *listed)
+        assert [each["name"] for each in done] == [each["name"] for each in listed], "told as they are listed"
+        assert f"LIMIT = {limit}\n" in api.read_text(), done
+    assert [each["action"] for each in run(tmp_path, *listed, present=False)] == ["revert", "revert"]
+    assert api.read_text() == API
+
+
+def test_a_patch_that_another_one_stands_on_is_not_taken_out_alone(tmp_path: Path) -> None:
+    low, high = stacked("low", "high", 20)
+    api = install(tmp_path)
+    run(tmp_path, low, high)
+    (told,) = run(tmp_path, low, present=False)
+    assert (told["state"], told["action"]) == ("conflict", "none")
+    assert told["message"].endswith(
+        f"patch high stands on low in {api}: take both out, or keep both (expected one occurrence of 'LIMIT = 20\\n', "
+        "found 0)"
+    )
+
+
+RENAME = "diff --git a/api.py b/new.py\nsimilarity index 100%\nrename from api.py\nrename to new.py\n"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"write": {"content": "LIMIT = 5\n"}},
+        {"delete": {}},
+        {"replace": {"pattern": "(?s).+", "after": "LIMIT = 5"}},
+        {"diff": RENAME},
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_patch_that_leaves_nothing_of_another_one_is_a_conflict_whichever_came_first(
+    tmp_path: Path, edit: dict[str, Any], *, turned: bool
+) -> None:
+    """Else the first one would be told as applied, or as pending, for ever."""
+    low, high = definition("low", CLIP), definition("top", edit)
+    if "diff" in edit:
+        del high["file"]
+    first, second = (high, low) if turned else (low, high)
+    api = install(tmp_path)
+    run(tmp_path, first)
+    (told,) = run(tmp_path, second)
+    assert told["state"] == "conflict"
+    assert f"patches low and top claim the same text of {api}: take one of them out first" in told["message"]
+    run(tmp_path, first, present=False)
+    assert api.read_text() == API
