@@ -46,7 +46,7 @@ INDEPENDENT = [
 
 @pytest.fixture(scope="module", params=[True, False], ids=["RECORD", "no RECORD"])
 def stock(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """Return the package's file, in a site-packages that one example after the other leaves its facts in."""
+    """Return the package's file, in a site-packages for all examples."""
     return install(tmp_path_factory.mktemp("stock"), record=request.param)
 
 
@@ -62,6 +62,7 @@ def test_patches_come_and_go_in_any_order_and_the_bytes_depend_on_which_are_ther
         new.unlink() if new.exists() else None
 
     anew()
+    shutil.rmtree(site / _store.DIRECTORY, ignore_errors=True)
     there: set[int] = set()
     for index, present in moves:
         (result,) = run(site, INDEPENDENT[index], known=INDEPENDENT, present=present)
