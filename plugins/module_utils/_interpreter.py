@@ -9,6 +9,7 @@ from . import _files
 from ._errors import NoEnvironment
 
 OLDEST = (3, 8)
+_CUSTOM = ("sitecustomize", "usercustomize")  # modules that site imports, whatever kind of file they are
 _PTH = 1 << 16  # bytes of a .pth file; none is as long
 
 
@@ -29,14 +30,16 @@ def resolve(python: str) -> str:
 
 
 def places(python: str) -> list[str]:
-    """The directories that an interpreter runs code from when it starts, as far as they are there; nothing is started.
+    """The directories that an interpreter runs code from when it starts, and files that it then runs or goes by.
 
-    Of its prefix, of the interpreter that a virtual environment was made from (``home`` in pyvenv.cfg) and of what its
-    links lead to: the standard library, site-packages (dist-packages in Debian), and what .pth files name there, where
-    Python looks for sitecustomize, too.
+    As far as they are there; nothing is started. The directories are those of its prefix, of the interpreter that a
+    virtual environment was made from (``home`` in pyvenv.cfg) and of what its links lead to: the standard library,
+    site-packages (dist-packages in Debian), and what .pth files name there. The files are pyvenv.cfg, the .pth files,
+    and sitecustomize and usercustomize, in whichever of the directories.
     """
     prefixes = [os.path.dirname(os.path.dirname(path)) for path in (os.path.abspath(python), os.path.realpath(python))]
-    settings = _files.read(os.path.join(prefixes[0], "pyvenv.cfg")) or b""
+    files = [os.path.join(prefixes[0], "pyvenv.cfg")]
+    settings = _files.read(files[0]) or b""
     for line in settings.decode("utf-8", "replace").splitlines():
         key, _equals, value = line.partition("=")
         if key.strip() == "home":
@@ -51,10 +54,13 @@ def places(python: str) -> list[str]:
     for site in sites:
         for name in _names(site):
             if name.endswith(".pth"):
+                files.append(os.path.join(site, name))
                 text = _files.head(os.path.join(site, name), _PTH) or b""
                 lines = (os.path.join(site, line.strip()) for line in os.fsdecode(text).splitlines() if line.strip())
                 found += [line for line in lines if "\0" not in line and _files.kind(line) == "directory"]
-    return list(dict.fromkeys(found))
+    for directory in dict.fromkeys(found):
+        files += [os.path.join(directory, name) for name in _names(directory) if name.partition(".")[0] in _CUSTOM]
+    return list(dict.fromkeys((*found, *(file for file in files if _files.kind(file) is not None))))
 
 
 def _names(directory: str) -> list[str]:

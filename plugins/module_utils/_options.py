@@ -49,7 +49,7 @@ def where(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=_outcome.SECONDS,
         metavar="SECONDS",
-        help="for the whole look and the change, and as many for all imports (default: %(default)g)",
+        help="for what another interpreter or user does, and as many for all imports (default: %(default)g)",
     )
 
 

@@ -102,9 +102,10 @@ def start(asked: Mapping[str, Any]) -> None:
 
 
 def places(python: str) -> Iterator[str]:
-    """The directories that an interpreter runs code from when it starts."""
+    """The directories that an interpreter runs code from when it starts, and files that it then runs or goes by."""
     prefixes = [os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))]
     if os.path.exists(prefixes[0] + "/pyvenv.cfg"):
+        yield prefixes[0] + "/pyvenv.cfg"
         for line in read(prefixes[0] + "/pyvenv.cfg").decode("utf-8", "replace").splitlines():
             key, _equals, value = line.partition("=")
             if key.strip() == "home":
@@ -113,7 +114,7 @@ def places(python: str) -> Iterator[str]:
         for library in (prefix + "/lib/", prefix + "/lib64/"):
             for name in names_in(library):
                 if name.startswith("python3"):
-                    yield library + name
+                    yield from (library + name, *custom(library + name))
                     for site in (library + name + "/site-packages", library + name + "/dist-packages"):
                         yield from paths_of(site)
 
@@ -121,13 +122,20 @@ def places(python: str) -> Iterator[str]:
 def paths_of(site: str) -> Iterator[str]:
     """A directory for packages, and what .pth files in it name."""
     if os.path.isdir(site):
-        yield site
+        yield from (site, *custom(site))
         for name in names_in(site):
             if name.endswith(".pth"):
+                yield os.path.join(site, name)
                 for line in os.fsdecode(read(os.path.join(site, name))).splitlines():
                     path = os.path.join(site, line.strip())
                     if os.path.isdir(path):
-                        yield path
+                        yield from (path, *custom(path))
+
+
+def custom(directory: str) -> list[str]:
+    """Modules in a directory that site imports."""
+    names = ("sitecustomize", "usercustomize")
+    return [os.path.join(directory, name) for name in names_in(directory) if name.partition(".")[0] in names]
 
 
 def names_in(directory: str) -> list[str]:

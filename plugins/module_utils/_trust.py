@@ -148,23 +148,28 @@ def interpreter(path: str, trust: Trust) -> User | None:
     """As whom root may start an interpreter: None as itself, else the one user whom it and its libraries belong to.
 
     Every link on the way to it counts, every directory that holds one, and what it runs when it starts: whoever may
-    replace one of them decides what is run. Raises Untrusted, and OSError where the way cannot be walked.
+    replace or write one of them decides what is run. Raises Untrusted, and OSError where the way cannot be walked.
     """
     met, last = _met(path)
     places = [] if last is None else _interpreter.places(path)
-    for place in places:
+    directories = [place for place in places if _files.kind(place) == "directory"]
+    for place in directories:
         met += _met(place)[0]
     owners = {info.st_uid for info in met if info.st_uid}
     if trust.writers:
         return _user(owners.pop(), met) if len(owners) == 1 else None
     uid = next((info.st_uid for info in met if info.st_uid), 0)
-    for each in (path, *(os.path.join(place, ".") for place in places)):
+    for each in (path, *(os.path.join(place, ".") for place in directories)):
         with suppress(PermissionError):
             _files.walk(each, _guard(uid)).parent.close()
     if last is None:
         return _user(uid, met)._replace(unseen=path)
-    if last.info.st_uid not in (0, uid) or _others_may_write(last.info, last.path):
-        raise _refused(last.path, last.info, uid)
+    for each in (path, *(place for place in places if place not in directories)):
+        with suppress(PermissionError):
+            way = _files.walk(each, _guard(uid))
+            way.parent.close()
+            if way.info.st_uid not in (0, uid) or _others_may_write(way.info, way.path):
+                raise _refused(way.path, way.info, uid)
     return _user(uid, met) if uid else None
 
 

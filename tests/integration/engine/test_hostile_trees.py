@@ -188,6 +188,25 @@ def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, root
     assert "0" not in noted(home)
 
 
+@pytest.mark.parametrize("name", ["early.pth", "sitecustomize.py", "usercustomize.py", "pyvenv.cfg"])
+@pytest.mark.parametrize("spoil", [give, lambda file: file.chmod(0o666)], ids=["a user's", "for all to write"])
+def test_root_starts_nothing_that_a_file_of_others_has_a_say_in(
+    home: Path, roots: Path, name: str, spoil: Callable[[Path], None]
+) -> None:
+    """The directories are all root's own."""
+    home.chmod(0o777)
+    python, site = venv_below(roots)
+    (site / "early.pth").write_text(noting(home))
+    file = python.parent.parent / name if name == "pyvenv.cfg" else site / name
+    if not file.exists():
+        file.touch()
+    assert patch(python, check_mode=True)["changed"]
+    (home / "users").unlink()
+    spoil(file)
+    assert f"{file}: {ONLY_ROOT}" in refusal(python)
+    assert not noted(home)
+
+
 def open_to_all(home: Path, _site: Path) -> dict[str, Any]:
     os.chown(home, 0, 0)
     home.chmod(0o777)

@@ -84,6 +84,10 @@ def test_the_places_that_an_interpreter_runs_code_from_are_the_engines(tmp_path:
     (tmp_path / "venv" / "bin" / "python").touch()
     (tmp_path / "venv" / "pyvenv.cfg").write_text(f"home = {tmp_path}/base/bin\n")
     (site / "more.pth").write_text(f"import os\n{tmp_path}/named\n\nnowhere\n")
+    started = (base / "sitecustomize.py", tmp_path / "named" / "usercustomize.so", site / "more.pth")
+    for file in started[:2]:
+        file.touch()
     python = str(tmp_path / "venv" / "bin" / "python")
     found = {os.path.normpath(place) for place in _question.places(python)}
-    assert found == {os.path.normpath(place) for place in _interpreter.places(python)} >= {str(tmp_path / "named")}
+    assert found == {os.path.normpath(place) for place in _interpreter.places(python)}
+    assert found >= {*map(str, started), str(tmp_path / "venv" / "pyvenv.cfg"), str(tmp_path / "named")}
