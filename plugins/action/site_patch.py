@@ -20,6 +20,7 @@ import typing as t
 from contextlib import contextmanager
 
 from ansible import constants
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.primus.patches.plugins.module_utils import _environments
 from ansible_collections.primus.patches.plugins.plugin_utils import _asking, _role
@@ -56,8 +57,14 @@ class ActionModule(Module):
         given, results = self._task.args, []  # (of module_defaults)
         for options in several:
             self._task.args = {**given, **options}
-            results.append(super()._begin(tmp, task_vars))
-        return results[0] if len(results) == 1 else _joined(several, results, diff=self._task.diff)
+            try:
+                results.append(super()._begin(tmp, task_vars))
+            except AnsibleConnectionFailure as error:
+                if not results:
+                    raise
+                results.append({"failed": True, "msg": f"the node was lost: {error}"})
+                break  # (what was done in the others is told)
+        return results[0] if len(several) == 1 else _joined(several, results, diff=self._task.diff)
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         told = _asking.ask(self, self._task.args, task_vars or {})
@@ -100,14 +107,21 @@ class ActionModule(Module):
 
 
 def _joined(several: list[Result], results: list[Result], *, diff: bool) -> Result:
-    """Return the results in these environments as one; what Ansible says besides is the task's, not one's of them."""
+    """Return the results in several environments as one.
+
+    :param several: the options for each. Ansible's own keys, such as warnings, are those of the task.
+    """
     besides: Result = {}
+    whole = []
     for options, result in zip(several, results):
-        told = {key: result.pop(key) for key in _BESIDES if key in result}
-        for key, value in told.items():
-            besides[key] = [*besides.get(key, ()), *value] if isinstance(value, list) else value
-        result.setdefault("environment", {"python": options.get("python"), "path": options.get("path")})
-    return {**_environments.joined(results, diff), **besides}
+        for key in _BESIDES:
+            value = result.pop(key, None)
+            if value is not None:
+                besides[key] = [*besides.get(key, ()), *value] if isinstance(value, list) else value
+        asked = {"python": options["python"], "path": options["path"]}
+        # (What is no answer of the module's has not all of its keys.)
+        whole.append({"changed": False, "patches": [], **result, "environment": result.get("environment") or asked})
+    return {**_environments.joined(whole, diff), **besides}
 
 
 def _failed(look: Result, msg: str) -> Result:

@@ -75,7 +75,7 @@ def _plain(text: str) -> str:
 
 def audit_problems(result: Mapping[str, t.Any], fail_states: Sequence[str]) -> list[str]:
     """Return why what `site_patch_info` looked at is not as it should be, in as much as a line has room for."""
-    words = " ".join(fail_states) if isinstance(fail_states, (list, tuple)) else fail_states
+    words = " ".join(map(str, fail_states)) if isinstance(fail_states, (list, tuple)) else str(fail_states)
     unknown = sorted(set(re.findall(r"\w+", words)) - {*_answer.STATES, _undeclared.WORD})
     if unknown:  # (a misspelt one would let every node pass)
         known = ", ".join((*_answer.STATES, _undeclared.WORD))

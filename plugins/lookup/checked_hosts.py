@@ -13,7 +13,7 @@ description:
   - For C(hosts) of this collection's own playbooks. Returns its terms as they are.
   - Ends the playbook, before a node is asked, where ansible-core is older than the collection needs, where a variable
     C(megatron_bridge_*) is none of the role's, where one C(primus_*) is nearly one of the playbooks', or where
-    C(primus_serial) has no sizes of batches.
+    C(primus_serial) has something that is no size of a batch.
   - It sees the variables of the command line and of the play. Those of nodes are checked by the tasks of the role.
 options:
   _terms:

@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns the exit status."""
     _outcome.prepare_output()
     given = sys.argv[1:] if arguments is None else list(arguments)
+    options = None
     try:
         options = _parser(given).parse_args(given)
         code: int = options.run(options)
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _outcome.REFUSED
     except SitePatchError as error:
         return _outcome.end(_outcome.refused(error), "", _outcome.REFUSED, getattr(options, "json", False))
-    except OSError as error:
+    except OSError as error:  # (which may be of standard output)
         _outcome.tell_error(str(error))
         return _outcome.REFUSED
     except KeyboardInterrupt:

@@ -104,7 +104,10 @@ def check_each(file: str, base: Text, layers: Iterable[Layer], tree: Tree) -> No
 def _makes_anew(layer: Layer) -> bool:
     """Whether a layer may take away what it does not name."""
     made = [each for edit in layer.edits for each in edit.normal().items()]
-    return any(kind in ("write", "delete") or "pattern" in body for kind, body in made)
+    for kind, body in made:
+        if kind in ("write", "delete") or (kind == "replace" and ("pattern" in body or body.get("count") == "all")):
+            return True
+    return False
 
 
 def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:

@@ -30,16 +30,17 @@ def resolve(python: str) -> str:
 
 
 def places(python: str) -> list[str]:
-    """The directories that an interpreter runs code from when it starts, and files that it then runs or goes by.
+    """The directories that an interpreter runs code from when it starts, and the files that it reads then.
 
-    As far as they are there; nothing is started. The directories are those of its prefix, of the interpreter that a
+    Those that are there; nothing is started. The directories are those of its prefix, of the interpreter that a
     virtual environment was made from (``home`` in pyvenv.cfg) and of what its links lead to: the standard library,
     site-packages (dist-packages in Debian), and what .pth files name there. The files are pyvenv.cfg, the .pth files,
     and sitecustomize and usercustomize, in whichever of the directories.
     """
     prefixes = [os.path.dirname(os.path.dirname(path)) for path in (os.path.abspath(python), os.path.realpath(python))]
-    files = [os.path.join(prefixes[0], "pyvenv.cfg")]
-    settings = _files.read(files[0]) or b""
+    beside = os.path.dirname(os.path.abspath(python))  # (where Python looks for pyvenv.cfg first)
+    files = [os.path.join(directory, "pyvenv.cfg") for directory in (beside, prefixes[0])]
+    settings = b"\n".join(_files.read(file) or b"" for file in files)
     for line in settings.decode("utf-8", "replace").splitlines():
         key, _equals, value = line.partition("=")
         if key.strip() == "home":
@@ -59,7 +60,8 @@ def places(python: str) -> list[str]:
                 lines = (os.path.join(site, line.strip()) for line in os.fsdecode(text).splitlines() if line.strip())
                 found += [line for line in lines if "\0" not in line and _files.kind(line) == "directory"]
     for directory in dict.fromkeys(found):
-        files += [os.path.join(directory, name) for name in _names(directory) if name.partition(".")[0] in _CUSTOM]
+        custom = [os.path.join(directory, name) for name in _names(directory) if name.partition(".")[0] in _CUSTOM]
+        files += [*custom, *(os.path.join(path, "__init__.py") for path in custom)]
     return list(dict.fromkeys((*found, *(file for file in files if _files.kind(file) is not None))))
 
 

@@ -74,7 +74,7 @@ def plan(
     Untrusted and Belongs where this process is not to work on the files.
     """
     site = Site(path, [*patches, *(each for each in known if each not in patches)], trust, homes)
-    site.coming = {patch.name for patch in patches} if present else set()
+    site.coming = {patch.name for patch in patches if present and not _unmet(patch, site.home(patch))}
     steps: dict[str, Step] = {}
     ordered = list(patches)
     with suppress(Conflict):  # (each file says so)
@@ -139,9 +139,7 @@ def _state(patch: Patch, home: Home, looks: Sequence[Look], site: Site) -> _Stat
     unmet = next((reason for name, spec in patch.when for reason in [_lacking(home, name, spec)] if reason), None)
     if unmet:
         return _State("unneeded", "needed only where %s; %s" % (_wanted(patch.when), unmet), revision)
-    outside = _outside(patch.versions, home.version) or next(
-        (reason for name, spec in patch.requires for reason in [_lacking(home, name, spec)] if reason), None
-    )
+    outside = _unmet(patch, home)
     if listed:
         state = _listed(patch, listed, site.wanted(patch), looks)
         if state.name == "outdated":
@@ -292,6 +290,12 @@ def _fact(wish: _site.Wish, files: Mapping[str, tuple[str, ...]]) -> Fact:
 
 def _wanted(requirements: Iterable[tuple[str, str]]) -> str:
     return ", ".join((name + " " + spec).strip() for name, spec in requirements)
+
+
+def _unmet(patch: Patch, home: Home) -> str | None:
+    """Why a patch is not for what is installed; None where it is."""
+    reasons = (_lacking(home, name, spec) for name, spec in patch.requires)
+    return _outside(patch.versions, home.version) or next(filter(None, reasons), None)
 
 
 def _outside(specifiers: str, version: str | None) -> str | None:

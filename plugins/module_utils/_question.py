@@ -102,14 +102,15 @@ def start(asked: Mapping[str, Any]) -> None:
 
 
 def places(python: str) -> Iterator[str]:
-    """The directories that an interpreter runs code from when it starts, and files that it then runs or goes by."""
+    """The directories that an interpreter runs code from when it starts, and the files that it reads then."""
     prefixes = [os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))]
-    if os.path.exists(prefixes[0] + "/pyvenv.cfg"):
-        yield prefixes[0] + "/pyvenv.cfg"
-        for line in read(prefixes[0] + "/pyvenv.cfg").decode("utf-8", "replace").splitlines():
-            key, _equals, value = line.partition("=")
-            if key.strip() == "home":
-                prefixes.append(os.path.dirname(value.strip()))
+    for file in (os.path.dirname(python) + "/pyvenv.cfg", prefixes[0] + "/pyvenv.cfg"):
+        if os.path.exists(file):
+            yield file
+            for line in read(file).decode("utf-8", "replace").splitlines():
+                key, _equals, value = line.partition("=")
+                if key.strip() == "home":
+                    prefixes.append(os.path.dirname(value.strip()))
     for prefix in {*prefixes, "/usr/local"}:
         for library in (prefix + "/lib/", prefix + "/lib64/"):
             for name in names_in(library):
@@ -135,7 +136,8 @@ def paths_of(site: str) -> Iterator[str]:
 def custom(directory: str) -> list[str]:
     """Modules in a directory that site imports."""
     names = ("sitecustomize", "usercustomize")
-    return [os.path.join(directory, name) for name in names_in(directory) if name.partition(".")[0] in names]
+    found = [os.path.join(directory, name) for name in names_in(directory) if name.partition(".")[0] in names]
+    return found + [path + "/__init__.py" for path in found if os.path.exists(path + "/__init__.py")]
 
 
 def names_in(directory: str) -> list[str]:

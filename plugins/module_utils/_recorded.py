@@ -68,6 +68,7 @@ def _content(file: str) -> str | None:
     """The hash of a file; None where there is none."""
     if not os.path.lexists(file):
         return None
+    need(stat.S_ISREG(os.stat(file).st_mode))  # (what a pipe holds can be read once)
     with open(file, "rb") as stream:
         return _question.sha(stream.read(_LARGEST + 1))
 

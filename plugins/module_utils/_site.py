@@ -249,12 +249,21 @@ class Site:
             try:
                 self.fold(look, layers)
             except (Conflict, Unsupported) as error:
-                above = ", ".join(layer.name for layer in _fold.order(layers))
                 raise Conflict(
                     "patch %s stands on %s in %s: take both out, or keep both (%s)"
-                    % (above, patch.name, look.place.path, error)
+                    % (self._failing(look, layers), patch.name, look.place.path, error)
                 ) from None
             self._layers[look.place.root, look.place.relative] = layers
+
+    def _failing(self, look: Look, layers: Iterable[Layer]) -> str:
+        """The name of the first patch that cannot be made, of several that cannot be made together."""
+        ordered = _fold.order(layers)
+        for number, layer in enumerate(ordered):
+            try:
+                self.fold(look, ordered[: number + 1])
+            except (Conflict, Unsupported):
+                return layer.name
+        return ordered[-1].name
 
     def restore(self, look: Look) -> None:
         """Have the kept original of a file that was edited since. Raises Conflict where it is gone."""

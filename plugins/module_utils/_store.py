@@ -92,6 +92,10 @@ class Damaged(NamedTuple):
     """By its name."""
     reason: str
 
+    def is_newer(self) -> bool:
+        """Whether a newer release wrote it, which is no damage."""
+        return self.reason.startswith("a newer ")
+
 
 class Store:
     """What was kept below one root. A store that is not there has no facts; one that is no good is refused."""

@@ -56,18 +56,21 @@ def options(variables: Mapping[str, t.Any], template: Callable[[t.Any], t.Any]) 
     :raises DefinitionError: a value is none that the variable may have.
     """
     given = {name: template(variables[f"{PREFIX}{name}"]) for name in _names()}
-    # (A single environment may be given as a text, of which Ansible would make a list at its commas.)
+    # (Ansible would cut a text at its commas. It may be one path.)
     for name in _PLACES:
         given[name] = list(_flat(given[name] or []))
         if not all(given[name]):  # (the module takes it for Ansible's own interpreter)
             raise DefinitionError("%s%s: expected paths, found an empty one" % (PREFIX, name))
-    given = _checked(given)
-    kept = {_RENAMED.get(name, name): given[name] for name in given if name not in _PLACES}
+    if isinstance(given["patches"], (list, tuple)):
+        given["patches"] = list(_flat(given["patches"]))
+    checked = _checked(given)
+    kept = {_RENAMED.get(name, name): checked[name] for name in given if name not in _PLACES}
     if kept["name"] and kept["src"]:
         kept["name"].append("src")  # (all patches of src)
     if kept["state"] == "absent":
         kept["validate"] = []  # (an original file need not offer the names)
     kept.update(python="", path="")  # (also where module_defaults name one)
+    # (Places as they are given: ~ and $HOME in them are the node's.)
     by_python: list[Options] = [{**kept, "python": python} for python in given["pythons"]]
     # (A directory has no interpreter to try imports with.)
     by_path: list[Options] = [{**kept, "path": path, "validate": []} for path in given["paths"]]

@@ -70,7 +70,7 @@ def test_the_result_is_the_modules_own(
     same = dict(python=str(interpreter), import_environment={"A": HIDDEN, "B": str(interpreter.parent.parent)})
     tasks = [
         patch(**same, validate=["thing.api:Thing"], verify="changed", backup=True),
-        patch(**same, options={"timeout": "60", "unsupported": "skip"}),
+        patch(**same, timeout="60", unsupported="skip"),
         patch(**same, shared=True),
         {**patch(**same), "environment": {"PYTHONPATH": "/nowhere"}},
     ]

@@ -49,7 +49,7 @@ def test_page_shows_each_kind_of_edit_each_key_and_each_state() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (?:yes|no) \|", PAGE, re.MULTILINE)
     assert sorted(rows) == sorted(_patch.KEYS)
     states = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
-    assert sorted(state for state, _, _ in states) == sorted(PRESENT)
+    assert sorted(row[0] for row in states) == sorted(PRESENT)
     for state, present, absent in states:
         assert present.startswith(WORDS[PRESENT[state]]), state
         assert absent.startswith(WORDS[ABSENT_ACTIONS.get(state, "none")]) or absent == "take out", state

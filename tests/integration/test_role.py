@@ -106,6 +106,18 @@ def test_a_wrong_variable_is_refused_before_anything_runs(playbook: Playbook, tr
     assert (run.of("site_patch"), expected in run.stdout + run.stderr) == ([], True), run
 
 
+def test_an_environment_without_an_answer_hides_none_of_the_others(playbook: Playbook, tmp_path: Path) -> None:
+    dying = tmp_path / "python"
+    dying.write_text('#!/bin/sh\ngrep -q /no/such/two "$@" 2> /dev/null && exit 137\nexec /usr/bin/python3 "$@"\n')
+    dying.chmod(0o755)
+    variables = {"megatron_bridge_paths": ["/no/such/one", "/no/such/two"], "megatron_bridge_missing": "skip"}
+    run = playbook(use("roles", **variables), variables={"ansible_python_interpreter": str(dying)}).exits(2)
+    first, second = items(run)
+    assert first["environment"]["path"] == "/no/such/one", run
+    assert (second["failed"], second["changed"], second["environment"]["path"]) == (True, False, "/no/such/two"), run
+    assert run.one("site_patch").result["msg"].startswith("2 of 2 environments: /no/such/one: "), run
+
+
 def test_an_empty_entry_is_no_environment(playbook: Playbook, tree: Tree) -> None:
     """Which would be the one of the interpreter that Ansible uses."""
     variables = {"megatron_bridge_pythons": ["{{ nothing }}"], "megatron_bridge_paths": [str(tree("4.57.6"))]}

@@ -7,7 +7,7 @@ from ansible_collections.primus.patches.plugins.module_utils import _commit, _pa
 from ansible_collections.primus.patches.tests.lab import packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 API = """import math
@@ -54,10 +54,11 @@ def run(
     present: bool = True,
     restore: bool = False,
     check: bool = False,
+    skip: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Plan, carry it out unless it is refused or only to be checked, and return the results."""
     wanted, others = ([_patch.load(each) for each in some] for some in (patches, known))
-    plan = _plan.plan(wanted, str(site), present, restore=restore, known=others)
+    plan = _plan.plan(wanted, str(site), present, skip, restore=restore, known=others)
     if plan.changes and not plan.refused and not check:
         backups = _commit.commit(plan.changes, backup=restore)
         assert restore or not backups

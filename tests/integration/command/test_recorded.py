@@ -245,6 +245,14 @@ def test_whatever_is_not_as_it_was_is_the_engines(file: Path, patched: Path, pat
     assert snapshot.take(patched, patches) == before
 
 
+def test_a_patch_out_of_a_pipe_is_read_once_and_by_the_engine(file: Path, site: Path, patches: Path) -> None:
+    (patch, *_others) = sorted(patches.iterdir())
+    words = [sys.executable, file, "apply", "--path", site, "--patch", "/dev/stdin"]
+    assert "was pending" in succeeds(command(words, input=patch.read_text()))
+    assert "nothing to do" in succeeds(command(words, input=patch.read_text()))
+    assert not answers(site)
+
+
 def test_another_program_has_answers_of_its_own(file: Path, patched: Path, patches: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pyz"
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(other, "w") as new:

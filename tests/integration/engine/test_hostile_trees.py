@@ -188,7 +188,17 @@ def test_what_a_pth_file_names_is_a_place_that_code_is_run_from(home: Path, root
     assert "0" not in noted(home)
 
 
-@pytest.mark.parametrize("name", ["early.pth", "sitecustomize.py", "usercustomize.py", "pyvenv.cfg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "early.pth",
+        "sitecustomize.py",
+        "usercustomize.py",
+        "sitecustomize/__init__.py",
+        "../../../pyvenv.cfg",
+        "../../../bin/pyvenv.cfg",
+    ],
+)
 @pytest.mark.parametrize("spoil", [give, lambda file: file.chmod(0o666)], ids=["a user's", "for all to write"])
 def test_root_starts_nothing_that_a_file_of_others_has_a_say_in(
     home: Path, roots: Path, name: str, spoil: Callable[[Path], None]
@@ -197,9 +207,10 @@ def test_root_starts_nothing_that_a_file_of_others_has_a_say_in(
     home.chmod(0o777)
     python, site = venv_below(roots)
     (site / "early.pth").write_text(noting(home))
-    file = python.parent.parent / name if name == "pyvenv.cfg" else site / name
+    file = Path(os.path.normpath(site / name))
+    file.parent.mkdir(exist_ok=True)
     if not file.exists():
-        file.touch()
+        file.write_bytes((python.parent.parent / file.name).read_bytes() if file.suffix == ".cfg" else b"")
     assert patch(python, check_mode=True)["changed"]
     (home / "users").unlink()
     spoil(file)

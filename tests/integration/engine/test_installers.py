@@ -118,8 +118,8 @@ def checkout(tmp_path: Path) -> Path:
     return where
 
 
-def at(path: Path, state: str = "present", patch: Any = PATCH, **more: Any) -> tuple[str, str]:
-    (found,) = engine.actions(engine.ask("patch", path=path, definitions=[patch], state=state, **more))
+def at(path: Path, state: str = "present", patch: Any = None, **more: Any) -> tuple[str, str]:
+    (found,) = engine.actions(engine.ask("patch", path=path, definitions=[patch or PATCH], state=state, **more))
     return found
 
 

@@ -32,3 +32,9 @@ def test_records_are_json_by_host_and_hosts_without_a_result_are_left_out() -> N
 def test_a_state_that_is_none_is_an_error_and_lets_no_node_pass(fail_states: list[str] | str) -> None:
     with pytest.raises(AnsibleFilterError, match=r"expected some of applied, .*, undeclared, found pendnig$"):
         FilterModule().filters()["audit_problems"]({"patches": [PATCH]}, fail_states)
+
+
+@pytest.mark.parametrize("fail_states", [None, ["conflict", None]])
+def test_nothing_is_no_state(fail_states: list[str] | None) -> None:
+    with pytest.raises(AnsibleFilterError, match=r", found None$"):
+        FilterModule().filters()["audit_problems"]({"patches": [PATCH]}, fail_states)

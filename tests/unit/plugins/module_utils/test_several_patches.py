@@ -381,6 +381,40 @@ def test_a_patch_that_another_one_stands_on_is_not_taken_out_alone(tmp_path: Pat
     )
 
 
+def test_the_patch_that_stands_on_another_one_is_named_and_no_other(tmp_path: Path) -> None:
+    low, high = stacked("low", "high", 20)
+    install(tmp_path)
+    run(tmp_path, low, high, definition("apart", CLIP))
+    (told,) = run(tmp_path, low, present=False)
+    assert "patch high stands on low in " in told["message"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_patch_that_replaces_all_that_another_one_made_is_a_conflict_in_both_orders(
+    tmp_path: Path, *, turned: bool
+) -> None:
+    low = definition("low", replace("one\n", "two\n"))
+    high = definition("top", {"replace": {"before": "two\n", "after": "one\n", "count": "all"}}, after=["low"])
+    install(tmp_path, "LIMIT = one\nOTHER = two\n")
+    first, second = (high, low) if turned else (low, high)
+    run(tmp_path, first)
+    (told,) = run(tmp_path, second)
+    assert told["state"] == "conflict", told
+
+
+def test_a_patch_that_is_passed_over_gives_no_way(tmp_path: Path) -> None:
+    """The plan must not end where it is listed behind one that would need its text."""
+    old = definition("old", replace("LIMIT = 10\n", "LIMIT = 20\n"))
+    api = install(tmp_path)
+    run(tmp_path, old)
+    text = api.read_text()
+    newer = definition("old", replace("LIMIT = 10\n", "LIMIT = 30\n"), revision=2, versions="==99")
+    other = definition("a_first", replace("LIMIT = 10\n", "LIMIT = 40\n"))
+    told = run(tmp_path, other, newer, skip=("unsupported",))
+    assert [each["state"] for each in told] == ["conflict", "unsupported"]
+    assert api.read_text() == text
+
+
 RENAME = "diff --git a/api.py b/new.py\nsimilarity index 100%\nrename from api.py\nrename to new.py\n"
 
 

@@ -29,6 +29,7 @@ def options(**variables: Any) -> list[dict[str, Any]]:
         pytest.param({"pythons": ONE}, [(ONE, "")], id="a text is a list of one"),
         pytest.param({"pythons": "/opt/a,b/bin/python"}, [("/opt/a,b/bin/python", "")], id="whatever is in it"),
         pytest.param({"pythons": [[ONE], TWO]}, [(ONE, ""), (TWO, "")], id="lists in a list"),
+        pytest.param({"paths": ["~/site", "$HOME/x"]}, [("", "~/site"), ("", "$HOME/x")], id="of the node's home"),
     ],
 )
 def test_each_environment_is_named_by_one_of_two_options(given: dict[str, Any], places: list[tuple[str, str]]) -> None:
@@ -48,6 +49,7 @@ def test_imports_are_for_interpreters_and_for_what_is_to_be_there() -> None:
         (["one"], ["patches/"], ["one", "src"]),
         ("one", ["patches/"], ["one", "src"]),
         ("one,two", ["patches/"], ["one", "two", "src"]),
+        ([["one"], "two"], ["patches/"], ["one", "two", "src"]),
         ([], ["patches/"], []),
     ],
 )
