@@ -24,28 +24,6 @@ if TYPE_CHECKING:
 SLOW = ("--timeout", "99")  # an option that is left to the engine, and says nothing here
 
 
-@pytest.fixture(scope="session")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return primus-patches.pyz, in a directory of its own."""
-    path: Path = pyz.builder().build(tmp_path_factory.mktemp("pyz"))
-    return path
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """Return a site-packages with ``acme``."""
-    pyz.install(tmp_path / "site")
-    return tmp_path / "site"
-
-
-@pytest.fixture
-def patches(tmp_path: Path) -> Path:
-    """Return a directory with two patch files for ``acme``."""
-    pyz.patch(tmp_path / "patches")
-    pyz.patch(tmp_path / "patches", "other_limit", file="other")
-    return tmp_path / "patches"
-
-
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """Return a directory of root's that every user may go to."""

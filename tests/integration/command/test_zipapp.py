@@ -29,28 +29,6 @@ NAME = "transformers_modeling_utils"
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  \S+@\S+"
 
 
-@pytest.fixture(scope="session")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return primus-patches.pyz, in a directory of its own."""
-    path: Path = pyz.builder().build(tmp_path_factory.mktemp("pyz"))
-    return path
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """Return a site-packages with ``acme``."""
-    pyz.install(tmp_path / "site")
-    return tmp_path / "site"
-
-
-@pytest.fixture
-def patches(tmp_path: Path) -> Path:
-    """Return a directory with two patch files for ``acme``."""
-    pyz.patch(tmp_path / "patches")
-    pyz.patch(tmp_path / "patches", "other_limit", file="other")
-    return tmp_path / "patches"
-
-
 def said(done: CompletedProcess[str]) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
