@@ -30,13 +30,6 @@ Forwarded: no
 """
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return primus-patches.pyz, in a directory of its own."""
-    path: Path = pyz.builder().build(tmp_path_factory.mktemp("pyz"))
-    return path
-
-
 @pytest.fixture
 def run(file: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Return ``run(...)``: the command line in a directory of its own; output in bytes, as a patch file is no text."""
