@@ -80,8 +80,8 @@ which are [written by it](#again-on-your-machine).
   node is asked first, and then sent the module.
 - **In-interpreter**: Ansible's interpreter on the node is the environment's own. Otherwise it is the system's, as
   recommended, and the engine is a child process of the environment's.
-- **Patches alone**: a play of one `site_patch_info` with `details: false` and no `integrity`. The role's audit asks for
-  both.
+- **Patches alone**: a play of one `site_patch_info` with `details: false` and no `integrity`: where the patch is, a
+  question is enough; where it is not, the module follows. The role's audit asks for both, and has the module at once.
 - The peers: `sha256sum` of the file, with no module, is the floor of what can be asked; `blockinfile` with the same
   block, also in the strategy of mitogen, which runs with this core; `ansible.posix.patch` with the same change as a
   unified diff; the old stand-alone script, copied to the node and run there; and a role of five small tasks (stat,
@@ -359,6 +359,7 @@ CONTENDERS = (
     Contender("role", "**the role** in a user's play", role, variables=common, limits=Limits(wall=0.8, cpu=1.3)),
     Contender("checked", "the same with Ansible's check, by `tasks_from: setup`", checked, variables=common),
     Contender("audit", "**`site_patch_info`**, patches alone", audit, limits=Limits(wall=1.4, cpu=1.3)),
+    Contender("look", "the same on nodes without the patch", audit, "first", pristine=True),
     Contender(
         "first",
         "**`setup_primus`**, first application",

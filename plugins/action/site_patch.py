@@ -23,6 +23,7 @@ from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.primus.patches.plugins.module_utils import _environments
+from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 from ansible_collections.primus.patches.plugins.plugin_utils import _asking, _role
 from ansible_collections.primus.patches.plugins.plugin_utils._module import Module
 
@@ -31,11 +32,10 @@ if t.TYPE_CHECKING:
 
     Result = dict[str, t.Any]
 
-_HAS_SETTING = hasattr(constants, "INJECT_INVOCATION")  # from ansible-core 2.21 on, the user decides, for each node
-_SHOWS_INVOCATION = 3  # before: the verbosity from which on Ansible's own callbacks show it
 _BESIDES = ("ansible_facts", "warnings", "deprecations", "exception", "invocation")
 _LOOK = ("name", "definitions", "python", "path", "timeout", "trust_writers")
 
+_VALIDATOR = _asking.validator(ARGUMENTS)
 _role.prepare()
 
 
@@ -67,16 +67,8 @@ class ActionModule(Module):
         return results[0] if len(several) == 1 else _joined(several, results, diff=self._task.diff)
 
     def _work(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
-        told = _asking.ask(self, self._task.args, task_vars or {})
-        result = self._shared(tmp, task_vars) if told is None else self._held(told, "site_patch", self._task.args)
-        if not self._shows_invocation(task_vars or {}):
-            result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
-        return result
-
-    def _shows_invocation(self, task_vars: dict[str, t.Any]) -> bool:
-        if _HAS_SETTING:
-            return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
-        return bool(self._display.verbosity >= _SHOWS_INVOCATION)
+        told = _asking.ask(self, _VALIDATOR, task_vars or {})
+        return self._shared(tmp, task_vars) if told is None else self._held(told, "site_patch", self._task.args)
 
     def _shared(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         arguments = self._task.args

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 # (What one module alone needs is imported by name, as in _engine.)
-from . import _import_names, _patch, _plan, _request, _storage
+from . import _import_names, _patch, _plan, _request, _step, _storage
 from ._errors import SitePatchError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def info(request: Mapping[str, Any], result: dict[str, Any]) -> None:
     if request.get("integrity"):
         result["integrity"] = _integrity(request, [look for step in steps for look in step.files])
     result["patches"] = found  # (last: with patches, a look has not failed)
-    result["msg"] = _request.said(steps)
+    result["msg"] = _step.said(steps)
 
 
 def copy_id(step: Step) -> str | None:

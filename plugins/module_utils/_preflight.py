@@ -61,7 +61,7 @@ def _replaceable(spot: Spot) -> None:
 def _is_mounted(path: str) -> bool:
     """Whether something is mounted on this very file, as a volume of a container."""
     with suppress(OSError):  # (without /proc, the rename will tell)
-        mount = _storage.find(path)
+        mount = _storage.mount_of(path)
         return mount is not None and mount.point == path
     return False
 

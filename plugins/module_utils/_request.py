@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 from . import _environment, _patch, _plan
 from ._errors import SitePatchError
-from ._step import Step
+from ._step import said
 from ._trust import Trust
 
 
@@ -66,11 +66,6 @@ def refuse(plan: _plan.Plan) -> None:
     """Raise SitePatchError where a patch of the plan is refused."""
     if plan.refused:
         raise SitePatchError("%s. Nothing was written." % said(plan.refused))
-
-
-def said(steps: Sequence[Step]) -> str:
-    """How patches are, in one line."""
-    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)
 
 
 def refuse_imports(results: Sequence[Mapping[str, Any]], request: Mapping[str, Any], changed: bool) -> str:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     from ._evidence import Look
@@ -72,3 +72,8 @@ class Step(NamedTuple):
             return "%s: %s (was %s: %s)" % (self.patch.name, DONE[self.action], self.state, self.message)
         what = {"none": "nothing to do", "skip": "passed over"}.get(self.action, "would " + self.action)
         return "%s: %s, %s: %s" % (self.patch.name, self.state, what, self.message)
+
+
+def said(steps: Sequence[Step]) -> str:
+    """How patches are, in one line."""
+    return "; ".join("%s: %s: %s" % (step.patch.name, step.state, step.message) for step in steps)

@@ -1,10 +1,12 @@
 # Tells physical copies of a directory apart, also across nodes that share a file system. Reads only.
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Complete in itself, standard library only: its own text is sent with a question (see _question)."""
+
 from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from collections import namedtuple
 
 _MOUNTS = "/proc/self/mountinfo"  # proc_pid_mountinfo(5)
 # File systems that nodes share. Of those in FUSE, whose source names a server (host:/path, as sshfs has it).
@@ -12,12 +14,8 @@ _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs")
 _CLUSTER = ("lustre", "gpfs", "beegfs", "wekafs", "panfs", "pvfs2", "orangefs", "gfs2", "ocfs2")
 
 
-class Mount(NamedTuple):
-    """One line of /proc/self/mountinfo."""
-
-    point: str
-    kind: str
-    source: str
+# One line of /proc/self/mountinfo. (Importing typing would take a node longer than all the rest.)
+Mount = namedtuple("Mount", ("point", "kind", "source"))  # noqa: PYI024
 
 
 def copy_id(directory: str, mounts: str = _MOUNTS) -> str | None:
@@ -29,7 +27,7 @@ def copy_id(directory: str, mounts: str = _MOUNTS) -> str | None:
     """
     try:
         there = os.stat(directory)
-        mount = find(directory, mounts)
+        mount = mount_of(directory, mounts)
         if mount is not None and is_shared(mount):
             return "%s %s %x %d" % (mount.kind, mount.source, os.statvfs(directory).f_fsid, there.st_ino)
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
@@ -38,7 +36,7 @@ def copy_id(directory: str, mounts: str = _MOUNTS) -> str | None:
         return None
 
 
-def find(directory: str, mounts: str = _MOUNTS) -> Mount | None:
+def mount_of(directory: str, mounts: str = _MOUNTS) -> Mount | None:
     """The mount that a directory is on: of those that lead to it the one mounted last (proc_pid_mountinfo(5))."""
     path = os.path.realpath(directory) + "/"
     found: Mount | None = None

@@ -69,7 +69,7 @@ def file(path: str) -> dict[str, Any] | None:
     except OSError:
         return None
     try:
-        mount = _storage.find(os.path.dirname(path))
+        mount = _storage.mount_of(os.path.dirname(path))
     except OSError:
         mount = None
     return {

@@ -21,6 +21,24 @@ if TYPE_CHECKING:  # (sent along all the same; the engine imports _looking, _int
 else:
     _discovery, _task = map(_boot.module, ("_discovery", "_task"))
 
+ARGUMENTS = dict(
+    name=dict(type="list", elements="str"),
+    definitions=dict(type="list", elements="dict"),
+    src=dict(type="list", elements="raw"),  # (the action plugin's)
+    python=dict(type="str"),
+    path=dict(type="path"),
+    unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
+    missing=dict(type="str", choices=["fail", "skip"], default="fail"),
+    roots=dict(type="list", elements="path", default=[]),
+    imports=dict(type="list", elements="str", default=[]),
+    details=dict(type="bool", default=False),
+    integrity=dict(type="list", elements="str", default=[]),
+    integrity_libraries=dict(type="bool", default=False),
+    timeout=dict(type="float", default=300),
+    trust_writers=dict(type="bool", default=False),
+    import_environment=dict(type="dict", default={}, no_log=True),
+)
+
 
 class Module(_task.Discreet, AnsibleModule):
     """Hides what is secret in the options that it shares with the other modules."""
@@ -29,23 +47,7 @@ class Module(_task.Discreet, AnsibleModule):
 def main() -> None:
     """Run the module."""
     module = Module(
-        argument_spec=dict(
-            name=dict(type="list", elements="str"),
-            definitions=dict(type="list", elements="dict"),
-            src=dict(type="list", elements="raw"),  # (the action plugin's)
-            python=dict(type="str"),
-            path=dict(type="path"),
-            unsupported=dict(type="str", choices=["fail", "skip"], default="fail"),
-            missing=dict(type="str", choices=["fail", "skip"], default="fail"),
-            roots=dict(type="list", elements="path", default=[]),
-            imports=dict(type="list", elements="str", default=[]),
-            details=dict(type="bool", default=False),
-            integrity=dict(type="list", elements="str", default=[]),
-            integrity_libraries=dict(type="bool", default=False),
-            timeout=dict(type="float", default=300),
-            trust_writers=dict(type="bool", default=False),
-            import_environment=dict(type="dict", default={}, no_log=True),
-        ),
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     _task.run(module, "info", _discovery.call)

@@ -29,12 +29,12 @@ from ansible_collections.primus.patches.plugins.module_utils import (
     _question,
     _recording,
     _step,
+    _storage,
     _task,
 )
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.primus.patches.plugins.module_utils._errors import SitePatchError
 from ansible_collections.primus.patches.plugins.module_utils._step import Step
-from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,12 +53,21 @@ _BOOT = (
 )
 
 
-def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[str, t.Any]) -> Data | None:
+def validator(options: dict[str, t.Any]) -> ArgumentSpecValidator:
+    """Return what makes parameters of arguments, as the module with these options would."""
+    made = ArgumentSpecValidator(options)
+    made.validate({})  # (what it makes of the options it makes once)
+    return made
+
+
+def ask(action: ActionBase, validator: ArgumentSpecValidator, task_vars: Mapping[str, t.Any]) -> Data | None:
     """Return what the module would answer, where it certainly has nothing to do; None where it has to say so itself.
 
-    :param arguments: of the task, all of them the module's. Raises what connections raise.
+    :param action: with a task whose arguments are all the module's, for which ``validator`` is. Raises what
+        connections raise.
     """
-    parameters = _parameters(arguments)
+    arguments = action._task.args
+    parameters = _parameters(arguments, validator)
     interpreter = _interpreter(action, task_vars)
     patches = _patches(parameters) if parameters and interpreter and not action._task.async_val else []
     if not patches:
@@ -67,7 +76,7 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
     if len(text) > LONGEST:
         return None
     said = action._low_level_execute_command(f"{action._compute_environment_string()} {text}".strip())
-    found = answer(said, patches)
+    found = answer(said, patches, parameters)
     if found is None:
         return None
     told = result(found, patches, parameters, check_mode=action._task.check_mode, diff=action._task.diff)
@@ -79,13 +88,13 @@ def ask(action: ActionBase, arguments: Mapping[str, t.Any], task_vars: Mapping[s
 # --- what is asked
 
 
-def _parameters(arguments: Mapping[str, t.Any]) -> Data:
+def _parameters(arguments: Mapping[str, t.Any], validator: ArgumentSpecValidator) -> Data:
     """Return a task's arguments as the module would have them; nothing where the question is not for them."""
     try:  # (the validator copies what it gets: of Ansible's own texts, which know where they are from, that is slow)
         plain = json.loads(json.dumps(arguments))
     except (TypeError, ValueError):
         return {}
-    checked = _VALIDATOR.validate(plain)
+    checked = validator.validate(plain)
     parameters: Data = checked.validated_parameters
     if checked.error_messages or (arguments.get("path") or None) != (parameters["path"] or None):
         return {}  # (a path with variables: they are the node's)
@@ -94,20 +103,32 @@ def _parameters(arguments: Mapping[str, t.Any]) -> Data:
 
 def _patches(parameters: Mapping[str, t.Any]) -> list[Patch]:
     """Return the patches that a task means; none where the question is not for one of them."""
+    look = _is_look(parameters)
     try:
-        _import_names.check(parameters["validate"])
-        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES)[0]
+        _import_names.check([] if look else parameters["validate"])
+        patches: list[Patch] = _patch.select(parameters["name"], parameters["definitions"], _PATCHES, look)[0]
     except SitePatchError:
         return []
     return patches if all(map(_recording.is_simple, patches)) else []
 
 
 def is_for(parameters: Mapping[str, t.Any]) -> bool:
-    """Tell whether a task asks for nothing but what the question is about: patches that stay, imports on changes."""
-    proves = parameters["validate"] and parameters["verify"] == "always"
+    """Tell whether a task asks for nothing but what the question is about.
+
+    That is for patches that stay, with imports on changes, or for a look at patches alone.
+    """
+    if _is_look(parameters):
+        more = any(parameters[option] for option in ("roots", "imports", "details", "integrity"))
+    else:
+        proves = parameters["verify"] == "always" or (parameters["path"] and not parameters["python"])
+        more = parameters["state"] != "present" or bool(parameters["validate"] and proves)
     places = [place for place in (parameters["python"], parameters["path"]) if place]
-    imports_by_path = parameters["validate"] and parameters["path"] and not parameters["python"]
-    return parameters["state"] == "present" and not proves and not imports_by_path and all(map(_is_plain, places))
+    return not more and all(map(_is_plain, places))
+
+
+def _is_look(parameters: Mapping[str, t.Any]) -> bool:
+    """Tell whether parameters are those of site_patch_info."""
+    return "details" in parameters
 
 
 def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpreter: str) -> Data:
@@ -118,6 +139,7 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
         "interpreter": interpreter,
         "path": parameters["path"] or None,
         "seconds": max(1, min(SECONDS, int(parameters["timeout"]))),
+        "copies": _is_look(parameters),
         "boot": _BOOT,
     }
 
@@ -125,12 +147,13 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
 def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     """Return what a shell is to run for that."""
     start = {key: asked[key] for key in ("python", "seconds", "boot")}
-    texts = [_STEPS[0], _packed(_call("start", start)), _STEPS[1], _packed(_call("say", asked))]
+    say = f"{_STORAGE}say({_plain(asked)}, copy_id)" if asked["copies"] else f"say({_plain(asked)})"
+    texts = [_STEPS[0], _packed(f"start({_plain(start)})"), _STEPS[1], _packed(say)]
     return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *texts])
 
 
-def _call(function: str, asked: Mapping[str, t.Any]) -> str:
-    return f"{function}({json.loads(json.dumps(asked))!a})"
+def _plain(asked: Mapping[str, t.Any]) -> str:
+    return ascii(json.loads(json.dumps(asked)))
 
 
 def _packed(text: str) -> str:
@@ -138,10 +161,14 @@ def _packed(text: str) -> str:
 
 
 def _steps() -> tuple[str, str]:
-    """Return the texts of the question's two steps, packed, without their docstrings."""
-    text = re.sub(r'(?ms)^ *""".*?"""\n', "", Path(_question.__file__).read_text(encoding="utf-8"))
-    both, first, second = re.split("# --- .*step\n", text)
+    """Return the texts of the question's two steps, packed."""
+    both, first, second = re.split("# --- .*step\n", _text(_question))
     return _packed(both + first), _packed(both + second)
+
+
+def _text(module: t.Any) -> str:
+    """Return the text of a module without its docstrings."""
+    return re.sub(r'(?ms)^ *""".*?"""\n', "", Path(module.__file__).read_text(encoding="utf-8"))
 
 
 def _interpreter(action: ActionBase, task_vars: Mapping[str, t.Any]) -> str | None:
@@ -167,7 +194,7 @@ def _is_plain(path: str) -> bool:
 # --- what is answered
 
 
-def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
+def answer(said: Mapping[str, t.Any], patches: Sequence[Patch], parameters: Mapping[str, t.Any]) -> Data | None:
     """Return a node's answer; None where what a command gave is none."""
     parts = str(said.get("stdout") or "").split(_question.SENTINEL)
     if said.get("rc") or len(parts) != 2 or len(parts[1]) > LONGEST:  # noqa: PLR2004 (it is said once)
@@ -182,12 +209,13 @@ def answer(said: Mapping[str, t.Any], patches: Sequence[Patch]) -> Data | None:
     texts = ("python", "python_version", "prefix")
     if not isinstance(found, dict) or set(found) != {*texts, "found"}:
         return None
-    asked = len(set(map(_recording.home, patches)))
+    homes = list(map(_recording.home, patches))
+    lengths = [2 + (homes.count(home) if _is_look(parameters) else 0) for home in dict.fromkeys(homes)]
     places = found["found"]
-    if not isinstance(places, list) or not all(isinstance(place, list) and len(place) == 2 for place in places):  # noqa: PLR2004
+    if not isinstance(places, list) or [isinstance(place, list) and len(place) for place in places] != lengths:
         return None
     told = [found[key] for key in texts] + [text for place in places for text in place]
-    return found if len(places) == asked and all(isinstance(text, str) for text in told) else None
+    return found if all(isinstance(text, str) for text in told) else None
 
 
 def result(
@@ -200,15 +228,21 @@ def result(
 ) -> Data:
     """Return the module's result on a node that answered so."""
     homes = dict(zip(dict.fromkeys(map(_recording.home, patches)), found["found"]))
-    steps = [_applied(patch, *homes[_recording.home(patch)]) for patch in patches]
+    places = [homes[_recording.home(patch)] for patch in patches]
+    steps = [_applied(patch, *place[:2]) for patch, place in zip(patches, places)]
+    told = [_told(step, place[0]) for step, place in zip(steps, places)]
+    look = _is_look(parameters)
+    if look:
+        copies = {home: iter(place[2:]) for home, place in homes.items()}
+        told = [{**each, "copy_id": next(copies[_recording.home(patch)])} for each, patch in zip(told, patches)]
     environment = {key: found[key] for key in ("python", "python_version", "prefix")}
     return {
         "changed": False,
         "environment": {**environment, "path": parameters["path"] or None},
-        "patches": [_told(step, homes[_recording.home(step.patch)][0]) for step in steps],
+        "patches": told,
         "imports": [],
-        "msg": "; ".join(step.told(done=not check_mode) for step in steps),
-        **({"diff": {"prepared": ""}} if diff else {}),
+        "msg": _step.said(steps) if look else "; ".join(step.told(done=not check_mode) for step in steps),
+        **({"diff": {"prepared": ""}} if diff and not look else {}),
         "invocation": {"module_args": parameters},
     }
 
@@ -225,7 +259,6 @@ def _told(step: Step, directory: str) -> Data:
 
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
 _STEPS = _steps()
+_STORAGE = _text(_storage).replace("from __future__ import annotations\n", "")  # (that stands before all else)
 _PATCHES = tuple(map(_patch.load, CATALOGUE))
-_VALIDATOR = ArgumentSpecValidator(ARGUMENTS)
-_VALIDATOR.validate({})
 _recording.form()

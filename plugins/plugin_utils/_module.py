@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible import constants
 from ansible.errors import AnsibleFileNotFound
 from ansible.module_utils.common import json as spoken
 from ansible.plugins.action.normal import ActionModule as Normal
@@ -23,6 +24,8 @@ if t.TYPE_CHECKING:
 _JOB = ("ansible_job_id", "started", "finished", "results_file", "changed", "failed", "msg")
 _WARNINGS, _MOST_WARNINGS = ("warnings", "deprecations"), 20
 _LONGEST = 4000  # characters of one of these
+_HAS_SETTING = hasattr(constants, "INJECT_INVOCATION")  # from ansible-core 2.21 on, the user decides, for each node
+_SHOWS_INVOCATION = 3  # before: the verbosity from which on Ansible's own callbacks show it
 
 # (Ansible imports this once, and then forks for each node. What each would read and import is read and imported here.)
 prepare()
@@ -43,9 +46,17 @@ class Module(Normal):
         if wrong:
             return {"failed": True, "msg": wrong}
         try:
-            return self._begin(tmp, task_vars)
+            result = self._begin(tmp, task_vars)
         except DefinitionError as error:
             return {"failed": True, "msg": str(error)}
+        if not self._shows_invocation(task_vars or {}):
+            result.pop("invocation", None)  # (Ansible keeps all results of a task until it is through)
+        return result
+
+    def _shows_invocation(self, task_vars: dict[str, t.Any]) -> bool:
+        if _HAS_SETTING:
+            return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+        return bool(self._display.verbosity >= _SHOWS_INVOCATION)
 
     def _begin(self, tmp: str | None, task_vars: dict[str, t.Any] | None) -> Result:
         """Return the module's result, of a task that is in its place. Raises DefinitionError."""

@@ -85,6 +85,24 @@ def test_the_result_is_the_modules_own(
         assert set(ansibles()) == {" -ISBc"}
 
 
+def test_a_look_at_patches_alone(
+    playbook: Playbook, interpreter: Path, ansibles: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    def look(**parameters: Any) -> dict[str, Any]:
+        parameters = {"definitions": [engine.PATCH], "python": str(interpreter), **parameters}
+        return {"primus.patches.site_patch_info": parameters}
+
+    for arguments in ({}, {"check": True, "diff": True}, {"environment": {"ANSIBLE_VERBOSITY": "3"}}):
+        run = playbook(play(look(), look(missing="skip")), inventory=hosts(tmp_path), **arguments).exits(0)
+        asked, unasked = ([task.result for task in run.of("site_patch_info", host)] for host in ("asked", "unasked"))
+        assert len(asked) == 2
+        assert asked == unasked
+        assert ("invocation" in asked[0]) is ("environment" in arguments)
+        assert set(ansibles()) == {" -ISBc"}
+    playbook(play(look(details=True)), "--limit", "asked", inventory=hosts(tmp_path)).exits(0)
+    assert " -ISBc" not in ansibles()
+
+
 def test_where_anything_else_is_asked_the_module_is_run(
     playbook: Playbook, interpreter: Path, ansibles: Callable[[], list[str]], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.primus.patches.plugins.module_utils import _patch
 from ansible_collections.primus.patches.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.primus.patches.plugins.modules.site_patch import ARGUMENTS
+from ansible_collections.primus.patches.plugins.modules import site_patch, site_patch_info
 from ansible_collections.primus.patches.plugins.plugin_utils import _asking
 from lab import engine, environments, interpreters, packages, snapshot
 from lab.sandbox import GROUP, USER, needs_root
@@ -31,9 +31,11 @@ TWO_FILES = engine.definition(
 )
 
 
-def asked(python: Path | str = "", **parameters: Any) -> tuple[dict[str, Any], list[Any], str]:
+def asked(
+    python: Path | str = "", options: dict[str, Any] = site_patch.ARGUMENTS, **parameters: Any
+) -> tuple[dict[str, Any], list[Any], str]:
     arguments = {"python": str(python), "definitions": [engine.PATCH], **parameters}
-    checked = ArgumentSpecValidator(ARGUMENTS).validate(arguments)
+    checked = ArgumentSpecValidator(options).validate(arguments)
     assert not checked.error_messages
     found = checked.validated_parameters
     assert _asking.is_for(found)
@@ -42,11 +44,14 @@ def asked(python: Path | str = "", **parameters: Any) -> tuple[dict[str, Any], l
 
 
 def told(python: Path | str = "", user: int | None = None, **parameters: Any) -> dict[str, Any] | None:
-    """Return the result that the question gives, in check and diff mode; None where the module is to have a look."""
+    """Return the result that the question gives, in check and diff mode; None where the module is to have a look.
+
+    ``options``: those of the module, of site_patch if it is not said.
+    """
     found, patches, command = asked(python, **parameters)
     who = {} if user is None else dict(user=user, group=GROUP, extra_groups=[])
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd="/", **who)
-    answer = _asking.answer({"rc": done.returncode, "stdout": done.stdout}, patches)
+    answer = _asking.answer({"rc": done.returncode, "stdout": done.stdout}, patches, found)
     if answer is None:
         return None
     result = _asking.result(answer, patches, found, check_mode=True, diff=True)
@@ -127,6 +132,23 @@ def test_several_patches_of_several_files(interpreter: Path, site: Path) -> None
     assert [patch["name"] for patch in result["patches"]] == ["other_limit", "thing_limit", "thing_names"]
     for some in ([LIMIT], [TWO_FILES]):
         assert told(interpreter, definitions=some) == looked(interpreter, definitions=some)
+
+
+def test_a_look_at_patches_alone(interpreter: Path, site: Path) -> None:
+    engine.thing(site)
+    other = {**LIMIT, "name": "other_limit", "package": "other", "after": []}
+    packages.install(site, "other", "1.5", {"other/__init__.py": "", "other/api.py": "return 42\n"})
+    wanted = [LIMIT, other, TWO_FILES]
+    apply(interpreter, *wanted)
+    before = snapshot.take(site)
+    look = {"options": site_patch_info.ARGUMENTS, "definitions": wanted}
+    result = told(interpreter, **look)
+    assert result is not None
+    assert result == engine.ask("info", interpreter, definitions=wanted)
+    assert len({patch["copy_id"] for patch in result["patches"]}) == 2  # (one of each package)
+    assert snapshot.take(site) == before
+    apply(interpreter, TWO_FILES, state="absent")
+    assert told(interpreter, **look) is None
 
 
 def test_a_package_in_a_namespace(interpreter: Path, site: Path) -> None:
@@ -357,11 +379,11 @@ def test_what_starts_with_the_interpreter(
 def test_the_working_directory_and_relative_paths_have_no_say(
     patched: Path, interpreter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _found, patches, command = asked(interpreter)
+    found, patches, command = asked(interpreter)
     for module in ("json", "zlib", "binascii", "hashlib", "stat", "os"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('from the working directory')\n")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert _asking.answer({"rc": done.returncode, "stdout": done.stdout}, patches), done
+    assert _asking.answer({"rc": done.returncode, "stdout": done.stdout}, patches, found), done
     monkeypatch.setenv("PYTHONPATH", "lib")
     assert told(interpreter) is None
     assert patched.exists()

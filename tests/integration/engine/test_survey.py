@@ -47,7 +47,7 @@ def test_owner_group_and_mode_are_what_ls_shows_and_a_number_without_a_name_stay
 def test_the_kind_of_file_system_is_that_of_the_files_directory(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.touch()
-    mount = _storage.find(str(tmp_path))
+    mount = _storage.mount_of(str(tmp_path))
     assert mount is not None
     assert look(path)["filesystem"] == mount.kind
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
@@ -61,7 +61,7 @@ def test_a_file_of_an_unknown_mount_is_told_of_all_the_same(tmp_path: Path, monk
     def find(_directory: str) -> None:
         raise FileNotFoundError("/proc/self/mountinfo")
 
-    monkeypatch.setattr(_storage, "find", find)
+    monkeypatch.setattr(_storage, "mount_of", find)
     (tmp_path / "api.py").touch()
     assert look(tmp_path / "api.py")["filesystem"] is None
 

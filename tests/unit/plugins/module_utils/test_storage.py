@@ -62,14 +62,14 @@ def test_the_mount_that_leads_to_a_directory_is_the_longest_and_last(tmp_path: P
     below = tmp_path / "below"
     below.mkdir()
     mounts = table(tmp_path, "nfs4", "storage:/export")
-    found = _storage.find(str(below), mounts)
+    found = _storage.mount_of(str(below), mounts)
     assert found == _storage.Mount(str(tmp_path), "nfs4", "storage:/export")
-    other = _storage.find(str(tmp_path) + "-other", mounts)
+    other = _storage.mount_of(str(tmp_path) + "-other", mounts)
     assert other == _storage.Mount("/", "ext4", "/dev/sda1")
     with Path(mounts).open("a") as file:
         file.write(f"40 30 0:50 / {tmp_path} rw - lustre mgs:/fs rw\n")
-    assert _storage.find(str(below), mounts) == _storage.Mount(str(tmp_path), "lustre", "mgs:/fs")
-    assert _storage.find("/mnt/with space/x", mounts) == _storage.Mount("/mnt/with space", "tmpfs", "tmpfs")
+    assert _storage.mount_of(str(below), mounts) == _storage.Mount(str(tmp_path), "lustre", "mgs:/fs")
+    assert _storage.mount_of("/mnt/with space/x", mounts) == _storage.Mount("/mnt/with space", "tmpfs", "tmpfs")
 
 
 def test_what_is_not_there_is_no_copy(tmp_path: Path) -> None:

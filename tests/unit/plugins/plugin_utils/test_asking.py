@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.primus.patches.plugins.module_utils import _commit, _patch, _plan, _question, _recording
+from ansible_collections.primus.patches.plugins.module_utils import (
+    _commit,
+    _patch,
+    _plan,
+    _question,
+    _recording,
+    _storage,
+)
 from ansible_collections.primus.patches.plugins.plugin_utils import _asking
 from ansible_collections.primus.patches.tests.lab import packages
 from hypothesis import given
@@ -25,6 +32,7 @@ DEFINITION = {
 PATCH = _patch.load(DEFINITION)
 FILES = {"pkg/__init__.py": "", "pkg/api.py": "LIMIT = 1\nSIZE = 1\n"}
 PARAMETERS = {"python": "", "timeout": 300.0, "state": "present", "validate": [], "verify": "always"}
+LOOK = {"python": "", "timeout": 300.0, "details": False, "roots": [], "imports": [], "integrity": []}
 
 
 def site_in(top: Path) -> tuple[Path, Path]:
@@ -132,7 +140,17 @@ def test_files_in_which_any_byte_is_changed(site: tuple[Path, Path], data: st.Da
 )
 def test_for_which_tasks(changes: dict[str, Any], expected: bool) -> None:  # noqa: FBT001
     parameters = {**PARAMETERS, "python": "/opt/venv/bin/python", "path": None, **changes}
-    assert bool(_asking.is_for(parameters)) is expected
+    assert _asking.is_for(parameters) is expected
+
+
+@pytest.mark.parametrize(
+    "changes", [{"roots": ["/opt"]}, {"imports": ["json"]}, {"details": True}, {"integrity": "all"}]
+)
+def test_for_looks_at_patches_alone(changes: dict[str, Any]) -> None:
+    parameters = {**LOOK, "python": "/opt/venv/bin/python", "path": None}
+    assert _asking.is_for(parameters)
+    assert not _asking.is_for({**parameters, **changes})
+    assert not _asking.is_for({**parameters, "python": "/opt/*/bin/python"})
 
 
 @pytest.mark.parametrize(
@@ -168,7 +186,7 @@ def said(value: Any, before: str = "", after: str = "\n", rc: int = 0) -> dict[s
 
 def test_an_answer_is_one_line_of_its_form() -> None:
     for good in (said(GOOD), said(GOOD, before="welcome\n"), said(GOOD, after="\r\n"), said(GOOD, before="> ")):
-        assert _asking.answer(good, [PATCH]) == GOOD
+        assert _asking.answer(good, [PATCH], PARAMETERS) == GOOD
     for odd in (
         {},
         {"rc": 0, "stdout": ""},
@@ -189,7 +207,31 @@ def test_an_answer_is_one_line_of_its_form() -> None:
         said({**GOOD, "found": [*GOOD["found"], *GOOD["found"]]}),
         said({**GOOD, "prefix": "x" * 70_000}),
     ):
-        assert _asking.answer(odd, [PATCH]) is None, odd
+        assert _asking.answer(odd, [PATCH], PARAMETERS) is None, odd
+
+
+def test_an_answer_to_a_look_tells_copies_apart() -> None:
+    other = _patch.load({**DEFINITION, "name": "b"})
+    for copies in ([], ["1"], ["1", "2"], ["1", "2", "3"], ["1", None]):
+        good = {**GOOD, "found": [["/site/pkg", "1.0", *copies]]}
+        found = _asking.answer(said(good), [PATCH, other], LOOK)
+        assert found == (good if copies == ["1", "2"] else None)
+    result = _asking.result(good_look(), [PATCH, other], {**LOOK, "path": None}, check_mode=False, diff=True)
+    assert [patch["copy_id"] for patch in result["patches"]] == ["1", "2"]
+    assert "diff" not in result
+
+
+def good_look() -> dict[str, Any]:
+    return {**GOOD, "found": [["/site/pkg", "1.0", "1", "2"]]}
+
+
+def test_what_is_sent_together_has_no_name_twice() -> None:
+    names = [
+        {name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+        for module in (_question, _storage)
+    ]
+    assert all(names)
+    assert not names[0] & names[1]
 
 
 def test_a_command_is_small_and_plain() -> None:
@@ -197,5 +239,5 @@ def test_a_command_is_small_and_plain() -> None:
     text = _asking.command(
         _asking.question([PATCH], {**PARAMETERS, "path": None}, "/usr/bin/python3"), "/usr/bin/python3"
     )
-    assert len(text) < 8000
+    assert len(text) < 8500
     assert not set(text) & set('"`$!\\\n&|<>#~%')
