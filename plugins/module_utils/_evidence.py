@@ -366,7 +366,7 @@ def _of_blocks(blocks: Sequence[Block]) -> dict[str, Layer]:
 
 
 def _damaged(fact: Damaged) -> str:
-    if fact.is_newer():
+    if fact.newer:
         return "the fact about it cannot be used: %s. Use that release, or reinstall the distribution" % fact.reason
     return "the fact about it cannot be used: %s. Remove %s, or reinstall the distribution" % (fact.reason, fact.path)
 

@@ -36,6 +36,8 @@ class Tree(NamedTuple):
     module: Callable[[str], tuple[str, bytes] | None]
     other: Callable[[str, str], Text]
     """Of a patch's name and a file's path: the original of that file."""
+    made: dict[tuple[Text, Layer], Text] | None = None
+    """What layers made of this file's texts so far: of several patches each is tried with and without each other."""
 
 
 def order(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -119,6 +121,14 @@ def unfold(text: Text, layer: Layer, tree: Tree) -> Text | None:
 
 
 def _over(text: Text, layer: Layer, tree: Tree) -> Text:
+    if tree.made is None:
+        return _made(text, layer, tree)
+    if (text, layer) not in tree.made:
+        tree.made[text, layer] = _made(text, layer, tree)
+    return tree.made[text, layer]
+
+
+def _made(text: Text, layer: Layer, tree: Tree) -> Text:
     for number, edit in enumerate(layer.edits):
         text = edit.do(text, _target(layer, number, tree))
     for edit in layer.edits if len(layer.edits) > 1 else ():

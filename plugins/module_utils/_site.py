@@ -51,6 +51,7 @@ class Site:
         self._files: dict[str, dict[tuple[str, str], str]] = {}  # of each patch: its files, as its definition has them
         self._layers: dict[tuple[str, str], tuple[Layer, ...]] = {}
         self._bases: dict[tuple[str, str], Text] = {}
+        self._trees: dict[tuple[str, str], Tree] = {}
         self._folds: dict[tuple[tuple[str, str], tuple[Layer, ...]], Text] = {}
 
     # --- where
@@ -327,7 +328,7 @@ class Site:
         def other(name: str, path: str) -> Text:
             return self._original_of(place, name, path)
 
-        return Tree(package, module, other)
+        return self._trees.setdefault((place.root, place.relative), Tree(package, module, other, {}))
 
     def _wanted_text(self, place: Place) -> Text:
         look = self._looks.get((place.root, place.relative))

@@ -91,10 +91,12 @@ class Damaged(NamedTuple):
     written: str
     """By its name."""
     reason: str
+    newer: bool = False
+    """Whether a newer release wrote it, which is no damage."""
 
-    def is_newer(self) -> bool:
-        """Whether a newer release wrote it, which is no damage."""
-        return self.reason.startswith("a newer ")
+
+class Newer(ValueError):
+    """A fact of a schema that this release does not know yet."""
 
 
 class Store:
@@ -172,7 +174,7 @@ class Store:
         try:
             fact = parse(text)
         except (ValueError, RecursionError, MemoryError) as error:
-            self._read[name] = Damaged(path, written, str(error) or "too complex")
+            self._read[name] = Damaged(path, written, str(error) or "too complex", isinstance(error, Newer))
             return
         right = fact_name(fact.path, fact.written) == name
         self._read[name] = fact if right else Damaged(path, written, "it is about another file, %s" % fact.path)
@@ -289,7 +291,7 @@ def dump(fact: Fact) -> bytes:
 
 
 def parse(text: bytes) -> Fact:
-    """A fact from its JSON. Raises ValueError where it is none, or of a newer schema."""
+    """A fact from its JSON. Raises ValueError where it is none, and Newer."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -298,7 +300,7 @@ def parse(text: bytes) -> Fact:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError("expected a JSON object with a schema, found %.40r" % (value,))
     if schema > SCHEMA:
-        raise ValueError("a newer primus.patches wrote this: schema %d, this one knows %d" % (schema, SCHEMA))
+        raise Newer("a newer primus.patches wrote this: schema %d, this one knows %d" % (schema, SCHEMA))
     found = _fields(value, _FACT)
     found["patches"] = tuple(Listed(**_fields(listed, _LISTED)) for listed in found["patches"])
     fact = Fact(**found)

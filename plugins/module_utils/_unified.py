@@ -115,12 +115,15 @@ def edits(found: Iterable[tuple[Section, str, str]]) -> list[Diff | Delete]:
     made = [edit for section, old, new in found for edit in _edits(section, old, new)]
     if not made:
         raise ValueError("expected a unified diff that changes something, found no hunk")
-    gone = [edit.file for edit in made if isinstance(edit, Diff) and edit.removes]
+    gone = {edit.file for edit in made if isinstance(edit, Diff) and edit.removes}
     made = [edit for edit in made if isinstance(edit, Diff) or edit.file not in gone]  # (svn says of a rename both)
+    files: dict[str, list[Diff | Delete]] = {}
     for edit in made:
-        _alone(edit, [other for other in made if other.file == edit.file and other is not edit])
+        files.setdefault(edit.file, []).append(edit)
+    for edit in made:
+        _alone(edit, [other for other in files[edit.file] if other is not edit])
         source = getattr(edit, "source", None)
-        if source and all(other.file != source for other in made):  # (of such a file no original is kept)
+        if source and source not in files:  # (of such a file no original is kept)
             raise ValueError(
                 "%s: copied from %s, which stays as it is: make the diff without copies (git diff --no-renames, "
                 "svn diff --show-copies-as-adds)" % (edit.file, source)

@@ -169,6 +169,14 @@ def test_without_scripts_all_is_there_but_the_filter(chromium: Any, tmp_path: Pa
         chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
+@pytest.mark.parametrize("width", [1100, 800, 400])
+def test_no_screen_is_too_small(chromium: Any, tmp_path: Path, width: int) -> None:
+    opened(chromium, observations.report(64), tmp_path)
+    chromium.set_window_size(width, 1000)
+    assert evaluate(chromium, "document.documentElement.scrollWidth") == evaluate(chromium, "innerWidth") == width
+    assert evaluate(chromium, "document.querySelectorAll('.fleet tbody tr').length") > 0
+
+
 def test_texts_from_nodes_are_shown_as_text_and_run_nothing(chromium: Any, tmp_path: Path) -> None:
     told = patch("conflict", message=NASTY, path=NASTY, name="p")
     answers = [
