@@ -310,7 +310,12 @@ def _status(options: argparse.Namespace) -> int:
     if options.imports and not options.patch:
         raise SitePatchError("--import: expected --patch along with it, found none")
     operation = "info" if options.patch else "kept"
-    request = _options.request(options, operation, imports=options.imports, check_mode=True)
+    try:
+        request = _options.request(options, operation, imports=options.imports, check_mode=True)
+    except SitePatchError as error:
+        if options.health:  # (who reads that line reads nothing else)
+            return _outcome.unknown(str(error))
+        raise
     if options.health:
         return _outcome.health(request, skip=_skipped(options))
     result = _outcome.carry_out(request)

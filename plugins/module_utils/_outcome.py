@@ -173,14 +173,23 @@ def health(request: Mapping[str, Any], name: str = "primus.patches", skip: Seque
     """
     try:
         result = carry_out(request)
-        unknown: dict[str, Any] = {"name": name, "state": "unknown", "message": result.get("msg"), "files": []}
-        patches = result["patches"] or ([unknown] if result.get("failed") or "stores" not in result else [])
+        failed: dict[str, Any] = {"name": name, "state": "unknown", "message": result.get("msg"), "files": []}
+        patches = result["patches"] or ([failed] if result.get("failed") or "stores" not in result else [])
         for file in (file for patch in patches if patch["state"] == "conflict" for file in patch["files"]):
             _files.head(file["path"], 1)
         code = of_status(patches, skip) if patches else of_stores(result["stores"])
         text = _health(patches, skip) if patches else _health_of_stores(result["stores"])
     except Exception as error:  # noqa: BLE001 (a traceback's exit status would say that the node has drifted)
-        code, text = UNKNOWN, "%s unknown: %s: %s" % (name, type(error).__name__, error)
+        return unknown("%s: %s" % (type(error).__name__, error), name)
+    return _in_one_line(code, text)
+
+
+def unknown(reason: str, name: str = "primus.patches") -> int:
+    """Print in the line of ``health`` why nothing can be told; the exit status."""
+    return _in_one_line(UNKNOWN, "%s unknown: %s" % (name, reason))
+
+
+def _in_one_line(code: int, text: str) -> int:
     sys.stdout.write("%s\n" % plain(" ".join(here(text).split())))
     return code
 

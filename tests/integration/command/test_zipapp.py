@@ -208,6 +208,17 @@ def test_native_and_unsupported_versions(file: Path, tree: Callable[[str], Path]
     assert snapshot.take(newer) == before
 
 
+def test_a_health_check_says_in_its_line_that_a_patch_cannot_be_read(file: Path, site: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "odd.patch"
+    patch.write_text("Package: thing\n")
+    for named in (patch, "no_such_patch"):
+        done = pyz.run(file, "status", "--patch", named, "--path", site, "--health")
+        assert (done.returncode, done.stderr) == (2, "")
+        assert done.stdout.startswith("primus.patches unknown: ")
+        assert done.stdout.count("\n") == 1
+        assert str(named) in done.stdout
+
+
 def test_list_has_the_catalogue_and_what_patch_files_say(file: Path, patches: Path) -> None:
     told = succeeds(pyz.run(file, "list"))
     assert re.search(rf"^{NAME} +transformers +>=4\.56,<5 +modeling_utils\.py$", told, re.MULTILINE)
