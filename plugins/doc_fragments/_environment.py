@@ -6,8 +6,8 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 notes:
-  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until the
-    task is through. From 2.21 on, the setting C(inject_invocation) decides.
+  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
+    the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 options:
   python:
     description:

@@ -66,7 +66,7 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
             work.keep_again()
         except BaseException as error:
             lost = work.put_back()
-            if isinstance(error, (OSError, CommitError)) and not lost and any(step.overtaken() for step in work.steps):
+            if not lost and (_is_gone(error) or (_fails(error) and any(step.overtaken() for step in work.steps))):
                 return None
             if isinstance(error, (OSError, Conflict)) or lost:
                 where = getattr(error, "filename2", None) or getattr(error, "filename", None) or spots[0].path
@@ -131,6 +131,15 @@ def _lock(spots: Sequence[Spot], locks: Locks) -> None:
     for spot in spots:
         if spot not in coming:
             spot.sweep(locks.file(spot.directory, spot.name))
+
+
+def _fails(error: BaseException) -> bool:
+    return isinstance(error, (OSError, CommitError))
+
+
+def _is_gone(error: BaseException | None) -> bool:
+    """Whether something was not there that had been looked at before; by now it may be back."""
+    return error is not None and (isinstance(error, FileNotFoundError) or _is_gone(error.__cause__))
 
 
 class _Step:

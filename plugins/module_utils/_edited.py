@@ -192,12 +192,8 @@ def _compared(held: _files.Directory, name: str, entry: Entry) -> Text | None:
 
 
 def _read(held: _files.Directory, name: str) -> Text:
-    content = held.read(name)
-    if content is None:
-        if held.stat(name) is not None:
-            raise OSError(None, "a link that leads to nothing", held.join(name))
-        return ABSENT
-    return Text(content.data, bool(content.info.st_mode & 0o100))
+    content = held.content(name)
+    return ABSENT if content is None else Text(content.data, bool(content.info.st_mode & 0o100))
 
 
 def _made(held: _files.Directory, name: str) -> Text:

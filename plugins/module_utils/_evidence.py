@@ -129,9 +129,7 @@ def read(path: str, trust: Trust = KERNEL) -> Text:
     directory, name = os.path.split(path)
     try:
         with _files.open_directory(directory, trust.guard()) as held:
-            content = held.read(name)
-            if content is None and held.stat(name) is not None:
-                raise OSError(None, "a link that leads to nothing", path)
+            content = held.content(name)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     return ABSENT if content is None else Text(content.data, bool(content.info.st_mode & 0o100))

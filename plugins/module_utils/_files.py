@@ -21,6 +21,7 @@ from typing import Callable, Iterator, NamedTuple, TypeVar
 
 MAX_BYTES = 16 * 1024 * 1024  # no module, RECORD or .pyc is as large
 SUFFIX = ".primus-tmp"  # of files that are not yet in their place
+_LOOKS = 3  # at what may come between two of them
 _MAX_LINKS = 40  # as in Linux' own path walk (path_resolution(7))
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -116,6 +117,14 @@ class Directory:
             raise OSError(errno.EFBIG, "larger than %d bytes" % most, self.join(name))
         link = self.stat(name)
         return Content(data, info, link if link is not None and stat.S_ISLNK(link.st_mode) else None)
+
+    def content(self, name: str) -> Content | None:
+        """As ``read``, where something must be there to be read: raises OSError for a link that leads to nothing."""
+        for _look in range(_LOOKS):  # (it may come between the two)
+            found = self.read(name)
+            if found is not None or self.stat(name) is None:
+                return found
+        raise OSError(None, "a link that leads to nothing", self.join(name))
 
     @contextmanager
     def file(self, name: str) -> Iterator[int]:

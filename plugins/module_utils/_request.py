@@ -6,9 +6,8 @@ import os
 import sys
 from typing import Any, Mapping, Sequence
 
-from . import _environment, _patch, _plan
+from . import _environment, _patch, _plan, _step
 from ._errors import SitePatchError
-from ._step import said
 from ._trust import Trust
 
 
@@ -65,7 +64,7 @@ def told(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def refuse(plan: _plan.Plan) -> None:
     """Raise SitePatchError where a patch of the plan is refused."""
     if plan.refused:
-        raise SitePatchError("%s. Nothing was written." % said(plan.refused))
+        raise SitePatchError("%s. Nothing was written." % _step.said(plan.refused))
 
 
 def refuse_imports(results: Sequence[Mapping[str, Any]], request: Mapping[str, Any], changed: bool) -> str:

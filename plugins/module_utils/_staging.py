@@ -56,12 +56,10 @@ class Spot(NamedTuple):
         if self.missing:
             return ABSENT
         try:
-            found = self.directory.read(self.name)
-            if found is None:
-                return ABSENT if self.directory.stat(self.name) is None else None  # (a link that leads to nothing)
+            found = self.directory.content(self.name)
         except OSError:
             return None
-        return Text(found.data, bool(found.info.st_mode & 0o100))
+        return ABSENT if found is None else Text(found.data, bool(found.info.st_mode & 0o100))
 
     def unchanged(self) -> bool:
         """Whether the file still is what was planned for."""
@@ -74,13 +72,6 @@ class Spot(NamedTuple):
     def goes(self) -> bool:
         """Whether there is to be no file."""
         return self.change.after.data is None
-
-    def entry(self) -> os.stat_result:
-        """The file itself, or the link that is in its place. Raises CommitError where there is none any more."""
-        found = self.directory.stat(self.name)
-        if found is None:
-            raise CommitError("%s: expected a file, found none any more" % self.path)
-        return found
 
     def sweep(self, held: bool) -> None:
         """Remove what killed runs left beside the file and its bytecode. ``held``: under its lock."""
@@ -235,8 +226,9 @@ def _belong_to_directory(spot: Spot, descriptor: int, text: Text) -> None:
 
 
 def _belong_as_before(spot: Spot, descriptor: int, text: Text, mode: int | None) -> None:
-    owner = spot.entry()  # (a link into a cache: the environment's owner, the cached file's mode)
     with spot.directory.file(spot.name) as original:
+        # (a link into a cache: the environment's owner, the cached file's mode)
+        owner = os.stat(spot.name, dir_fd=spot.directory.descriptor, follow_symlinks=False)
         like = os.fstat(original)
         made = os.fstat(descriptor)
         if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):

@@ -125,6 +125,8 @@ def _diff(text: bytes, choose: random.Random) -> dict[str, Any] | None:
     for _place in range(choose.randint(1, 3)):
         at = choose.randrange(len(after))
         after[at : at + choose.randint(0, 1)] = choose.choice(([], ["# edited"], [after[at] + "  # edited"]))
+        if not after:
+            return None
     lines = [f"{line}\n" for line in before], [f"{line}\n" for line in after]
     if before[-1]:  # (no newline at the end; else there is an empty part behind the last one)
         return None

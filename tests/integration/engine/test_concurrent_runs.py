@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab import engine
-from module_utils import _commit, _imports, _patching
+from module_utils import _commit, _imports, _patching, _staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,29 @@ def test_a_file_that_others_change_many_times_is_not_given_up_yet(
     meanwhile(monkeypatch, *[lambda n=number: api.write_text(TEXT + f"N = {n}\n") for number in range(50)])
     assert engine.here(target)["changed"]
     assert b"N = 49" in api.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["mode_of", "stage"])
+def test_a_file_that_goes_and_comes_back_during_a_commit_is_no_failure(
+    step: str, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another run does that takes it out, and one that puts it in again: only what was opened in between fails."""
+    api, real, gone = target / "thing" / "api.py", getattr(_staging, step), []
+
+    def late(*arguments: Any) -> Any:
+        if gone:
+            return real(*arguments)
+        gone.append(api.rename(target / "away"))
+        try:
+            return real(*arguments)
+        finally:
+            gone[0].rename(api)
+
+    monkeypatch.setattr(_staging, step, late)
+    result = engine.here(target)
+    assert gone
+    assert (result["changed"], engine.actions(result)) == (True, [("pending", "apply")]), result
+    assert sorted(os.listdir(target / "thing")) == ["__init__.py", "api.py", "core.py"]
 
 
 def test_a_file_that_changes_for_ever_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
