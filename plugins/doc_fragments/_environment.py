@@ -5,9 +5,6 @@ from __future__ import annotations
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
-notes:
-  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
-    the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 options:
   python:
     description:
@@ -64,6 +61,8 @@ options:
 notes:
   - The environment needs no package for this, only the standard library of its Python.
   - Run as root on an environment of another user, all work is done as that user, imports included.
+  - Before ansible-core 2.21, the result has no C(invocation) below C(-vvv); Ansible would keep it for every node until
+    the task is through. From 2.21 on, the setting C(inject_invocation) decides.
 """
 
     IMPORTS = r"""
