@@ -32,10 +32,10 @@ TWO_FILES = engine.definition(
 
 
 def asked(
-    python: Path | str = "", options: dict[str, Any] = site_patch.ARGUMENTS, **parameters: Any
+    python: Path | str = "", options: dict[str, Any] | None = None, **parameters: Any
 ) -> tuple[dict[str, Any], list[Any], str]:
     arguments = {"python": str(python), "definitions": [engine.PATCH], **parameters}
-    checked = ArgumentSpecValidator(options).validate(arguments)
+    checked = ArgumentSpecValidator(options or site_patch.ARGUMENTS).validate(arguments)
     assert not checked.error_messages
     found = checked.validated_parameters
     assert _asking.is_for(found)
