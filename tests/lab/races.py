@@ -67,6 +67,9 @@ def _installed(top: Path) -> tuple[Path, tuple[str, ...]]:
     install = (
         *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"),
         *("--root-user-action=ignore", "--disable-pip-version-check", "--force-reinstall", str(wheel)),
+        # (py_compile reads a source and then asks for its date: where that is another file by now, what it makes is
+        # stale, whoever put it there.)
+        "--no-compile",
     )
     run(*install)
     (site,) = (top / "venv" / "lib").glob("python3*/site-packages")
