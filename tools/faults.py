@@ -147,7 +147,8 @@ def table(tallies: Tallies) -> Iterator[str]:
 def write(lines: Sequence[str], command: str) -> None:
     """Put the table between its marks."""
     who = "root" if os.geteuid() == 0 else "a user"
-    where = f"`{command.strip()}`, run as {who}, Python {platform.python_version()}, Linux {platform.release()}:"
+    kernel = platform.release().partition("-")[0]
+    where = f"`{command.strip()}`, run as {who}, Python {platform.python_version()}, Linux {kernel}:"
     text = "\n".join(["<!-- faults -->", where, "", *lines, "<!-- /faults -->"])
     page, count = re.subn(r"<!-- faults -->.*<!-- /faults -->", lambda _match: text, PAGE.read_text(), flags=re.DOTALL)
     if count != 1:

@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:
 _BESIDES = ("ansible_facts", "warnings", "deprecations", "exception", "invocation")
 _LOOK = ("name", "definitions", "python", "path", "timeout", "trust_writers")
 
-_VALIDATOR = _asking.validator(ARGUMENTS)
+_VALIDATOR = _asking.validator_of(ARGUMENTS)
 _role.prepare()
 
 

@@ -13,7 +13,7 @@ from ansible_collections.primus.patches.plugins.plugin_utils._module import Modu
 if t.TYPE_CHECKING:
     Result = dict[str, t.Any]
 
-_VALIDATOR = _asking.validator(ARGUMENTS)
+_VALIDATOR = _asking.validator_of(ARGUMENTS)
 
 
 class ActionModule(Module):

@@ -66,7 +66,7 @@ def commit(changes: Sequence[Change], backup: bool, trust: Trust = KERNEL) -> di
             work.keep_again()
         except BaseException as error:
             lost = work.put_back()
-            if not lost and (_is_gone(error) or (_fails(error) and any(step.overtaken() for step in work.steps))):
+            if isinstance(error, (OSError, CommitError)) and not lost and work.overtaken(error):
                 return None
             if isinstance(error, (OSError, Conflict)) or lost:
                 where = getattr(error, "filename2", None) or getattr(error, "filename", None) or spots[0].path
@@ -131,10 +131,6 @@ def _lock(spots: Sequence[Spot], locks: Locks) -> None:
     for spot in spots:
         if spot not in coming:
             spot.sweep(locks.file(spot.directory, spot.name))
-
-
-def _fails(error: BaseException) -> bool:
-    return isinstance(error, (OSError, CommitError))
 
 
 def _is_gone(error: BaseException | None) -> bool:
@@ -244,6 +240,10 @@ class _Work:
         spot.directory.rename(spot.name, step.away)
         found = spot.directory.read(step.away)
         return found is not None and found.data == spot.change.before.data
+
+    def overtaken(self, error: OSError | CommitError) -> bool:
+        """Whether an error came of what somebody else did meanwhile: what was there went, if only for a moment."""
+        return _is_gone(error) or any(step.overtaken() for step in self.steps)
 
     def put_back(self) -> list[str]:
         """Undo what was done so far; the files that still are not as they were, each with the reason."""

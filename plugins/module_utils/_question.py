@@ -148,11 +148,11 @@ def names_in(directory: str) -> list[str]:
 # --- the second step
 
 
-def say(asked: Mapping[str, Any], copy_id: Callable[[str], str | None] | None = None) -> None:
-    """Give the answer in one line, to where it is asked for and nowhere else. Raises where it is not the one."""
+def say(found: Mapping[str, Any]) -> None:
+    """Give an answer in one line, to where it is asked for and nowhere else. Raises where that is gone."""
     import json
 
-    text = json.dumps(answer(asked, copy_id))
+    text = json.dumps(found)
     number, *there = map(int, sys.argv[3].split(":"))
     info = os.fstat(number)
     need([info.st_dev, info.st_ino] == there)
@@ -160,10 +160,8 @@ def say(asked: Mapping[str, Any], copy_id: Callable[[str], str | None] | None = 
         stream.write(SENTINEL + text + "\n")
 
 
-def answer(asked: Mapping[str, Any], copy_id: Callable[[str], str | None] | None = None) -> dict[str, Any]:
+def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What only the node knows of its environment, where every patch is applied. Raises where that is not certain.
-
-    ``copy_id``: that of _storage, where it is to be told of the copies, too.
 
     ``asked``: ``python`` and ``interpreter`` (Ansible's own), ``path`` or None, ``store``, ``facts``, ``schema`` and
     ``suffix`` as in _store and _files, ``fact`` and ``listed`` (what ``shape`` says of a fact and of a patch in it),
@@ -178,22 +176,12 @@ def answer(asked: Mapping[str, Any], copy_id: Callable[[str], str | None] | None
         # (the engine would work in Ansible's own process, and tell its name of the interpreter)
         need(sys.prefix != sys.base_prefix)
         need(os.path.realpath(interpreter + "/../..") != os.path.realpath(sys.prefix))
-    found: list[tuple[str, ...]] = [installed(asked, *package) for package in asked["packages"]]
-    if copy_id is not None:
-        found = [(*place, *copies(place[0], package[2], copy_id)) for place, package in zip(found, asked["packages"])]
     return {
         "python": python,
         "python_version": sys.version.split()[0],
         "prefix": sys.prefix,
-        "found": found,
+        "found": [installed(asked, *package) for package in asked["packages"]],
     }
-
-
-def copies(directory: str, patches: Sequence[Any], copy_id: Callable[[str], str | None]) -> list[str]:
-    """What tells the copy apart that the first file of each patch is in. Raises where nothing does."""
-    found = [copy_id(os.path.dirname(os.path.join(directory, files[0][0]))) for _patch, files in patches]
-    need(all(found))
-    return [str(each) for each in found]
 
 
 def installed(asked: Mapping[str, Any], package: str, names: Sequence[str], patches: Sequence[Any]) -> tuple[str, str]:
@@ -334,3 +322,20 @@ def sha(data: bytes) -> str:
         from hashlib import sha256
     digest: str = sha256(data).hexdigest()
     return digest
+
+
+# --- of a look, after the second step; the text of _storage is sent along
+
+
+def look(asked: Mapping[str, Any], copy_id: Callable[[str], str | None]) -> dict[str, Any]:
+    """The answer; for each patch of a package also what tells the copy apart that its first file is in.
+
+    ``copy_id``: that of _storage. Raises as ``answer``, and where nothing tells a copy apart.
+    """
+    found = answer(asked)
+    for number, (_package, _names, patches) in enumerate(asked["packages"]):
+        place = found["found"][number]
+        copies = [copy_id(os.path.dirname(os.path.join(place[0], files[0][0]))) for _patch, files in patches]
+        need(all(copies))
+        found["found"][number] = (*place, *copies)
+    return found

@@ -53,7 +53,7 @@ _BOOT = (
 )
 
 
-def validator(options: dict[str, t.Any]) -> ArgumentSpecValidator:
+def validator_of(options: dict[str, t.Any]) -> ArgumentSpecValidator:
     """Return what makes parameters of arguments, as the module with these options would."""
     made = ArgumentSpecValidator(options)
     made.validate({})  # (what it makes of the options it makes once)
@@ -147,7 +147,8 @@ def question(patches: Sequence[Patch], parameters: Mapping[str, t.Any], interpre
 def command(asked: Mapping[str, t.Any], interpreter: str) -> str:
     """Return what a shell is to run for that."""
     start = {key: asked[key] for key in ("python", "seconds", "boot")}
-    say = f"{_STORAGE}say({_plain(asked)}, copy_id)" if asked["copies"] else f"say({_plain(asked)})"
+    more = _plain({key: asked[key] for key in asked if key not in ("seconds", "boot", "copies")})
+    say = f"{_LOOK}say(look({more}, copy_id))" if asked["copies"] else f"say(answer({more}))"
     texts = [_STEPS[0], _packed(f"start({_plain(start)})"), _STEPS[1], _packed(say)]
     return " ".join([shlex.quote(interpreter), "-ISBc", shlex.quote(_BOOT), *texts])
 
@@ -160,10 +161,11 @@ def _packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
-def _steps() -> tuple[str, str]:
-    """Return the texts of the question's two steps, packed."""
-    both, first, second = re.split("# --- .*step\n", _text(_question))
-    return _packed(both + first), _packed(both + second)
+def _steps() -> tuple[str, str, str]:
+    """Return the texts of the question's two steps, packed, and of what a look adds to the second one."""
+    both, first, second, look = re.split("# --- .*step(?:;.*)?\n", _text(_question))
+    storage = _text(_storage).replace("from __future__ import annotations\n", "")  # (that stands before all else)
+    return _packed(both + first), _packed(both + second), storage + look
 
 
 def _text(module: t.Any) -> str:
@@ -258,7 +260,6 @@ def _told(step: Step, directory: str) -> Data:
 
 
 # (Ansible imports this once, and then forks for each node: what is made here is made once.)
-_STEPS = _steps()
-_STORAGE = _text(_storage).replace("from __future__ import annotations\n", "")  # (that stands before all else)
+*_STEPS, _LOOK = _steps()
 _PATCHES = tuple(map(_patch.load, CATALOGUE))
 _recording.form()

@@ -239,5 +239,5 @@ def test_a_command_is_small_and_plain() -> None:
     text = _asking.command(
         _asking.question([PATCH], {**PARAMETERS, "path": None}, "/usr/bin/python3"), "/usr/bin/python3"
     )
-    assert len(text) < 8500
+    assert len(text) < 8000
     assert not set(text) & set('"`$!\\\n&|<>#~%')
